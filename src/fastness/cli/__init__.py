@@ -1,0 +1,1 @@
+"""One file per verb; every verb talks to the management API."""

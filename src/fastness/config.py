@@ -1,0 +1,236 @@
+"""One frozen settings tree. Flags beat the environment, which beats the file, which beats the defaults.
+
+A setting `gateway.port` is `--port` on the command line where offered, `FASTNESS__GATEWAY__PORT` in the environment,
+`port` under `[gateway]` in `config.toml`. docs/reference/configuration.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, get_type_hints
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message says which, what came, from where, and what was needed."""
+
+
+def _setting(default: Any, doc: str, low: float | None = None, high: float | None = None) -> Any:
+    return field(default=default, metadata=MappingProxyType({"default": default, "doc": doc, "low": low, "high": high}))
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """The data plane's listener and its bounds."""
+
+    host: str = _setting("127.0.0.1", "Address the OpenAI API listens on.")
+    port: int = _setting(8080, "Port of the OpenAI API; 0 picks a free one.", 0, 65535)
+    tls_certificate: str = _setting("", "PEM file with the certificate chain; with tls_key it turns TLS on.")
+    tls_key: str = _setting("", "PEM file with the certificate's private key.")
+    connections_max: int = _setting(10_000, "Open client connections; further ones are closed at once.", 1, 1_000_000)
+    header_bytes_max: int = _setting(16_384, "Request line and headers together.", 1_024, 1_048_576)
+    headers_max: int = _setting(64, "Number of request headers.", 4, 1_000)
+    body_bytes_max: int = _setting(8_388_608, "Request body.", 1_024, 1_073_741_824)
+    header_timeout_s: float = _setting(10.0, "From first byte to end of headers.", 0.01, 3_600)
+    body_timeout_s: float = _setting(30.0, "From end of headers to end of body.", 0.01, 3_600)
+    idle_timeout_s: float = _setting(75.0, "A kept-alive connection without a request.", 0.01, 86_400)
+    write_timeout_s: float = _setting(60.0, "A client that takes nothing of what is sent to it.", 0.01, 3_600)
+    write_buffer_bytes_max: int = _setting(
+        262_144, "Unsent bytes held for one client before the engine is paused.", 4_096, 67_108_864
+    )
+    drain_timeout_s: float = _setting(30.0, "How long running answers may finish after SIGTERM.", 0, 3_600)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Bounds on one request."""
+
+    messages_max: int = _setting(2_048, "Messages in a chat.", 1, 1_000_000)
+    choices_max: int = _setting(16, "`n`, times the number of prompts of a completion.", 1, 1_024)
+    stop_max: int = _setting(4, "Stop sequences.", 0, 64)
+    stop_bytes_max: int = _setting(256, "One stop sequence, in UTF-8.", 1, 65_536)
+    output_tokens_max: int = _setting(1_048_576, "`max_tokens` or `max_completion_tokens`.", 1, 100_000_000)
+    tools_max: int = _setting(128, "Tools of one request.", 0, 4_096)
+    tool_calls_max: int = _setting(16, "Tool calls in one answer.", 1, 128)
+    schema_bytes_max: int = _setting(65_536, "One JSON schema.", 64, 16_777_216)
+    schema_depth_max: int = _setting(16, "Nesting of one JSON schema.", 1, 256)
+    schema_nodes_max: int = _setting(2_000, "Objects and arrays in one JSON schema.", 1, 1_000_000)
+    inputs_max: int = _setting(2_048, "Texts in one embeddings request.", 1, 65_536)
+    logit_bias_max: int = _setting(1_024, "Entries of `logit_bias`.", 0, 100_000)
+    metadata_max: int = _setting(16, "Pairs of `metadata`.", 0, 1_024)
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSettings:
+    """How many requests may run and wait."""
+
+    queue_max: int = _setting(1_024, "Generations waiting for a slot, per model; beyond it: 429.", 0, 1_000_000)
+    queue_timeout_s: float = _setting(60.0, "Longest wait for a slot.", 0.01, 3_600)
+    first_token_timeout_s: float = _setting(120.0, "From dispatch to an engine until its first token.", 0.01, 3_600)
+    progress_timeout_s: float = _setting(30.0, "Between two tokens of a stream.", 0.01, 3_600)
+    answer_timeout_s: float = _setting(600.0, "A whole answer.", 0.01, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the embedded engine is run."""
+
+    chat_model: str = _setting("smollm2-135m-instruct", "Model that answers chats and completions; empty for none.")
+    embedding_model: str = _setting("minilm-l6-v2", "Model that embeds; empty for none.")
+    replicas: int = _setting(1, "Replicas of the chat model.", 1, 64)
+    slots: int = _setting(8, "Answers one chat replica makes at the same time.", 1, 256)
+    slot_context_tokens: int = _setting(2_048, "Context of each slot; more costs memory.", 128, 1_048_576)
+    threads: int = _setting(0, "Threads of the chat engine; 0 takes the cores this process may use.", 0, 1_024)
+    start_timeout_s: float = _setting(60.0, "From launch to ready.", 0.1, 3_600)
+    stop_timeout_s: float = _setting(5.0, "From SIGTERM to SIGKILL.", 0, 600)
+    backoff_first_s: float = _setting(
+        0.2, "Wait before the first restart of a crashed engine; doubles each time.", 0, 60
+    )
+    backoff_max_s: float = _setting(30.0, "Longest wait before a restart.", 0, 3_600)
+    memory_bytes_max: int = _setting(0, "Address-space limit of an engine; 0 derives one from its model.", 0)
+    open_files_max: int = _setting(1_024, "Open files of an engine (an rlimit).", 64, 1_048_576)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """The record behind every answer."""
+
+    batch_entries_max: int = _setting(1_024, "Entries made durable by one fsync.", 1, 65_536)
+    queue_entries_max: int = _setting(
+        65_536, "Entries waiting to be written; beyond it requests are refused.", 1, 10_000_000
+    )
+    segment_bytes_max: int = _setting(
+        67_108_864, "A log file is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """Logs."""
+
+    log_level: str = _setting("info", "One of debug, info, warning, error.")
+    log_bytes_max: int = _setting(16_777_216, "Size at which a log file is rotated.", 4_096, 1_099_511_627_776)
+    log_files_max: int = _setting(4, "Rotated log files kept for each process.", 1, 1_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole tree. `home` is FASTNESS_HOME: all state lives below it."""
+
+    home: Path
+    gateway: GatewaySettings = GatewaySettings()
+    limits: LimitSettings = LimitSettings()
+    traffic: TrafficSettings = TrafficSettings()
+    engine: EngineSettings = EngineSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+
+SECTIONS: Final = ("gateway", "limits", "traffic", "engine", "ledger", "telemetry")
+RUN_PATH_BYTES_MAX: Final = 60
+"""Unix socket paths end at 107 bytes; what we put below the run directory needs the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where one setting's value came from: `source` is `default`, a file, an environment variable or a flag."""
+
+    name: str
+    value: object
+    source: str
+    default: object
+    doc: str
+
+
+def load(
+    environ: Mapping[str, str], flags: Mapping[str, object] | None = None
+) -> tuple[Settings, dict[str, Explanation]]:
+    """Read the settings and remember where each came from.
+
+    `flags` maps dotted names to values (None: not given). Raises ConfigError for an unknown name, a value of the
+    wrong type or outside its range, or a file that cannot be read.
+    """
+    home = Path(environ.get("FASTNESS_HOME") or Path(environ.get("HOME", "/")) / ".local/share/fastness").absolute()
+    explained = {
+        f"{section}.{item.name}": Explanation(
+            f"{section}.{item.name}", item.default, "default", item.default, item.metadata["doc"]
+        )
+        for section in SECTIONS
+        for item in fields(_section_type(section))
+    }
+    file = Path(environ.get("FASTNESS_CONFIG") or home / "config.toml")
+    for name, value, source in (*_from_file(file), *_from_environ(environ), *_from_flags(flags or {})):
+        if name not in explained:
+            raise ConfigError(_unknown(name, source, explained))
+        explained[name] = replace(explained[name], value=_checked(name, value, source), source=source)
+    tree = {section: _section_type(section)(**_values(section, explained)) for section in SECTIONS}
+    return Settings(home=home, **tree), explained
+
+
+def run_directory(home: Path, uid: int) -> Path:
+    """Return where sockets and snapshots live: below `home`, or, where that path is too long for sockets, in /tmp."""
+    below = home / "run"
+    if len(bytes(below)) <= RUN_PATH_BYTES_MAX:
+        return below
+    return Path("/tmp") / f"fastness-{uid}-{hashlib.sha256(bytes(home)).hexdigest()[:12]}"  # noqa: S108 - made 0700 and checked by its maker
+
+
+def _section_type(section: str) -> Any:
+    return get_type_hints(Settings)[section]
+
+
+def _values(section: str, explained: Mapping[str, Explanation]) -> dict[str, Any]:
+    return {item.name: explained[f"{section}.{item.name}"].value for item in fields(_section_type(section))}
+
+
+def _from_file(file: Path) -> list[tuple[str, object, str]]:
+    if not file.exists():
+        return []
+    try:
+        tree = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read as TOML: {error}") from error
+    found: list[tuple[str, object, str]] = []
+    for section, values in tree.items():
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: `{section}` stands outside any section; sections are {', '.join(SECTIONS)}")
+        found += [(f"{section}.{name}", value, str(file)) for name, value in values.items()]
+    return found
+
+
+def _from_environ(environ: Mapping[str, str]) -> list[tuple[str, object, str]]:
+    found: list[tuple[str, object, str]] = []
+    for variable, value in sorted(environ.items()):
+        if variable.startswith("FASTNESS__"):
+            found.append((".".join(variable.lower().split("__")[1:]), value, f"${variable}"))
+    return found
+
+
+def _from_flags(flags: Mapping[str, object]) -> list[tuple[str, object, str]]:
+    return [(name, value, "flag") for name, value in flags.items() if value is not None]
+
+
+def _checked(name: str, value: object, source: str) -> object:
+    section, _, leaf = name.partition(".")
+    item = next(item for item in fields(_section_type(section)) if item.name == leaf)
+    wanted: type[int] | type[float] | type[str] = type(item.metadata["default"])
+    try:
+        if isinstance(value, bool) or (isinstance(value, float) and wanted is int):
+            raise ValueError  # noqa: TRY301 - one message for every misfit
+        typed = wanted(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} (from {source}) is {value!r}; it needs a {wanted.__name__}") from None
+    low, high = item.metadata["low"], item.metadata["high"]
+    if (low is not None and typed < low) or (high is not None and typed > high):
+        raise ConfigError(f"{name} (from {source}) is {typed}; it may be from {low} to {high}")
+    return typed
+
+
+def _unknown(name: str, source: str, known: Mapping[str, Explanation]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name} (from {source}) is not a setting." + (f" Did you mean {near[0]}?" if near else "")

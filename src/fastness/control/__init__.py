@@ -1,0 +1,1 @@
+"""The control plane: the management API, and keeping the installation as it should be."""

@@ -1,0 +1,98 @@
+"""The one table of error codes, and the refusal that carries a code to whoever asked.
+
+API, CLI, metrics and docs/reference/errors.md all speak these codes; a test holds the table and the page together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCode:
+    """One row: `status` is the HTTP status, `type` the OpenAI error type, `meaning` what a reader is told."""
+
+    code: str
+    status: int
+    type: str
+    meaning: str
+
+
+_INVALID: Final = "invalid_request_error"
+_ROWS: Final = (
+    ErrorCode("invalid_json", 400, _INVALID, "The body is not valid JSON."),
+    ErrorCode("invalid_type", 400, _INVALID, "A field has the wrong type."),
+    ErrorCode("invalid_value", 400, _INVALID, "A field has a value outside its range."),
+    ErrorCode("missing_field", 400, _INVALID, "A required field is absent."),
+    ErrorCode("unknown_field", 400, _INVALID, "The body has a field that this API does not know."),
+    ErrorCode("unsupported_parameter", 400, _INVALID, "The model's engine cannot do what a parameter asks."),
+    ErrorCode("unsupported_schema", 400, _INVALID, "A JSON schema uses a feature that cannot be enforced."),
+    ErrorCode("context_length_exceeded", 400, _INVALID, "Input and output do not fit the model's context."),
+    ErrorCode("limit_exceeded", 400, _INVALID, "A documented limit on the request is exceeded."),
+    ErrorCode("malformed_http", 400, _INVALID, "The bytes on the connection are not a valid HTTP/1.1 request."),
+    ErrorCode("missing_api_key", 401, "authentication_error", "No API key was sent."),
+    ErrorCode("invalid_api_key", 401, "authentication_error", "The API key is malformed or unknown."),
+    ErrorCode("expired_api_key", 401, "authentication_error", "The API key's time is over."),
+    ErrorCode("revoked_api_key", 401, "authentication_error", "The API key was revoked."),
+    ErrorCode("permission_denied", 403, "permission_error", "The key may not do this."),
+    ErrorCode(
+        "model_not_found",
+        404,
+        "not_found_error",
+        "No such model for this key; the message lists those there are.",
+    ),
+    ErrorCode("route_not_found", 404, "not_found_error", "No such route."),
+    ErrorCode("not_found", 404, "not_found_error", "The named thing does not exist."),
+    ErrorCode("method_not_allowed", 405, _INVALID, "The route exists, but not for this method."),
+    ErrorCode("request_timeout", 408, _INVALID, "Headers or body did not arrive in time."),
+    ErrorCode("conflict", 409, _INVALID, "The thing exists already, or is in a state that forbids this."),
+    ErrorCode("length_required", 411, _INVALID, "The body's length is neither given nor chunked."),
+    ErrorCode("body_too_large", 413, _INVALID, "The body exceeds the limit."),
+    ErrorCode("unsupported_media_type", 415, _INVALID, "The body is not application/json."),
+    ErrorCode("expectation_failed", 417, _INVALID, "Only `Expect: 100-continue` is understood."),
+    ErrorCode("queue_full", 429, "rate_limit_error", "Too many requests wait for this model; try after Retry-After."),
+    ErrorCode("headers_too_large", 431, _INVALID, "The request line or headers exceed the limit."),
+    ErrorCode("client_closed", 499, _INVALID, "The client left before the answer; only seen in logs and ledger."),
+    ErrorCode("internal_error", 500, "server_error", "A defect in Fastness; the request id finds it in the logs."),
+    ErrorCode(
+        "engine_failed",
+        502,
+        "server_error",
+        "The engine ended or answered nonsense before the answer was whole.",
+    ),
+    ErrorCode("no_replica_ready", 503, "server_error", "The model is known, but no replica of it is ready."),
+    ErrorCode("draining", 503, "server_error", "This gateway is shutting down."),
+    ErrorCode("ledger_unavailable", 503, "server_error", "The ledger cannot record, so nothing may be answered."),
+    ErrorCode("queue_timeout", 503, "server_error", "The request waited too long for a free slot."),
+    ErrorCode("engine_timeout", 504, "server_error", "The engine made no progress in time."),
+    ErrorCode("http_version_not_supported", 505, _INVALID, "Only HTTP/1.1 and HTTP/1.0 are spoken."),
+)
+
+ERROR_CODES: Final = MappingProxyType({row.code: row for row in _ROWS})
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an outcome of the product, not a defect of it
+    """A request refused or failed, with the reason a person can act on.
+
+    `message` says what was needed, what came, and what to try. `param` names the offending field or is None.
+    `retry_after_s` becomes the Retry-After header. Raises KeyError for a code outside the table.
+    """
+
+    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.row = ERROR_CODES[code]
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    @property
+    def code(self) -> str:
+        """The code, as in the table."""
+        return self.row.code
+
+    @property
+    def status(self) -> int:
+        """The HTTP status, as in the table."""
+        return self.row.status

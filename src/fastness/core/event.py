@@ -1,0 +1,35 @@
+"""Ledger event types: one closed table. An event holds no content, only identifiers, counts, times and digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Scalar = str | int | bool | None
+
+
+class EventType(StrEnum):
+    """What can be recorded. docs/reference/ledger-events.md describes each; a test holds the two together."""
+
+    BOOT = "boot"
+    STOPPED = "stopped"
+    MODEL_LOADED = "model.loaded"
+    ENGINE_FAILED = "engine.failed"
+    UNSEALED_ALLOWED = "perimeter.unsealed"
+    TENANT_CREATED = "tenant.created"
+    TENANT_REVOKED = "tenant.revoked"
+    KEY_ISSUED = "key.issued"
+    KEY_REVOKED = "key.revoked"
+    INFERENCE_COMPLETED = "inference.completed"
+    INFERENCE_REFUSED = "inference.refused"
+    INFERENCE_FAILED = "inference.failed"
+    LOG_REPAIRED = "log.repaired"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `fields` has ASCII keys and string, integer, boolean or null values only."""
+
+    type: EventType
+    time_ms: int
+    fields: dict[str, Scalar]

@@ -1,0 +1,41 @@
+"""A model: weights, tokenizer and card, named by digest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ModelKind(StrEnum):
+    """What a model is for; it decides which routes may name it."""
+
+    CHAT = "chat"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFormat:
+    """How this model is told of tools and how it calls one.
+
+    `instruction` is put into the system message with `{tools}` replaced by one JSON object a line. A call is written
+    as `open`, a JSON object with `name` and `arguments`, `close`.
+    """
+
+    instruction: str
+    open: str
+    close: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model. `digest` is the SHA-256 of the weights in hex; `size_bytes` is their file's size."""
+
+    name: str
+    kind: ModelKind
+    digest: str
+    size_bytes: int
+    licence: str
+    context_tokens: int
+    created_s: int
+    tool_format: ToolFormat | None = None
+    embedding_dimensions: int | None = None

@@ -1,0 +1,58 @@
+"""A replica: one running copy of a deployment; the unit of health and routing. And the snapshot gateways read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fastness.core.model import ModelCard
+
+
+class ReplicaState(StrEnum):
+    """The life of a replica. Only `READY` may be routed to (law 8)."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    BACKING_OFF = "backing_off"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What an engine's stderr means: a code from engines/diagnosis.py, evidence lines, and what to try."""
+
+    code: str
+    summary: str
+    hint: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica as observed. `epoch` grows with every start of its engine; `memory_bytes` is its resident size."""
+
+    id: str
+    model: str
+    engine: str
+    state: ReplicaState
+    socket: str
+    slots: int
+    context_tokens: int
+    epoch: int
+    sealed: bool
+    pid: int | None = None
+    restarts: int = 0
+    since_s: float = 0.0
+    memory_bytes: int | None = None
+    diagnosis: Diagnosis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingSnapshot:
+    """All a gateway needs to route: the models served here and their replicas. `version` grows with each change."""
+
+    version: int
+    models: tuple[ModelCard, ...]
+    replicas: tuple[Replica, ...]

@@ -1,0 +1,1 @@
+"""How a replica is executed: the engine port, its adapters, and reading what an engine says."""

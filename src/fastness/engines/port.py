@@ -1,0 +1,123 @@
+"""The engine port: what the gateway and the fleet need of any engine.
+
+A *dialect* is pure translation for the data path: a Generation becomes the bytes of an HTTP request, the engine's
+bytes become Deltas. A *launcher* tells the fleet what to execute. Neither does I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastness.core.model import ModelCard
+from fastness.core.replica import Diagnosis
+from fastness.core.request import Delta, Generation, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCall:
+    """One HTTP request to an engine: a POST of JSON `body` to `path`."""
+
+    path: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EngineError(Exception):
+    """An engine's refusal, read. `context_needed` is set when it said how many tokens the input has."""
+
+    status: int
+    message: str
+    context_needed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Embeddings, one row of floats an input, and the tokens they took."""
+
+    rows: tuple[tuple[float, ...], ...]
+    usage: Usage
+
+
+class Dialect(Protocol):
+    """How one kind of engine is spoken to. Every method is pure."""
+
+    name: str
+
+    def unsupported(self, work: Generation) -> str | None:
+        """Name what this engine cannot do of `work` (a sentence for the caller), or None."""
+        ...
+
+    def generation(self, work: Generation) -> EngineCall:
+        """Write the request for one generation, streamed when `work.stream`."""
+        ...
+
+    def answer(self, body: bytes) -> Delta:
+        """Read a whole (not streamed) answer; raises ValueError when it is not one."""
+        ...
+
+    def delta(self, event: bytes) -> Delta | None:
+        """Read the JSON of one stream event; None for one without meaning. Raises ValueError, or EngineError."""
+        ...
+
+    def count(self, work: Generation) -> EngineCall:
+        """Write the request that counts the input tokens of `work`."""
+        ...
+
+    def counted(self, body: bytes) -> int:
+        """Read the number of input tokens; raises ValueError."""
+        ...
+
+    def embedding(self, inputs: tuple[str | tuple[int, ...], ...]) -> EngineCall:
+        """Write the request that embeds `inputs`."""
+        ...
+
+    def vectors(self, body: bytes) -> Vectors:
+        """Read embeddings; raises ValueError."""
+        ...
+
+    def error(self, status: int, body: bytes) -> EngineError:
+        """Read an error answer; never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTask:
+    """What a replica must be: the model's card and file, its shape, and where its socket goes."""
+
+    card: ModelCard
+    weights: Path
+    socket: Path
+    scratch: Path
+    slots: int
+    context_tokens: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to execute: an argv, its whole environment, the files it may read, and its memory bound in bytes."""
+
+    argv: tuple[str, ...]
+    environ: dict[str, str]
+    readable: tuple[Path, ...]
+    memory_bytes_max: int
+
+
+class Engine(Protocol):
+    """One kind of engine, as the fleet needs it."""
+
+    name: str
+
+    def launch(self, task: EngineTask) -> Launch:
+        """Say what to execute for `task`."""
+        ...
+
+    def health(self) -> str:
+        """Return the path whose 200 answer means that the engine can serve."""
+        ...
+
+    def diagnose(self, stderr: tuple[str, ...], exit_code: int | None) -> Diagnosis:
+        """Read the last lines of stderr of an engine that ended or never became ready."""
+        ...

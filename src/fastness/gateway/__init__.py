@@ -1,0 +1,1 @@
+"""The data plane: the OpenAI API and the journey of a request."""

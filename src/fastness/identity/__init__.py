@@ -1,0 +1,1 @@
+"""API keys: minted, parsed, and matched by HMAC."""

@@ -1,0 +1,1 @@
+"""What can be proved: an append-only, hash-chained log, durable before an answer is given."""

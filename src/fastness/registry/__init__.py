@@ -1,0 +1,1 @@
+"""Models: found, verified, converted, and laid down by digest."""

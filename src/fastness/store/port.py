@@ -1,0 +1,39 @@
+"""The store port: what is remembered of tenants and keys. All methods block; no gateway calls them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
+
+
+class Conflict(Exception):  # noqa: N818 - an outcome
+    """The thing exists already; the message names it."""
+
+
+class Missing(Exception):  # noqa: N818 - an outcome
+    """The thing does not exist; the message names it."""
+
+
+class AccessStore(Protocol):
+    """Tenants and keys. Each change commits durably before the method returns and raises the version by one."""
+
+    def add_tenant(self, tenant: Tenant) -> None:
+        """Remember a tenant; raises Conflict when the id is taken."""
+        ...
+
+    def revoke_tenant(self, tenant_id: str, now_s: int) -> Tenant:
+        """Mark a tenant revoked (again is a no-op that keeps the first time); raises Missing."""
+        ...
+
+    def add_key(self, key: ApiKey) -> None:
+        """Remember a key; raises Conflict for a known id or MAC, Missing for an unknown tenant."""
+        ...
+
+    def revoke_key(self, key_id: str, now_s: int) -> ApiKey:
+        """Mark a key revoked (again is a no-op that keeps the first time); raises Missing."""
+        ...
+
+    def access(self) -> AccessSnapshot:
+        """Return all tenants and keys with their version, in one consistent read, oldest first."""
+        ...

@@ -1,0 +1,1 @@
+"""Logs and metrics, without content; every name is pinned once."""

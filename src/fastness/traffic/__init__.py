@@ -1,0 +1,1 @@
+"""Pure decisions about when a request runs and on which replica."""
