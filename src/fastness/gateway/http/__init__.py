@@ -1,0 +1,25 @@
+"""HTTP/1.1 of our own, on both sides: the server for clients, the connections to engines, and the SSE splitter.
+
+docs/explanation/data-path.md tells how bytes travel through here and why every limit exists.
+"""
+
+from fastness.gateway.http.client import Answer, EngineConnections, EngineStream, Sink
+from fastness.gateway.http.errors import EngineBroken, EngineLost, EngineUnreachable
+from fastness.gateway.http.exchange import Exchange, ResponseHeaders
+from fastness.gateway.http.server import HttpServer
+from fastness.gateway.http.sse import EventTooLarge, SseSplitter
+
+__all__ = [
+    "Answer",
+    "EngineBroken",
+    "EngineConnections",
+    "EngineLost",
+    "EngineStream",
+    "EngineUnreachable",
+    "EventTooLarge",
+    "Exchange",
+    "HttpServer",
+    "ResponseHeaders",
+    "Sink",
+    "SseSplitter",
+]
