@@ -15,8 +15,16 @@ class Missing(Exception):  # noqa: N818 - an outcome
     """The thing does not exist; the message names it."""
 
 
+class Unavailable(Exception):  # noqa: N818 - a state of the machine
+    """The store cannot be read or written (locked for too long, disk full, damaged). Nothing was changed."""
+
+
 class AccessStore(Protocol):
-    """Tenants and keys. Each change commits durably before the method returns and raises the version by one."""
+    """Tenants and keys. Each change commits durably before the method returns and raises the version by one.
+
+    May be called from several threads and, for a store on disk, from several processes. Every method raises
+    Unavailable when the store cannot do its work.
+    """
 
     def add_tenant(self, tenant: Tenant) -> None:
         """Remember a tenant; raises Conflict when the id is taken."""
@@ -34,6 +42,18 @@ class AccessStore(Protocol):
         """Mark a key revoked (again is a no-op that keeps the first time); raises Missing."""
         ...
 
+    def forget_keys(self, key_ids: tuple[str, ...]) -> int:
+        """Remove these keys for good and return how many there were; none of them leaves the version as it is."""
+        ...
+
+    def version(self) -> int:
+        """Return the version alone: 0 for an empty store, one more after each change."""
+        ...
+
     def access(self) -> AccessSnapshot:
         """Return all tenants and keys with their version, in one consistent read, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; closing twice is harmless."""
         ...

@@ -1,0 +1,79 @@
+"""A store that forgets when the process ends: for tests and trials. Passes the same contract as the SQL store."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
+from fastness.store.port import Conflict, Missing
+
+
+class MemoryStore:
+    """Tenants and keys in two dicts, under one lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._version = 0
+        self._tenants: dict[str, Tenant] = {}
+        self._keys: dict[str, ApiKey] = {}
+
+    def add_tenant(self, tenant: Tenant) -> None:
+        """Remember a tenant; raises Conflict."""
+        with self._lock:
+            if tenant.id in self._tenants:
+                raise Conflict(f"tenant {tenant.id} exists already")
+            self._tenants[tenant.id] = tenant
+            self._version += 1
+
+    def revoke_tenant(self, tenant_id: str, now_s: int) -> Tenant:
+        """Mark a tenant revoked; raises Missing."""
+        with self._lock:
+            tenant = self._tenants.get(tenant_id)
+            if tenant is None:
+                raise Missing(f"there is no tenant {tenant_id}")
+            if tenant.revoked_s is None:
+                tenant = self._tenants[tenant_id] = replace(tenant, revoked_s=now_s)
+                self._version += 1
+            return tenant
+
+    def add_key(self, key: ApiKey) -> None:
+        """Remember a key; raises Conflict or Missing."""
+        with self._lock:
+            if key.tenant not in self._tenants:
+                raise Missing(f"there is no tenant {key.tenant}")
+            if key.id in self._keys or any(key.mac == other.mac for other in self._keys.values()):
+                raise Conflict(f"key {key.id}, or its secret, exists already")
+            self._keys[key.id] = key
+            self._version += 1
+
+    def revoke_key(self, key_id: str, now_s: int) -> ApiKey:
+        """Mark a key revoked; raises Missing."""
+        with self._lock:
+            key = self._keys.get(key_id)
+            if key is None:
+                raise Missing(f"there is no key {key_id}")
+            if key.revoked_s is None:
+                key = self._keys[key_id] = replace(key, revoked_s=now_s)
+                self._version += 1
+            return key
+
+    def forget_keys(self, key_ids: tuple[str, ...]) -> int:
+        """Remove these keys and return how many there were."""
+        with self._lock:
+            gone = sum(self._keys.pop(key_id, None) is not None for key_id in key_ids)
+            self._version += 1 if gone else 0
+            return gone
+
+    def version(self) -> int:
+        """Return how often the store has changed."""
+        with self._lock:
+            return self._version
+
+    def access(self) -> AccessSnapshot:
+        """Return everything, oldest first."""
+        with self._lock:
+            return AccessSnapshot(self._version, tuple(self._tenants.values()), tuple(self._keys.values()))
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""

@@ -1,0 +1,50 @@
+"""The tables as the code sees them. How a database gets there is told by the migrations, one step at a time.
+
+Only what SQLite and PostgreSQL both understand. `added` is the version of the store at which a row came: it orders
+rows exactly, which seconds do not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table
+
+SCHEMA_REVISION: Final = "0001"
+"""The newest migration. A test holds it to the scripts; so an up-to-date database opens without loading Alembic."""
+
+METADATA: Final = MetaData()
+
+ACCESS_VERSION: Final = Table(
+    "access_version",
+    METADATA,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+TENANTS: Final = Table(
+    "tenants",
+    METADATA,
+    Column("id", String(63), primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("created_s", BigInteger, nullable=False),
+    Column("models", JSON(none_as_null=True), nullable=True),
+    Column("revoked_s", BigInteger, nullable=True),
+    Column("added", BigInteger, nullable=False),
+)
+
+API_KEYS: Final = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String(63), primary_key=True),
+    Column("tenant", String(63), ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("name", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("hint", String(40), nullable=False),
+    Column("mac", String(64), nullable=False, unique=True),
+    Column("created_s", BigInteger, nullable=False),
+    Column("expires_s", BigInteger, nullable=True),
+    Column("revoked_s", BigInteger, nullable=True),
+    Column("models", JSON(none_as_null=True), nullable=True),
+    Column("added", BigInteger, nullable=False),
+)
