@@ -62,6 +62,7 @@ _ROWS: Final = (
         "The engine ended or answered nonsense before the answer was whole.",
     ),
     ErrorCode("no_replica_ready", 503, "server_error", "The model is known, but no replica of it is ready."),
+    ErrorCode("overloaded", 503, "server_error", "Too many request bytes are arriving at once; try again in a moment."),
     ErrorCode("draining", 503, "server_error", "This gateway is shutting down."),
     ErrorCode("store_unavailable", 503, "server_error", "Tenants and keys cannot be read, changed or published now."),
     ErrorCode("ledger_unavailable", 503, "server_error", "The ledger cannot record, so nothing may be answered."),
