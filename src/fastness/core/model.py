@@ -18,12 +18,15 @@ class ToolFormat:
     """How this model is told of tools and how it calls one.
 
     `instruction` is put into the system message with `{tools}` replaced by one JSON object a line. A call is written
-    as `open`, a JSON object with `name` and `arguments`, `close`.
+    as `open`, a JSON object with `name` and `arguments`, `close`. A tool's result is shown as `result` with
+    `{content}` replaced, in a message of role `result_role`.
     """
 
     instruction: str
     open: str
     close: str
+    result: str = "{content}"
+    result_role: str = "tool"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Writing answers: what the engine's deltas become for the client, whole or as a stream."""

@@ -1,0 +1,183 @@
+"""The answer of /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fastness.core.request import (
+    ChatRequest,
+    Delta,
+    FinishReason,
+    JsonConstraint,
+    TokenLogprob,
+    ToolConstraint,
+    Usage,
+)
+from fastness.gateway.answer.port import END_OF_STREAM, Head
+from fastness.gateway.tools import ArgumentsPiece, CallPiece, Piece, TextPiece, ToolCallReader, joined
+from fastness.gateway.wire import out
+
+_encode: Final = msgspec.json.Encoder().encode
+_NO_LOGPROBS: Final = b"null"
+
+
+class _Choice:
+    """One choice in the making."""
+
+    __slots__ = ("begun", "finish", "logprobs", "pieces", "reader", "texts")
+
+    def __init__(self, constraint: ToolConstraint | None) -> None:
+        self.reader = ToolCallReader(constraint.open, constraint.close) if constraint else None
+        self.texts: list[str] = []
+        self.pieces: list[Piece] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.finish: FinishReason | None = None
+        self.begun = False
+
+    def reason(self) -> str:
+        """How this choice ended, in OpenAI's words."""
+        if self.reader and self.reader.calls and self.finish is not FinishReason.LENGTH:
+            return "tool_calls"
+        return (self.finish or FinishReason.STOP).value
+
+    def message(self, call_id: str) -> out.MessageOut:
+        """The whole message; ids of calls begin with `call_id`."""
+        if not self.reader:
+            return out.MessageOut("".join(self.texts))
+        text, calls = joined(self.pieces)
+        if not calls:
+            return out.MessageOut(text)
+        wire = [
+            out.ToolCallOut(f"{call_id}{n}", out.FunctionOut(name, arguments))
+            for n, (name, arguments) in enumerate(calls)
+        ]
+        return out.MessageOut(text or None, tool_calls=wire)
+
+
+class ChatAnswer:
+    """Builds the answer of one chat request."""
+
+    def __init__(self, request: ChatRequest, head: Head, tools: ToolConstraint | None) -> None:
+        self._request = request
+        self._head = head
+        self._choices = [_Choice(tools) for _ in range(request.choices)]
+        self._wants_logprobs = request.sampling.top_logprobs is not None
+        if request.stream:
+            # Everything that every chunk repeats, written once: a chunk is then a join of a few bytes.
+            self._open = b"".join((
+                b'data: {"id":', _encode(head.id),
+                b',"object":"chat.completion.chunk","created":', _encode(head.created_s),
+                b',"model":', _encode(head.model),
+                b',"service_tier":"default","system_fingerprint":', _encode(head.fingerprint),
+                b',"choices":[{"index":',
+            ))  # fmt: skip
+            self._close = b'}],"usage":null}\n\n' if request.include_usage else b"}]}\n\n"
+            self._plain = b',"logprobs":null,"finish_reason":null' + self._close
+
+    def take(self, choice: int, delta: Delta) -> bytes:
+        """See Answer."""
+        one = self._choices[choice]
+        if delta.finish:
+            one.finish = delta.finish
+        one.logprobs += delta.logprobs
+        if not self._request.stream:
+            self._keep(one, delta)
+            return b""
+        events = b"" if one.begun else self._begin(choice, one)
+        if one.reader is None:
+            if delta.text:
+                events += self._text(choice, delta.text, delta.logprobs)
+                if self._request.constraint:
+                    one.texts.append(delta.text)
+            return events
+        pieces = one.reader.feed(delta.text) if delta.text else []
+        if delta.finish:
+            pieces += one.reader.finish()
+        return events + b"".join(self._piece(choice, piece, delta.logprobs) for piece in pieces)
+
+    def whole(self, usage: Usage) -> bytes:
+        """See Answer."""
+        choices = [
+            out.ChatChoice(
+                index,
+                one.message(f"call_{self._head.id[-24:]}{index:02d}"),
+                out.chat_logprobs(one.logprobs) if self._wants_logprobs else None,
+                one.reason(),  # type: ignore[arg-type]  # the reasons are OpenAI's own
+            )
+            for index, one in enumerate(self._choices)
+        ]
+        head = self._head
+        return _encode(
+            out.ChatCompletion(head.id, head.created_s, head.model, choices, out.usage_out(usage), head.fingerprint)
+        )
+
+    def last(self, usage: Usage) -> bytes:
+        """See Answer."""
+        events = b""
+        for index, one in enumerate(self._choices):
+            if not one.begun:
+                events += self._begin(index, one)
+            events += b'%b%d,"delta":{},"logprobs":null,"finish_reason":%b%b' % (
+                self._open, index, _encode(one.reason()), self._close,
+            )  # fmt: skip
+        if self._request.include_usage:
+            prefix = self._open[: -len(b'{"index":')]
+            events += prefix + b'],"usage":%b}\n\n' % _encode(out.usage_out(usage))
+        return events + END_OF_STREAM
+
+    def finish_reasons(self) -> tuple[str, ...]:
+        """See Answer."""
+        return tuple(one.reason() for one in self._choices)
+
+    def broken(self) -> str | None:
+        """See Answer. An engine that dropped a constraint must not pass for one that kept it."""
+        for one in self._choices:
+            if one.finish is FinishReason.LENGTH:
+                continue
+            if isinstance(self._request.constraint, JsonConstraint) and not _is_json("".join(one.texts)):
+                return "the engine's answer is not the JSON that was asked for"
+            if one.reader and self._request.tool_mode == "required" and not one.reader.calls:
+                return "the engine called no tool although one was required"
+        return None
+
+    def _keep(self, one: _Choice, delta: Delta) -> None:
+        if one.reader is None:
+            one.texts.append(delta.text)
+            return
+        one.pieces += one.reader.feed(delta.text)
+        if delta.finish:
+            one.pieces += one.reader.finish()
+
+    def _begin(self, index: int, one: _Choice) -> bytes:
+        one.begun = True
+        return b'%b%d,"delta":{"role":"assistant","content":"","refusal":null}%b' % (self._open, index, self._plain)
+
+    def _text(self, index: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+        if not logprobs:
+            return b'%b%d,"delta":{"content":%b}%b' % (self._open, index, _encode(text), self._plain)
+        return b'%b%d,"delta":{"content":%b},"logprobs":%b,"finish_reason":null%b' % (
+            self._open, index, _encode(text), _encode(out.chat_logprobs(logprobs)), self._close,
+        )  # fmt: skip
+
+    def _piece(self, index: int, piece: Piece, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+        if isinstance(piece, TextPiece):
+            return self._text(index, piece.text, logprobs)
+        if isinstance(piece, CallPiece):
+            call_id = f"call_{self._head.id[-24:]}{index:02d}{piece.index}"
+            call = b'{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}' % (
+                piece.index, _encode(call_id), _encode(piece.name),
+            )  # fmt: skip
+        else:
+            assert isinstance(piece, ArgumentsPiece)
+            call = b'{"index":%d,"function":{"arguments":%b}}' % (piece.index, _encode(piece.text))
+        return b'%b%d,"delta":{"tool_calls":[%b]}%b' % (self._open, index, call, self._plain)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True

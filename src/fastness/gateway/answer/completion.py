@@ -1,0 +1,101 @@
+"""The answer of /v1/completions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fastness.core.request import CompletionRequest, Delta, FinishReason, TokenLogprob, Usage
+from fastness.gateway.answer.port import END_OF_STREAM, Head
+from fastness.gateway.wire import out
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _Choice:
+    """One choice in the making; `prompt` is what `echo` puts in front."""
+
+    __slots__ = ("finish", "length", "logprobs", "prompt", "texts")
+
+    def __init__(self, prompt: str) -> None:
+        self.prompt = prompt
+        self.texts: list[str] = []
+        self.logprobs: list[TokenLogprob] = []
+        self.finish: FinishReason | None = None
+        self.length = 0
+
+    def reason(self) -> str:
+        """How this choice ended, in OpenAI's words."""
+        return (self.finish or FinishReason.STOP).value
+
+
+class CompletionAnswer:
+    """Builds the answer of one completion request: choices of the first prompt first."""
+
+    def __init__(self, request: CompletionRequest, head: Head) -> None:
+        self._request = request
+        self._head = head
+        self._wants_logprobs = request.sampling.top_logprobs is not None
+        self._choices = [
+            _Choice(str(prompt) if request.echo else "") for prompt in request.prompts for _ in range(request.choices)
+        ]
+
+    def take(self, choice: int, delta: Delta) -> bytes:
+        """See Answer."""
+        one = self._choices[choice]
+        if delta.finish:
+            one.finish = delta.finish
+        if not self._request.stream:
+            one.texts.append(delta.text)
+            one.logprobs += delta.logprobs
+            return b""
+        text = delta.text
+        if one.prompt:
+            text, one.prompt = one.prompt + text, ""
+        if not text:
+            return b""
+        logprobs = out.completion_logprobs(delta.logprobs, one.length) if self._wants_logprobs else None
+        one.length += len(text)
+        return self._event(out.CompletionChoice(choice, text, logprobs, None))
+
+    def whole(self, usage: Usage) -> bytes:
+        """See Answer."""
+        choices = [
+            out.CompletionChoice(
+                index,
+                one.prompt + "".join(one.texts),
+                out.completion_logprobs(one.logprobs, len(one.prompt)) if self._wants_logprobs else None,
+                one.reason(),  # type: ignore[arg-type]  # the reasons are OpenAI's own
+            )
+            for index, one in enumerate(self._choices)
+        ]
+        return _encode(self._completion(choices, out.usage_out(usage)))
+
+    def last(self, usage: Usage) -> bytes:
+        """See Answer."""
+        events = b"".join(
+            self._event(out.CompletionChoice(index, "", None, one.reason()))  # type: ignore[arg-type]  # as above
+            for index, one in enumerate(self._choices)
+        )
+        if self._request.include_usage:
+            events += b"data: %b\n\n" % _encode(self._completion([], out.usage_out(usage)))
+        return events + END_OF_STREAM
+
+    def finish_reasons(self) -> tuple[str, ...]:
+        """See Answer."""
+        return tuple(one.reason() for one in self._choices)
+
+    def broken(self) -> str | None:
+        """See Answer: nothing is enforced on this route."""
+        return None
+
+    def _event(self, choice: out.CompletionChoice) -> bytes:
+        usage = None if self._request.include_usage else msgspec.UNSET
+        return b"data: %b\n\n" % _encode(self._completion([choice], usage))
+
+    def _completion(
+        self, choices: list[out.CompletionChoice], usage: out.UsageOut | msgspec.UnsetType | None
+    ) -> out.Completion:
+        head = self._head
+        return out.Completion(head.id, head.created_s, head.model, choices, head.fingerprint, usage)

@@ -1,0 +1,45 @@
+"""What the journey needs of an answer being written, whatever the route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastness.core.request import Delta, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What every answer and every chunk of it repeats."""
+
+    id: str
+    created_s: int
+    model: str
+    fingerprint: str
+
+
+class Answer(Protocol):
+    """One answer in the making: `take` each delta, then either `whole`, or `last` after streaming what `take` gave."""
+
+    def take(self, choice: int, delta: Delta) -> bytes:
+        """Take what the engine added to a choice; return the events to stream now (empty when not streaming)."""
+        ...
+
+    def whole(self, usage: Usage) -> bytes:
+        """Return the body of the answer."""
+        ...
+
+    def last(self, usage: Usage) -> bytes:
+        """Return the events that end the stream: finish reasons, usage if asked for, and the end mark."""
+        ...
+
+    def finish_reasons(self) -> tuple[str, ...]:
+        """Return how each choice ended, in order."""
+        ...
+
+    def broken(self) -> str | None:
+        """Say what is wrong with the finished answer (an enforced format that does not hold), or None."""
+        ...
+
+
+END_OF_STREAM = b"data: [DONE]\n\n"

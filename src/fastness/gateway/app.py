@@ -1,0 +1,125 @@
+"""Which route is what: the table, and the pages that take no slot on an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from fastness.core.error import Refusal
+from fastness.core.request import Operation
+from fastness.gateway.gateway import Gateway
+from fastness.gateway.http import Exchange
+from fastness.gateway.journey import JSON_HEADERS, journey
+from fastness.gateway.openapi import openapi_document
+from fastness.gateway.routing import Served, find_model
+from fastness.gateway.wire import out
+from fastness.gateway.wire.errors import error_body, error_headers
+
+_encode: Final = msgspec.json.Encoder().encode
+_TEXT_HEADERS: Final = b"content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n"
+
+INFERENCE: Final = {
+    "/v1/chat/completions": Operation.CHAT,
+    "/v1/completions": Operation.COMPLETION,
+    "/v1/embeddings": Operation.EMBEDDING,
+}
+
+
+class App:
+    """Takes every whole request that the server has parsed."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        self.connections: Callable[[], int] = lambda: 0
+        self._pages: dict[str, Callable[[Exchange], None]] = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+            "/v1/models": self._models,
+        }
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer, or start the journey that will."""
+        operation = INFERENCE.get(exchange.path)
+        try:
+            if operation is None:
+                self._page(exchange)
+            else:
+                self._depart(exchange, operation)
+        except Refusal as refusal:
+            self._gateway.meters.page_refused(refusal)
+            exchange.respond(refusal.status, error_headers(refusal), error_body(refusal))
+
+    async def cut(self) -> None:
+        """End the journeys that are still under way: each tells its client so."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _depart(self, exchange: Exchange, operation: Operation) -> None:
+        if exchange.method != "POST":
+            raise _wrong_method(exchange, "POST")
+        if self.draining:
+            raise Refusal("draining", "This gateway is shutting down. Try again.", retry_after_s=1)
+        task = asyncio.get_running_loop().create_task(journey(self._gateway, exchange, operation))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
+
+    def _page(self, exchange: Exchange) -> None:
+        page = self._pages.get(exchange.path)
+        if page is None and exchange.path.startswith("/v1/models/"):
+            page = partial(self._model, name=exchange.path.removeprefix("/v1/models/"))
+        if page is None:
+            near = difflib.get_close_matches(exchange.path, [*INFERENCE, *self._pages], n=1)
+            hint = f" Did you mean {near[0]}?" if near else " /openapi.json lists what there is."
+            raise Refusal("route_not_found", f"There is no route {exchange.path[:200]!r}.{hint}")
+        if exchange.method not in ("GET", "HEAD"):
+            raise _wrong_method(exchange, "GET, HEAD")
+        page(exchange)
+
+    def _livez(self, exchange: Exchange) -> None:
+        exchange.respond(200, _TEXT_HEADERS, b"ok\n")
+
+    def _readyz(self, exchange: Exchange) -> None:
+        ready = self._gateway.routing.is_ready() and not self.draining
+        exchange.respond(200 if ready else 503, _TEXT_HEADERS, b"ready\n" if ready else b"not ready\n")
+
+    def _metrics(self, exchange: Exchange) -> None:
+        body = self._gateway.meters.page(self._gateway.routing, self.connections())
+        exchange.respond(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", body)
+
+    def _openapi(self, exchange: Exchange) -> None:
+        exchange.respond(200, JSON_HEADERS, openapi_document())
+
+    def _models(self, exchange: Exchange) -> None:
+        principal = self._gateway.authenticator.authenticate(
+            exchange.headers.get("authorization"), self._gateway.clock()
+        )
+        shown = [_model_out(one) for one in self._gateway.routing.models() if principal.may_use(one.card.name)]
+        exchange.respond(200, JSON_HEADERS, _encode(out.ModelList(shown)))
+
+    def _model(self, exchange: Exchange, name: str) -> None:
+        principal = self._gateway.authenticator.authenticate(
+            exchange.headers.get("authorization"), self._gateway.clock()
+        )
+        served = find_model(self._gateway.routing, name, principal.may_use, None)
+        exchange.respond(200, JSON_HEADERS, _encode(_model_out(served)))
+
+
+def _model_out(served: Served) -> out.ModelOut:
+    card = served.card
+    return out.ModelOut(card.name, card.created_s, card.kind.value, served.context_tokens(), card.digest, card.licence)
+
+
+def _wrong_method(exchange: Exchange, allowed: str) -> Refusal:
+    return Refusal("method_not_allowed", f"{exchange.path} takes {allowed}, not {exchange.method}.", param=allowed)

@@ -1,0 +1,251 @@
+"""The journey of a request. `journey` is its list of steps; everything else here is one of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastness.core.error import Refusal
+from fastness.core.model import ModelKind
+from fastness.core.request import ChatRequest, CompletionRequest, Delta, EmbeddingRequest, Generation, Operation, Usage
+from fastness.gateway.answer.embedding import embedding_answer
+from fastness.gateway.answer.port import Head
+from fastness.gateway.gateway import Gateway
+from fastness.gateway.http import Exchange
+from fastness.gateway.prepare import (
+    check_embedding,
+    input_tokens_bound,
+    overflow,
+    prepare_chat,
+    prepare_completion,
+)
+from fastness.gateway.record import event_of, note
+from fastness.gateway.relay import StreamRun, broken, post, run_stream, run_whole
+from fastness.gateway.routing import find_model
+from fastness.gateway.trip import Trip
+from fastness.gateway.wire.chat import parse_chat
+from fastness.gateway.wire.completion import parse_completion
+from fastness.gateway.wire.embedding import parse_embedding
+from fastness.gateway.wire.errors import error_body, error_headers
+from fastness.ledger.port import LedgerUnavailable
+
+JSON_HEADERS = b"content-type: application/json\r\ncache-control: no-store\r\n"
+STREAM_HEADERS = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
+
+
+async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) -> None:
+    """Take one request from its arrival to its one end."""
+    trip = Trip(exchange, operation)
+    try:
+        authenticate(gateway, trip)
+        parse(gateway, trip)
+        authorise(gateway, trip)
+        prepare(gateway, trip)
+        await fit(gateway, trip)
+        await relay(gateway, trip)
+        await commit(gateway, trip)
+        finish(trip)
+    except Refusal as refusal:
+        refuse(gateway, trip, refusal)
+    except asyncio.CancelledError:
+        abandon(gateway, trip)
+    except Exception as error:  # noqa: BLE001 - the last resort: the client hears of it, the log says where
+        fail(gateway, trip, error)
+    finally:
+        note(gateway, trip)
+
+
+def authenticate(gateway: Gateway, trip: Trip) -> None:
+    """Who asks."""
+    trip.principal = gateway.authenticator.authenticate(trip.exchange.headers.get("authorization"), gateway.clock())
+
+
+def parse(gateway: Gateway, trip: Trip) -> None:
+    """What is asked: from here on there are only core values."""
+    body, limits = trip.exchange.body, gateway.settings.limits
+    if trip.operation is Operation.CHAT:
+        trip.request = parse_chat(body, limits)
+    elif trip.operation is Operation.COMPLETION:
+        trip.request = parse_completion(body, limits)
+    else:
+        trip.request = parse_embedding(body, limits)
+
+
+def authorise(gateway: Gateway, trip: Trip) -> None:
+    """Whether this key may have it. Markings and policy join here."""
+    assert trip.request and trip.principal
+    kind = ModelKind.EMBEDDING if trip.operation is Operation.EMBEDDING else ModelKind.CHAT
+    trip.served = find_model(gateway.routing, trip.request.model, trip.principal.may_use, kind)
+
+
+def prepare(gateway: Gateway, trip: Trip) -> None:
+    """What engines must do for it, and the answer in the making."""
+    assert trip.request and trip.served
+    card = trip.served.card
+    if isinstance(trip.request, EmbeddingRequest):
+        check_embedding(trip.request, card)
+        return
+    dialect = gateway.routing.dialect(trip.served.any_replica())
+    suffix = trip.exchange.request_id.removeprefix("req_")
+    if isinstance(trip.request, ChatRequest):
+        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
+        trip.generations, trip.answer = prepare_chat(trip.request, head, card, dialect, gateway.settings.limits)
+    else:
+        head = Head(f"cmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
+        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect)
+
+
+async def fit(gateway: Gateway, trip: Trip) -> None:
+    """Whether it fits the context. The engine counts only when the size in bytes leaves a doubt."""
+    if not isinstance(trip.request, ChatRequest | CompletionRequest) or trip.served is None:
+        return
+    counted: dict[object, int] = {}
+    limit = trip.served.context_tokens()
+    for work in trip.generations:
+        output = work.sampling.max_output_tokens
+        if input_tokens_bound(work) + (output or 1) <= limit:
+            continue
+        key = work.prompt if work.prompt is not None else work.messages
+        if key not in counted:
+            counted[key] = await _count(gateway, trip, work)
+        if counted[key] + (output or 1) > limit:
+            raise overflow(counted[key], output, limit, trip.served.card)
+
+
+async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
+    assert trip.served
+    if isinstance(work.prompt, tuple):
+        return len(work.prompt)
+    replica = trip.served.ready_replica()
+    dialect = gateway.routing.dialect(replica)
+    call = dialect.count(work)
+    try:
+        return dialect.counted(await post(gateway.engines, dialect, replica, call.path, call.body))
+    except ValueError:
+        raise broken(replica, "counted tokens in a way that cannot be read") from None
+
+
+async def relay(gateway: Gateway, trip: Trip) -> None:
+    """Admit, choose a replica and relay: once for each generation, all at the same time."""
+    if isinstance(trip.request, EmbeddingRequest):
+        await _embed(gateway, trip, trip.request)
+    elif len(trip.generations) == 1:
+        trip.usage = await _generate(gateway, trip, 0)
+    else:
+        trip.usage = await _generate_all(gateway, trip)
+    if trip.answer and (wrong := trip.answer.broken()):
+        raise Refusal("engine_failed", f"The answer was not delivered: {wrong}. Try again.")
+
+
+async def _generate_all(gateway: Gateway, trip: Trip) -> Usage:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_generate(gateway, trip, choice)) for choice in range(len(trip.generations))]
+    except* Refusal as refusals:
+        raise _first(refusals) from None
+    total = sum((task.result() for task in tasks), Usage())
+    # Choices of one prompt share its input: it is counted once for each prompt, as OpenAI does.
+    per_prompt = trip.request.choices if isinstance(trip.request, ChatRequest | CompletionRequest) else 1
+    return Usage(
+        total.input_tokens // per_prompt,
+        total.output_tokens,
+        min(total.cached_tokens, total.input_tokens) // per_prompt,
+    )
+
+
+def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, Refusal)
+    return error
+
+
+async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
+    assert trip.served and trip.answer
+    work = trip.generations[choice]
+    async with gateway.slot(trip) as replica:
+        dialect = gateway.routing.dialect(replica)
+        if not work.stream:
+            delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, work))
+            trip.answer.take(choice, delta)
+            assert delta.usage
+            return delta.usage
+        run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
+        with gateway.watched(trip, run):
+            return await run_stream(gateway.engines, dialect, replica, work, run)
+
+
+def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
+    """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
+    assert trip.answer
+    events = trip.answer.take(choice, delta)
+    if not events:
+        return
+    if trip.first_token_at is None:
+        trip.first_token_at = gateway.now()
+        trip.exchange.start(200, STREAM_HEADERS)
+    trip.exchange.send(events)
+
+
+async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> None:
+    async with gateway.slot(trip) as replica:
+        dialect = gateway.routing.dialect(replica)
+        call = dialect.embedding(request.inputs)
+        body = await gateway.within_answer_time(post(gateway.engines, dialect, replica, call.path, call.body))
+    try:
+        vectors = dialect.vectors(body)
+    except ValueError:
+        raise broken(replica, "gave vectors that cannot be read") from None
+    if len(vectors.rows) != len(request.inputs):
+        raise broken(replica, "gave another number of vectors than texts")
+    trip.usage = vectors.usage
+    trip.body = embedding_answer(request, vectors.rows, vectors.usage)
+
+
+async def commit(gateway: Gateway, trip: Trip) -> None:
+    """Make the record durable: no answer exists without one (law 2). The client's leaving changes nothing any more."""
+    trip.exchange.on_disconnect = None
+    began = gateway.now()
+    if trip.answer and not trip.streams:
+        trip.body = trip.answer.whole(trip.usage)
+    try:
+        await gateway.ledger.commit(event_of(gateway, trip))
+    except LedgerUnavailable as error:
+        message = f"The ledger cannot record this answer, so it may not be given: {error}"
+        raise Refusal("ledger_unavailable", message, retry_after_s=5) from None
+    trip.commit_s = gateway.now() - began
+
+
+def finish(trip: Trip) -> None:
+    """Give the answer, or the end of its stream."""
+    if trip.streams and trip.answer:
+        if not trip.exchange.started:
+            trip.exchange.start(200, STREAM_HEADERS)
+        trip.exchange.finish(trip.answer.last(trip.usage))
+    else:
+        trip.exchange.respond(200, JSON_HEADERS, trip.body)
+
+
+def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
+    """End with an error: as the answer, or as the last event of a stream that has begun. Never silence."""
+    trip.refusal = refusal
+    if trip.principal is not None:
+        gateway.append(event_of(gateway, trip))
+    body = error_body(refusal)
+    if not trip.exchange.started:
+        trip.exchange.respond(refusal.status, error_headers(refusal), body)
+    else:
+        trip.exchange.finish(b"data: %b\n\n" % body)
+
+
+def abandon(gateway: Gateway, trip: Trip) -> None:
+    """The client went, or the drain's time is over: the engines' work was stopped on the way here."""
+    code = "client_closed" if trip.exchange.disconnected else "draining"
+    refuse(gateway, trip, Refusal(code, "The request was cancelled before its answer was whole."))
+
+
+def fail(gateway: Gateway, trip: Trip, error: Exception) -> None:
+    """A defect of ours: the log has the place, the client has the request id, nobody has the content."""
+    gateway.note_defect(trip.exchange.request_id, error)
+    message = f"A defect in Fastness ended this request. Tell the operator the request id {trip.exchange.request_id}."
+    refuse(gateway, trip, Refusal("internal_error", message))

@@ -1,0 +1,85 @@
+"""Metrics of requests, with the label children looked up once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from prometheus_client import Counter, Histogram
+
+from fastness.core.error import Refusal
+from fastness.core.request import ChatRequest, CompletionRequest
+from fastness.telemetry.metrics import GatewayMetrics
+
+if TYPE_CHECKING:
+    from fastness.gateway.routing import Routing
+    from fastness.gateway.trip import Trip
+
+
+class _Work(NamedTuple):
+    input_tokens: Histogram
+    output_tokens: Histogram
+    duration: Histogram
+    first_token: Histogram
+    per_token: Histogram
+
+
+class Meters:
+    """Counts what ends; gauges are read when somebody scrapes."""
+
+    def __init__(self, metrics: GatewayMetrics) -> None:
+        self._metrics = metrics
+        self._work: dict[tuple[str, str], _Work] = {}
+        self._status: dict[int, Counter] = {}
+
+    def request(self, trip: Trip, status: int, total_s: float, now: float) -> None:
+        """Count a request that ended after `total_s`."""
+        if status not in self._status:
+            self._status[status] = self._metrics.requests.labels(str(status))
+        self._status[status].inc()
+        if trip.refusal:
+            self._metrics.refusals.labels(trip.refusal.code).inc()
+            return
+        if trip.served is None:
+            return
+        work = self._of(trip.operation.value, trip.served.card.name)
+        work.input_tokens.observe(trip.usage.input_tokens)
+        work.duration.observe(total_s)
+        if trip.commit_s is not None:
+            self._metrics.ledger_commit.observe(trip.commit_s)
+        self._metrics.queue_wait.observe(trip.queue_s)
+        if isinstance(trip.request, ChatRequest | CompletionRequest):
+            work.output_tokens.observe(trip.usage.output_tokens)
+        if trip.first_token_at is not None:
+            work.first_token.observe(trip.first_token_at - trip.exchange.received_at)
+            if trip.usage.output_tokens > 1:
+                work.per_token.observe((now - trip.first_token_at) / (trip.usage.output_tokens - 1))
+
+    def page_refused(self, refusal: Refusal) -> None:
+        """Count a refusal outside any journey."""
+        self._metrics.requests.labels(str(refusal.status)).inc()
+        self._metrics.refusals.labels(refusal.code).inc()
+
+    def page(self, routing: Routing, connections: int) -> bytes:
+        """Return the page Prometheus scrapes."""
+        self._metrics.connections.set(connections)
+        self._metrics.replicas.clear()
+        for served in routing.models():
+            name = served.card.name
+            self._metrics.in_flight.labels(name).set(sum(lane.in_flight for lane in served.queue.lanes.values()))
+            self._metrics.waiting.labels(name).set(len(served.queue.waiting))
+            for replica in served.replicas.values():
+                self._metrics.replicas.labels(name, replica.state.value).inc()
+        return self._metrics.render()
+
+    def _of(self, operation: str, model: str) -> _Work:
+        key = (operation, model)
+        if key not in self._work:
+            m = self._metrics
+            self._work[key] = _Work(
+                m.tokens.labels(operation, model, "input"),
+                m.tokens.labels(operation, model, "output"),
+                m.duration.labels(operation, model),
+                m.first_token.labels(operation, model),
+                m.per_token.labels(operation, model),
+            )
+        return self._work[key]

@@ -1,0 +1,114 @@
+"""From a request to what engines must do, and the answer in the making; or a refusal of what cannot be done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastness.config import LimitSettings
+from fastness.core.error import Refusal
+from fastness.core.model import ModelCard
+from fastness.core.request import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Generation,
+    Sampling,
+    ToolConstraint,
+    ToolMode,
+)
+from fastness.engines.port import Dialect
+from fastness.gateway.answer.chat import ChatAnswer
+from fastness.gateway.answer.completion import CompletionAnswer
+from fastness.gateway.answer.port import Answer, Head
+from fastness.gateway.tools import tell_of_tools, tool_constraint
+
+TEMPLATE_TOKENS = 64
+"""What a chat template may add around a conversation (a default system message included), at most."""
+TEMPLATE_TOKENS_A_MESSAGE = 16
+"""What a chat template may add around each message, at most."""
+
+
+def prepare_chat(
+    request: ChatRequest, head: Head, card: ModelCard, dialect: Dialect, limits: LimitSettings
+) -> tuple[tuple[Generation, ...], Answer]:
+    """Return one generation a choice, and the answer; raises Refusal."""
+    tools = _tools(request, card, limits)
+    shown = any(message.role == "tool" or message.tool_calls for message in request.messages)
+    messages = tell_of_tools(request, card.tool_format) if request.tools or shown else request.messages
+    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=request.stream)
+    _refuse_unsupported(one, dialect)
+    return _choices(one, request.choices), ChatAnswer(request, head, tools)
+
+
+def prepare_completion(
+    request: CompletionRequest, head: Head, dialect: Dialect
+) -> tuple[tuple[Generation, ...], Answer]:
+    """Return one generation a choice of each prompt, and the answer; raises Refusal."""
+    generations: tuple[Generation, ...] = ()
+    for prompt in request.prompts:
+        one = Generation(request.sampling, prompt=prompt, stream=request.stream)
+        _refuse_unsupported(one, dialect)
+        generations += _choices(one, request.choices)
+    return generations, CompletionAnswer(request, head)
+
+
+def check_embedding(request: EmbeddingRequest, card: ModelCard) -> None:
+    """Raise Refusal unless the vectors asked for are those the model makes."""
+    if request.dimensions not in (None, card.embedding_dimensions):
+        message = (
+            f"`dimensions` is {request.dimensions}; {card.name} makes vectors of {card.embedding_dimensions}, "
+            "and shortening them is not supported. Leave it out."
+        )
+        raise Refusal("unsupported_parameter", message, param="dimensions")
+
+
+def input_tokens_bound(generation: Generation) -> int:
+    """A number that the input's tokens cannot exceed: a token stands for at least one byte of text."""
+    if generation.prompt is not None:
+        return 1 + (len(generation.prompt.encode()) if isinstance(generation.prompt, str) else len(generation.prompt))
+    text = sum(len(message.content.encode()) for message in generation.messages)
+    return text + TEMPLATE_TOKENS + TEMPLATE_TOKENS_A_MESSAGE * len(generation.messages)
+
+
+def overflow(needed: int, output: int | None, limit: int, card: ModelCard) -> Refusal:
+    """Make the refusal for a request that does not fit: needed, limit, and what to try."""
+    asked = f"{needed + (output or 1):,} tokens ({needed:,} input + {output or 1:,} output)"
+    over = needed + (output or 1) - limit
+    message = (
+        f"This request needs {asked}; {card.name} takes {limit:,} here. "
+        f"Shorten the input by {over:,} tokens{', ask for fewer output tokens' if output else ''}, "
+        "or use a deployment with a longer context."
+    )
+    return Refusal("context_length_exceeded", message, param="messages")
+
+
+def _choices(one: Generation, count: int) -> tuple[Generation, ...]:
+    """Choices of one seed differ by one in the seed, so that they are reproducible and not all the same."""
+    if count == 1:
+        return (one,)
+    seed = one.sampling.seed
+    if seed is None:
+        return (one,) * count
+    return tuple(replace(one, sampling=_seeded(one.sampling, seed + index)) for index in range(count))
+
+
+def _seeded(sampling: Sampling, seed: int) -> Sampling:
+    return replace(sampling, seed=seed)
+
+
+def _tools(request: ChatRequest, card: ModelCard, limits: LimitSettings) -> ToolConstraint | None:
+    if not request.tools or request.tool_mode is ToolMode.NONE:
+        return None
+    if card.tool_format is None:
+        raise Refusal(
+            "unsupported_parameter",
+            f"`tools` is not supported: the card of {card.name} names no way to call tools.",
+            param="tools",
+        )
+    return tool_constraint(request, card.tool_format, limits.tool_calls_max)
+
+
+def _refuse_unsupported(generation: Generation, dialect: Dialect) -> None:
+    if why := dialect.unsupported(generation):
+        code = "unsupported_schema" if generation.constraint else "unsupported_parameter"
+        raise Refusal(code, why, param=None)

@@ -1,0 +1,79 @@
+"""What is kept of a request when it ends: a ledger event, metrics and a log line. No content in any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastness.core.event import Event, EventType, Scalar
+from fastness.core.request import ChatRequest, CompletionRequest
+
+if TYPE_CHECKING:
+    from fastness.gateway.gateway import Gateway
+    from fastness.gateway.trip import Trip
+
+
+def event_of(gateway: Gateway, trip: Trip) -> Event:
+    """Return the ledger's view of a request, at its end."""
+    fields: dict[str, Scalar] = {
+        "rid": trip.exchange.request_id,
+        "op": trip.operation.value,
+        "tenant": trip.principal.tenant if trip.principal else None,
+        "key": trip.principal.key_id if trip.principal else None,
+        "total_ms": _ms(gateway.now() - trip.exchange.received_at),
+    }
+    if trip.served:
+        fields["model"] = trip.served.card.name
+        fields["model_digest"] = trip.served.card.digest
+    if trip.replica:
+        fields["replica"] = trip.replica.id
+        fields["engine"] = trip.replica.engine
+        fields["epoch"] = trip.replica.epoch
+        fields["sealed"] = trip.replica.sealed
+        fields["queue_ms"] = _ms(trip.queue_s)
+    if trip.refusal:
+        fields["code"] = trip.refusal.code
+        fields["status"] = trip.refusal.status
+        fields["begun"] = trip.exchange.started
+        type_ = EventType.INFERENCE_FAILED if trip.replica else EventType.INFERENCE_REFUSED
+        return Event(type_, _ms(gateway.clock()), fields)
+    fields["input_tokens"] = trip.usage.input_tokens
+    fields["output_tokens"] = trip.usage.output_tokens
+    fields["cached_tokens"] = trip.usage.cached_tokens
+    fields["stream"] = trip.streams
+    if trip.answer:
+        fields["finish"] = ",".join(trip.answer.finish_reasons())
+    if trip.first_token_at is not None:
+        fields["first_token_ms"] = _ms(trip.first_token_at - trip.exchange.received_at)
+    return Event(EventType.INFERENCE_COMPLETED, _ms(gateway.clock()), fields)
+
+
+def note(gateway: Gateway, trip: Trip) -> None:
+    """Count a request that ended and write its log line."""
+    now = gateway.now()
+    total_s = now - trip.exchange.received_at
+    status = trip.refusal.status if trip.refusal else 200
+    gateway.meters.request(trip, status, total_s, now)
+    gateway.log.record(
+        "info" if status < 500 else "warning",
+        "request",
+        request_id=trip.exchange.request_id,
+        tenant=trip.principal.tenant if trip.principal else None,
+        key=trip.principal.key_id if trip.principal else None,
+        operation=trip.operation.value,
+        model=trip.served.card.name if trip.served else None,
+        replica=trip.replica.id if trip.replica else None,
+        status=status,
+        code=trip.refusal.code if trip.refusal else None,
+        stream=trip.streams,
+        choices=trip.request.choices if isinstance(trip.request, ChatRequest | CompletionRequest) else None,
+        input_tokens=trip.usage.input_tokens,
+        output_tokens=trip.usage.output_tokens,
+        queue_ms=_ms(trip.queue_s),
+        first_token_ms=_ms(trip.first_token_at - trip.exchange.received_at) if trip.first_token_at else None,
+        commit_ms=_ms(trip.commit_s) if trip.commit_s is not None else None,
+        total_ms=_ms(total_s),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1_000)

@@ -1,0 +1,189 @@
+"""One generation on one replica: bytes of the engine in, deltas out, and an end in every case."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from fastness.config import TrafficSettings
+from fastness.core.error import Refusal
+from fastness.core.replica import Replica
+from fastness.core.request import Delta, FinishReason, Generation, Usage
+from fastness.engines.port import Dialect, EngineError
+from fastness.gateway.http import EngineConnections, EngineLost, EngineStream, SseSplitter
+
+ERROR_BYTES_MAX: Final = 65_536
+ANSWER_BYTES_MAX: Final = 67_108_864
+
+
+class StreamRun:
+    """Reads one streamed generation. `done` resolves to its usage, or to the Refusal that ended it."""
+
+    __slots__ = (
+        "_began_at",
+        "_dialect",
+        "_finish",
+        "_give",
+        "_paused",
+        "_progress_at",
+        "_replica",
+        "_splitter",
+        "_status",
+        "_tokens",
+        "_trouble",
+        "_usage",
+        "done",
+        "stream",
+    )
+
+    def __init__(self, dialect: Dialect, replica: Replica, give: Callable[[Delta], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._dialect = dialect
+        self._replica = replica
+        self._give = give
+        self._splitter = SseSplitter()
+        self._status = 0
+        self._trouble = b""
+        self._finish: FinishReason | None = None
+        self._usage: Usage | None = None
+        self.stream: EngineStream | None = None
+        self.done: asyncio.Future[Usage] = loop.create_future()
+        self._began_at = self._progress_at = loop.time()
+        self._paused = False
+        self._tokens = 0
+
+    def on_head(self, status: int) -> None:
+        """See Sink."""
+        self._status = status
+
+    def on_data(self, data: bytes) -> None:
+        """See Sink."""
+        if self._status != 200:
+            self._trouble = (self._trouble + data)[:ERROR_BYTES_MAX]
+            return
+        try:
+            for event in self._splitter.feed(data):
+                self._take(event)
+        except EngineError as error:
+            self._fail(engine_refusal(error))
+        except ValueError:
+            self._fail(broken(self._replica, "sent an event that cannot be read"))
+
+    def on_end(self) -> None:
+        """See Sink."""
+        if self._status != 200:
+            self._fail(engine_refusal(self._dialect.error(self._status, self._trouble)))
+        elif not self.done.done():
+            self._fail(broken(self._replica, "ended its stream early"))
+
+    def on_error(self, _error: EngineLost) -> None:
+        """See Sink."""
+        self._fail(broken(self._replica, "was lost"))
+
+    def pause(self) -> None:
+        """The client is slow: stop reading from the engine. Its own write timeout ends a client that stays so."""
+        self._paused = True
+        if self.stream:
+            self.stream.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        self._progress_at = asyncio.get_running_loop().time()
+        if self.stream:
+            self.stream.resume()
+
+    def check(self, now: float, traffic: TrafficSettings) -> None:
+        """End it when nothing came for too long, or when it takes too long in all."""
+        limit_s = traffic.progress_timeout_s if self._tokens else traffic.first_token_timeout_s
+        if not self._paused and now - self._progress_at > limit_s:
+            self._stop(f"made no progress for {limit_s:g} s")
+        elif now - self._began_at > traffic.answer_timeout_s:
+            self._stop(f"took longer than {traffic.answer_timeout_s:g} s for one answer")
+
+    def _stop(self, why: str) -> None:
+        if self.stream:
+            self.stream.cancel()
+        self._fail(Refusal("engine_timeout", f"Replica {self._replica.id} {why}. Try again."))
+
+    def _take(self, event: bytes) -> None:
+        if event == b"[DONE]":
+            if self._finish is None or self._usage is None:
+                self._fail(broken(self._replica, "ended without saying how"))
+            elif not self.done.done():
+                self.done.set_result(self._usage)
+            return
+        delta = self._dialect.delta(event)
+        if delta is None:
+            return
+        self._finish = delta.finish or self._finish
+        self._usage = delta.usage or self._usage
+        if delta.text or delta.finish:
+            self._progress_at = asyncio.get_running_loop().time()
+            self._tokens += 1
+            self._give(delta)
+
+    def _fail(self, refusal: Refusal) -> None:
+        if not self.done.done():
+            self.done.set_exception(refusal)
+
+
+async def run_stream(
+    connections: EngineConnections,
+    dialect: Dialect,
+    replica: Replica,
+    work: Generation,
+    run: StreamRun,
+) -> Usage:
+    """Relay one streamed generation to its end; raises Refusal. Cancelling it stops the engine's work at once."""
+    call = dialect.generation(work)
+    run.stream = connections.stream(replica.socket, call.path, call.body, run)
+    try:
+        return await run.done
+    except BaseException:
+        run.stream.cancel()
+        raise
+
+
+async def run_whole(connections: EngineConnections, dialect: Dialect, replica: Replica, work: Generation) -> Delta:
+    """Run one generation to its end and return it whole; raises Refusal."""
+    call = dialect.generation(work)
+    body = await post(connections, dialect, replica, call.path, call.body)
+    try:
+        delta = dialect.answer(body)
+    except ValueError:
+        raise broken(replica, "gave an answer that cannot be read") from None
+    if delta.finish is None or delta.usage is None:
+        raise broken(replica, "ended without saying how")
+    return delta
+
+
+async def post(connections: EngineConnections, dialect: Dialect, replica: Replica, path: str, body: bytes) -> bytes:
+    """POST to a replica's engine and return the body of its 200 answer; raises Refusal for anything else."""
+    try:
+        answer = await connections.call(replica.socket, path, body, answer_bytes_max=ANSWER_BYTES_MAX)
+    except EngineLost:
+        raise broken(replica, "was lost") from None
+    if answer.status != 200:
+        raise engine_refusal(dialect.error(answer.status, answer.body))
+    return answer.body
+
+
+def broken(replica: Replica, how: str) -> Refusal:
+    """Make the refusal for an engine that failed."""
+    message = f"The engine of replica {replica.id} {how} before the answer was whole. It is being restarted; try again."
+    return Refusal("engine_failed", message, retry_after_s=1)
+
+
+def engine_refusal(error: EngineError) -> Refusal:
+    """Make the refusal for what an engine itself refused. Its message goes to the caller only."""
+    if error.context_needed is not None:
+        return Refusal(
+            "context_length_exceeded",
+            f"The input has {error.context_needed:,} tokens: {error.message}",
+            param="messages",
+        )
+    if 400 <= error.status < 500:
+        return Refusal("invalid_value", f"The engine refused the request: {error.message[:500]}")
+    return Refusal("engine_failed", "The engine failed on this request. Try again.", retry_after_s=1)

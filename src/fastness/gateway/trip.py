@@ -1,0 +1,52 @@
+"""One request on its way: what is known of it so far. Only the journey's steps write to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastness.core.error import Refusal
+from fastness.core.replica import Replica
+from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
+from fastness.core.tenant import Principal
+from fastness.gateway.answer.port import Answer
+from fastness.gateway.http import Exchange
+from fastness.gateway.relay import StreamRun
+from fastness.gateway.routing import Served
+
+Request = ChatRequest | CompletionRequest | EmbeddingRequest
+
+
+@dataclass(slots=True)
+class Trip:
+    """See the module. Times are of the event loop's clock, in seconds."""
+
+    exchange: Exchange
+    operation: Operation
+    principal: Principal | None = None
+    request: Request | None = None
+    served: Served | None = None
+    generations: tuple[Generation, ...] = ()
+    answer: Answer | None = None
+    body: bytes = b""
+    replica: Replica | None = None
+    usage: Usage = field(default_factory=Usage)
+    queue_s: float = 0.0
+    first_token_at: float | None = None
+    commit_s: float | None = None
+    refusal: Refusal | None = None
+    runs: list[StreamRun] = field(default_factory=list)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the client asked for a stream."""
+        return isinstance(self.request, ChatRequest | CompletionRequest) and self.request.stream
+
+    def pause(self) -> None:
+        """The client is slow: its engines wait."""
+        for run in self.runs:
+            run.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        for run in self.runs:
+            run.resume()
