@@ -3,11 +3,13 @@
 docs/explanation/data-path.md tells how bytes travel through here and why every limit exists.
 """
 
-from fastness.gateway.http.client import Answer, EngineConnections, EngineStream, Sink
+from fastness.gateway.http.client import Answer, EngineConnections
+from fastness.gateway.http.engine_stream import EngineStream, Sink
 from fastness.gateway.http.errors import EngineBroken, EngineLost, EngineUnreachable
-from fastness.gateway.http.exchange import Exchange, ResponseHeaders
+from fastness.gateway.http.exchange import Exchange
 from fastness.gateway.http.server import HttpServer
 from fastness.gateway.http.sse import EventTooLarge, SseSplitter
+from fastness.gateway.http.wire import ResponseHeaders
 
 __all__ = [
     "Answer",

@@ -1,10 +1,23 @@
-"""Connections to engines over their Unix sockets."""
+"""Connections to engines over their Unix sockets, kept and reused."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import asyncio
+import re
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-from fastness.gateway.http.errors import EngineLost
+from fastness.gateway.http.engine_connection import EngineConnection
+from fastness.gateway.http.engine_stream import EngineStream, Sink
+from fastness.gateway.http.errors import EngineLost, EngineUnreachable
+
+STREAM_BYTES_MAX: Final = 268_435_456
+"""A streamed answer, unless its caller says otherwise."""
+BUSY_WAIT_FIRST_S: Final = 0.001
+BUSY_WAIT_MAX_S: Final = 0.032
+"""Between two attempts to connect while the engine's backlog is full (llama-server's holds five)."""
+
+_PATH: Final = re.compile(r"/[!-~]*")
 
 
 class Answer(NamedTuple):
@@ -14,80 +27,185 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Sink(Protocol):
-    """Who takes a streamed answer. Called from the event loop: `on_head`, then `on_data`s, then one of the two ends.
+class _WholeAnswer:
+    """The sink of `call`: one future."""
 
-    `on_error` may come at any point instead, and is then the last call. Nothing is called after `cancel`, and nothing
-    from inside `stream` itself. An exception out of any of these cancels the call, is reported to the loop's
-    exception handler, and comes back as `on_error(EngineBroken)`.
-    """
+    __slots__ = ("_body", "_status", "future")
+
+    def __init__(self, future: asyncio.Future[Answer]) -> None:
+        self.future = future
+        self._status = 0
+        self._body = bytearray()
 
     def on_head(self, status: int) -> None:
-        """The head of the answer came; `status` is the HTTP status."""
+        self._status = status
 
     def on_data(self, data: bytes) -> None:
-        """Some bytes of the body, chunk framing removed, never empty."""
+        self._body += data
 
     def on_end(self) -> None:
-        """The answer is whole."""
+        if not self.future.done():
+            self.future.set_result(Answer(self._status, bytes(self._body)))
 
     def on_error(self, error: EngineLost) -> None:
-        """The answer will not become whole."""
-
-
-class EngineStream:
-    """One streamed call in progress."""
-
-    __slots__ = ()
-
-    def cancel(self) -> None:
-        """Close the connection at once, which stops the engine's work; the sink hears nothing more. Idempotent."""
-        raise NotImplementedError
-
-    def pause(self) -> None:
-        """Stop reading from the engine (at most one read that is under way still arrives)."""
-        raise NotImplementedError
-
-    def resume(self) -> None:
-        """Read on."""
-        raise NotImplementedError
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class EngineConnections:
-    """Keep-alive connections to engines, pooled by socket path, on the running event loop.
+    """Keep-alive connections to engines, pooled by socket path. Made and used on the running event loop.
 
     A pooled connection that turns out closed before the first byte of the answer is replaced once by a fresh one.
-    After a streamed answer a connection is not used again. Time limits other than `connect_timeout_s` are the
-    caller's, through `cancel`.
+    After a streamed answer a connection is not used again (llama-server closes it, whatever it announced). Time
+    limits other than `connect_timeout_s` are the caller's, through `cancel`. `idle_max` is per socket.
     """
 
-    def __init__(
-        self,
-        *,
-        connect_timeout_s: float = 5.0,
-        idle_timeout_s: float = 15.0,
-        idle_max: int = 64,
-        head_bytes_max: int = 65_536,
-    ) -> None:
-        raise NotImplementedError
+    def __init__(self, *, connect_timeout_s: float = 5.0, idle_timeout_s: float = 15.0, idle_max: int = 64) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._connect_timeout_s = connect_timeout_s
+        self._idle_timeout_s = idle_timeout_s
+        self._idle_max = idle_max
+        self._idle: dict[str, list[EngineConnection]] = {}
+        self._open: set[EngineConnection] = set()
+        self._connecting: dict[asyncio.Task[None], EngineStream] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._down = False
+        self._empty = asyncio.Event()
 
     async def call(self, socket: str, path: str, body: bytes, *, answer_bytes_max: int) -> Answer:
         """POST JSON and wait for the whole answer; raises EngineUnreachable or EngineBroken.
 
         Cancelling the waiting task closes the connection at once.
         """
-        raise NotImplementedError
+        whole = _WholeAnswer(self._loop.create_future())
+        call = self._begin(EngineStream(socket, _head(path, body), body, whole, answer_bytes_max, reusable=True))
+        try:
+            return await whole.future
+        finally:
+            call.cancel()
 
     def stream(
-        self, socket: str, path: str, body: bytes, sink: Sink, *, stream_bytes_max: int = 268_435_456
+        self, socket: str, path: str, body: bytes, sink: Sink, *, stream_bytes_max: int = STREAM_BYTES_MAX
     ) -> EngineStream:
-        """POST JSON and give the answer to `sink` as it comes. Returns at once and never raises."""
-        raise NotImplementedError
+        """POST JSON and give the answer to `sink` as it comes. Returns at once; what fails, fails in the sink."""
+        return self._begin(EngineStream(socket, _head(path, body), body, sink, stream_bytes_max, reusable=False))
 
     def forget(self, socket: str) -> None:
-        """Drop pooled connections to `socket` (its engine was replaced); calls in progress go on, unpooled after."""
-        raise NotImplementedError
+        """Drop idle connections to `socket` (its engine is another one now); calls in progress go on, unpooled after.
 
-    def close(self) -> None:
-        """Drop pooled connections and cancel calls in progress; their sinks hear EngineBroken."""
-        raise NotImplementedError
+        Also to be called for a replica that is gone for good: it frees what is kept for its socket.
+        """
+        for connection in self._idle.pop(socket, ()):
+            connection.drop()
+
+    async def close(self) -> None:
+        """Drop idle connections and end calls in progress: their sinks hear EngineBroken or EngineUnreachable."""
+        self._down = True
+        self._idle.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        connecting = dict(self._connecting)
+        for task in connecting:
+            task.cancel()
+        await asyncio.gather(*connecting, return_exceptions=True)
+        for call in connecting.values():
+            call.fail(EngineUnreachable("this gateway is shutting down"))
+        for connection in tuple(self._open):
+            connection.lose("this gateway is shutting down")
+        if self._open:
+            await self._empty.wait()
+
+    # ---- what connections tell us
+
+    def opened(self, connection: EngineConnection) -> None:
+        """Count a connection in."""
+        self._open.add(connection)
+        self._empty.clear()
+
+    def closed(self, connection: EngineConnection) -> None:
+        """Count a connection out."""
+        self._open.discard(connection)
+        if not self._open:
+            self._empty.set()
+        if connection in connection.idle:
+            connection.idle.remove(connection)
+
+    def give_back(self, connection: EngineConnection, socket: str) -> None:
+        """Keep a connection for the next call, unless its socket was forgotten meanwhile."""
+        if self._idle.get(socket) is not connection.idle or len(connection.idle) >= self._idle_max:
+            connection.drop()
+            return
+        connection.idle_since = self._loop.time()
+        connection.idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(self._idle_timeout_s / 2, self._sweep)
+
+    def connect(self, call: EngineStream) -> None:
+        """Make the call on a fresh connection."""
+        if self._down:
+            self._loop.call_soon(call.fail, EngineUnreachable("this gateway is shutting down"))
+            return
+        task = self._loop.create_task(self._connect(call))
+        self._connecting[task] = call
+        task.add_done_callback(self._connecting.pop)
+
+    # ---- our own steps
+
+    def _begin(self, call: EngineStream) -> EngineStream:
+        idle = self._idle.get(call.socket)
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                call.attach(connection)
+                return call
+        self.connect(call)
+        return call
+
+    async def _connect(self, call: EngineStream) -> None:
+        idle = self._idle.setdefault(call.socket, [])
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await self._open_one(call.socket, idle)
+        except TimeoutError:
+            call.fail(EngineUnreachable(f"the engine accepted no connection within {self._connect_timeout_s:g} s"))
+        except OSError as error:
+            call.fail(EngineUnreachable(f"no engine listens on its socket: {error.strerror or error}"))
+        else:
+            if call.done:
+                connection.drop()
+            else:
+                call.attach(connection)
+
+    async def _open_one(self, socket: str, idle: list[EngineConnection]) -> EngineConnection:
+        wait_s = BUSY_WAIT_FIRST_S
+        while True:
+            try:
+                _, connection = await self._loop.create_unix_connection(lambda: EngineConnection(self, idle), socket)
+            except BlockingIOError:
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, BUSY_WAIT_MAX_S)
+            else:
+                return connection
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        oldest = self._loop.time() - self._idle_timeout_s
+        for idle in self._idle.values():
+            for connection in [connection for connection in idle if connection.idle_since <= oldest]:
+                idle.remove(connection)
+                connection.drop()
+        if any(self._idle.values()):
+            self._sweeper = self._loop.call_later(self._idle_timeout_s / 2, self._sweep)
+
+
+def _head(path: str, body: bytes) -> bytes:
+    return b"%b%d\r\n\r\n" % (_head_beginning(path), len(body))
+
+
+@lru_cache(maxsize=64)
+def _head_beginning(path: str) -> bytes:
+    if _PATH.fullmatch(path) is None:
+        raise ValueError(f"{path!r} cannot be asked of an engine: it needs a path of visible ASCII, from the first `/`")
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: engine\r\ncontent-type: application/json\r\naccept: */*\r\ncontent-length: "
+    ).encode("ascii")
