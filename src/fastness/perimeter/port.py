@@ -27,14 +27,54 @@ class SealUnavailable(Exception):  # noqa: N818 - a state of the machine
     """This kernel cannot seal. The message says which layer is missing and what to install or enable."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """One thing that was tried inside a seal, or looked at from outside it.
+
+    `layer` was expected to refuse `attempt`; `answer` is what the kernel said, such as `EACCES`.
+    """
+
+    id: str
+    layer: str
+    attempt: str
+    refused: bool
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What a sealed process tried here and now, in the order tried. It holds when `passed` is empty."""
+
+    results: tuple[ProbeResult, ...]
+    elapsed_s: float
+
+    @property
+    def passed(self) -> tuple[ProbeResult, ...]:
+        """The probes that got through and should not have."""
+        return tuple(result for result in self.results if not result.refused)
+
+    def summary(self) -> str:
+        """Say it in one line: `60 probes, 0 passed`."""
+        return f"{len(self.results)} probes, {len(self.passed)} passed"
+
+
 class Perimeter(Protocol):
     """Starts sealed processes."""
 
     def sealed_argv(self, argv: tuple[str, ...], confinement: Confinement) -> tuple[str, ...]:
         """Return an argv that seals itself as `confinement` says and then executes `argv`.
 
-        The process dies with the process that started it, seals all layers or none, and never runs `argv` unsealed
-        unless told so: if a layer cannot be set it exits with status 113 and says on stderr which, and why.
+        Call it in the process, and start it from a thread, that shall outlive it: the death of either ends it.
+        `argv[0]` is an absolute path. What any Python needs of the system is readable without being named. It seals
+        all layers or none, and never runs `argv` unsealed unless told so: if a layer cannot be set it exits with
+        status 113 and says on stderr which, and why. Raises ValueError for a relative path.
+        """
+        ...
+
+    def prove(self) -> ProbeReport:
+        """Start a sealed process that tries what it must not be able to do, and report; takes well below a second.
+
+        Raises SealUnavailable when a layer cannot be set here, so that there is nothing to try.
         """
         ...
 

@@ -1,0 +1,90 @@
+"""What the launcher is told on its command line: a confinement in JSON, with plain strings and numbers.
+
+Standard library only, and little of it: every engine's start waits for this to be imported.
+"""
+
+from __future__ import annotations
+
+import json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fastness.perimeter.port import Confinement
+
+
+class Bounds:
+    """A confinement as the launcher reads it: paths are text, and the numbers become rlimits.
+
+    `program` is what will be executed; `parent_pid` is the process whose death must be this one's.
+    """
+
+    __slots__ = (
+        "memory_bytes_max",
+        "open_files_max",
+        "parent_pid",
+        "processes_max",
+        "program",
+        "readable",
+        "unsealed",
+        "writable",
+    )
+
+    def __init__(
+        self,
+        *,
+        program: str,
+        readable: tuple[str, ...],
+        writable: tuple[str, ...],
+        memory_bytes_max: int,
+        open_files_max: int,
+        processes_max: int,
+        unsealed: bool,
+        parent_pid: int,
+    ) -> None:
+        self.program = program
+        self.readable = readable
+        self.writable = writable
+        self.memory_bytes_max = memory_bytes_max
+        self.open_files_max = open_files_max
+        self.processes_max = processes_max
+        self.unsealed = unsealed
+        self.parent_pid = parent_pid
+
+
+_WRITTEN = frozenset(Bounds.__slots__) - {"program"}
+_NUMBERS = ("memory_bytes_max", "open_files_max", "processes_max", "parent_pid")
+
+
+def write_bounds(confinement: Confinement, parent_pid: int) -> str:
+    """Write `confinement` as the JSON that `read_bounds` reads."""
+    return json.dumps(
+        {
+            "readable": [str(path) for path in confinement.readable],
+            "writable": [str(path) for path in confinement.writable],
+            "memory_bytes_max": confinement.memory_bytes_max,
+            "open_files_max": confinement.open_files_max,
+            "processes_max": confinement.processes_max,
+            "unsealed": confinement.unsealed,
+            "parent_pid": parent_pid,
+        },
+        separators=(",", ":"),
+    )
+
+
+def read_bounds(text: str, program: str) -> Bounds:
+    """Read the confinement of `program`; raises ValueError naming what is absent, unknown or of the wrong shape."""
+    tree = json.loads(text)
+    if not isinstance(tree, dict) or set(tree) != _WRITTEN:
+        came = ", ".join(sorted(tree)) if isinstance(tree, dict) else type(tree).__name__
+        raise ValueError(f"a confinement has exactly {', '.join(sorted(_WRITTEN))}; came {came}")
+    for name in ("readable", "writable"):
+        came = tree[name]
+        if not isinstance(came, list) or not all(isinstance(path, str) and path.startswith("/") for path in came):
+            raise ValueError(f"{name} is a list of absolute paths; came {came!r}")
+    for name in _NUMBERS:
+        if type(tree[name]) is not int or tree[name] <= 0:
+            raise ValueError(f"{name} is a positive whole number; came {tree[name]!r}")
+    if type(tree["unsealed"]) is not bool:
+        raise ValueError(f"unsealed is true or false; came {tree['unsealed']!r}")
+    paths = {name: tuple(tree[name]) for name in ("readable", "writable")}
+    return Bounds(**{**tree, **paths, "program": program})

@@ -1,0 +1,86 @@
+"""The seal: an ordered list of layers, set all or none by a process upon itself."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from fastness.perimeter.bounds import Bounds
+from fastness.perimeter.kernel import Kernel
+from fastness.perimeter.landlock import files_remedy, restrict_files
+from fastness.perimeter.limits import set_limits, set_open_limits
+from fastness.perimeter.namespaces import enter_namespaces, namespaces_remedy
+from fastness.perimeter.process import (
+    close_descriptors,
+    drop_capabilities,
+    hold_lifeline,
+    own_session,
+    refuse_privileges,
+)
+from fastness.perimeter.seccomp import restrict_system_calls, system_calls_remedy
+
+EXIT_STATUS = 113
+"""What a process exits with that could not seal itself."""
+
+
+class Layer:
+    """One layer: how it is set, and what to do where the kernel refuses it with an errno."""
+
+    __slots__ = ("enter", "name", "remedy")
+
+    def __init__(self, name: str, enter: Callable[[Bounds, Kernel], None], remedy: Callable[[int], str] | str) -> None:
+        self.name = name
+        self.enter = enter
+        self.remedy = remedy
+
+    def advice(self, error: int) -> str:
+        """Say what to install or enable."""
+        return self.remedy if isinstance(self.remedy, str) else self.remedy(error)
+
+
+class NotSealed(Exception):  # noqa: N818 - a state of the machine
+    """A layer could not be set, so nothing may be executed. The message is one line for a person."""
+
+
+LIFELINE = Layer(
+    "lifeline", hold_lifeline, "start it from the process that asked for its command line, which must stay alive"
+)
+LAYERS = (
+    Layer("session", own_session, "a container runtime or security module must permit setsid"),
+    Layer("descriptors", close_descriptors, "mount /proc, and pass no network socket as standard input or output"),
+    Layer("namespaces", enter_namespaces, namespaces_remedy),
+    Layer("limits", set_limits, "raise the limits of this process, or lower those asked for"),
+    Layer("capabilities", drop_capabilities, "a container that runs as root needs CAP_SETPCAP, to drop all of them"),
+    Layer("privileges", refuse_privileges, "Linux 3.5 or later is needed"),
+    Layer("files", restrict_files, files_remedy),
+    LIFELINE,
+    Layer("system calls", restrict_system_calls, system_calls_remedy),
+)
+"""Each relies on those before it: limits count in our namespace, files are opened without capabilities, and the last
+layer takes away the calls that set the others."""
+
+UNSEALED_LAYERS = (
+    Layer("limits", set_open_limits, "raise the limits of this process, or lower those asked for"),
+    LIFELINE,
+)
+"""What is left when an operator allowed a start without a seal."""
+
+
+def layers_of(bounds: Bounds) -> tuple[Layer, ...]:
+    """Return the layers that `bounds` ask for."""
+    return UNSEALED_LAYERS if bounds.unsealed else LAYERS
+
+
+def seal(layers: tuple[Layer, ...], bounds: Bounds, kernel: Kernel) -> None:
+    """Seal the calling process for good; raises NotSealed when any layer cannot be set: then execute nothing."""
+    for layer in layers:
+        try:
+            layer.enter(bounds, kernel)
+        except OSError as error:
+            number = error.errno or 0
+            raise NotSealed(f"layer `{layer.name}`: {_reason(error, number)}; {layer.advice(number)}") from error
+
+
+def _reason(error: OSError, number: int) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{errno.errorcode.get(number, number)}: {error.strerror}{place}"
