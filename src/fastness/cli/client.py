@@ -1,0 +1,172 @@
+"""The management API as the verbs use it: over the control socket, or in this process when nothing runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fastness.cli.composition import AsgiApp, Composition
+from fastness.cli.outcome import ExitCode, Failure, exit_code_of, nothing_runs
+from fastness.cli.running import answers, find_running, run_path
+from fastness.config import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+ANSWER_TIMEOUT_S: Final = 30.0
+RESTART_WAIT_S: Final = 5.0
+"""How long a verb waits for a control process that its supervisor is just restarting."""
+
+Send = Callable[[str, str, dict[str, Any], Any, float], "httpx.Response"]
+
+
+class Api:
+    """The management API. `running` tells whether an installation answers, or this process on its behalf."""
+
+    def __init__(self, send: Send, *, running: bool) -> None:
+        self._send = send
+        self.running = running
+
+    def get(self, path: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **query: Any) -> Any:
+        """Read `/api/v1{path}`; a query value of None is left out. Raises Failure for an error answer or none."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return _read(self._call("GET", path, given, None, timeout_s))
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Change something at `/api/v1{path}`; raises Failure for an error answer or none."""
+        return _read(self._call("POST", path, {}, body or {}, ANSWER_TIMEOUT_S))
+
+    def _call(self, method: str, path: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
+        import httpx
+
+        try:
+            return self._send(method, f"/api/v1{path}", query, body, timeout_s)
+        except httpx.TimeoutException:
+            raise Failure(
+                ExitCode.UNREACHABLE,
+                f"The management API took {method} {path} but did not answer within {timeout_s:g} s.",
+                "fastness logs control",
+            ) from None
+        except httpx.TransportError as error:
+            raise Failure(
+                ExitCode.UNREACHABLE, f"The management API broke off: {error}.", "fastness logs control"
+            ) from None
+
+
+@contextmanager
+def management(composition: Composition, settings: Settings, *, must_run: bool = False) -> Iterator[Api]:
+    """Open the management API. With `must_run`, raises Failure (unreachable) when nothing is running.
+
+    The in-process API is used only when no supervisor lives: the store and the ledger have one writer.
+    """
+    path = run_path(settings) / "control.sock"
+    if _reachable(path, settings):
+        with _over_socket(path) as api:
+            yield api
+    elif must_run:
+        raise nothing_runs(settings.home)
+    else:
+        with _in_process(composition.local_api(settings)) as api:
+            yield api
+
+
+def _reachable(path: Path, settings: Settings) -> bool:
+    deadline = time.monotonic() + RESTART_WAIT_S
+    while not answers(path):
+        running = find_running(settings)
+        if running is None:
+            return False
+        if time.monotonic() > deadline:
+            raise Failure(
+                ExitCode.UNREACHABLE,
+                f"fastness runs (pid {running.pid}), but control has not answered for {RESTART_WAIT_S:g} s.",
+                "fastness logs control; answers are served all the same",
+            )
+        time.sleep(0.1)
+    return True
+
+
+@contextmanager
+def _over_socket(path: Path) -> Iterator[Api]:
+    import httpx
+
+    transport = httpx.HTTPTransport(uds=str(path))
+    with httpx.Client(transport=transport, base_url="http://control", trust_env=False) as client:
+
+        def send(method: str, route: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
+            return client.request(method, route, params=query, json=body, timeout=timeout_s)
+
+        yield Api(send, running=True)
+
+
+@contextmanager
+def _in_process(app: AsgiApp) -> Iterator[Api]:
+    import asyncio
+
+    import httpx
+
+    with asyncio.Runner() as runner:
+        alive = _lifespan(app)
+        runner.run(alive.__aenter__())
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://control", trust_env=False)
+
+        def send(method: str, route: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
+            return runner.run(client.request(method, route, params=query, json=body, timeout=timeout_s))
+
+        try:
+            yield Api(send, running=False)
+        finally:
+            runner.run(client.aclose())
+            runner.run(alive.__aexit__(None, None, None))
+
+
+@asynccontextmanager
+async def _lifespan(app: AsgiApp) -> AsyncIterator[None]:
+    """Run an application's start-up and shut-down around its requests, as a server would."""
+    import asyncio
+
+    inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    outbox: asyncio.Queue[Any] = asyncio.Queue()
+    task = asyncio.ensure_future(
+        app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, inbox.get, outbox.put)
+    )
+
+    async def step(name: str) -> None:
+        await inbox.put({"type": f"lifespan.{name}"})
+        said = asyncio.ensure_future(outbox.get())
+        await asyncio.wait({task, said}, return_when=asyncio.FIRST_COMPLETED)
+        if not said.done():
+            said.cancel()
+            await task  # raises what ended it
+        elif said.result()["type"].endswith(".failed"):
+            with contextlib.suppress(BaseException):
+                await task
+            raise Failure(ExitCode.FAILED, f"The store cannot be opened: {said.result().get('message', '')}")
+
+    await step("startup")
+    try:
+        yield
+    finally:
+        await step("shutdown")
+        await task
+
+
+def _read(response: httpx.Response) -> Any:
+    try:
+        body = response.json() if response.content else None
+    except json.JSONDecodeError:
+        body = None
+    if response.is_success:
+        return body
+    problem = body if isinstance(body, dict) else {}
+    code = str(problem.get("code", ""))
+    raise Failure(
+        exit_code_of(response.status_code, code),
+        str(problem.get("detail") or problem.get("title") or f"The management API answered {response.status_code}."),
+        str(problem.get("hint") or ""),
+    )

@@ -1,0 +1,55 @@
+"""`fastness models`: what can be asked here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from fastness.cli import render
+from fastness.cli.client import management
+from fastness.cli.composition import Composition
+from fastness.cli.render import Column
+from fastness.cli.talk import Json, Quiet, Talk
+
+EXAMPLES = """\
+fastness models
+fastness models --json | jq -r '.models[].name'"""
+
+COLUMNS = (
+    Column("MODEL"),
+    Column("KIND"),
+    Column("READY"),
+    Column("CONTEXT", right=True),
+    Column("SIZE", right=True),
+    Column("LICENCE", spare=2),
+    Column("SHA256", spare=1),
+)
+
+
+def models(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the models served here. READY counts replicas; CONTEXT is in tokens."""
+    composition: Composition = ctx.obj
+    talk = Talk(as_json, quiet)
+    settings, _ = composition.load_settings({})
+    with management(composition, settings) as api:
+        answer = api.get("/models")
+    if as_json:
+        talk.document(answer)
+        return
+    talk.table(COLUMNS, [row(model) for model in answer["models"]], "No models yet: the first fastness up admits them.")
+    if answer["models"] and not api.running:
+        talk.say("Nothing is running, so none is ready: fastness up")
+
+
+def row(model: dict[str, Any]) -> tuple[str, ...]:
+    """Return one line of the list."""
+    return (
+        model["name"],
+        model["kind"],
+        f"{model['replicas_ready']}/{model['replicas']}",
+        render.count(model["context_tokens"]),
+        render.size(model["size_bytes"]),
+        model["licence"],
+        f"{model['digest'][:12]}…",
+    )

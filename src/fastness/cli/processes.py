@@ -1,0 +1,21 @@
+"""The hidden verbs `gateway` and `control`: the processes that `fastness up` starts beneath itself."""
+
+from __future__ import annotations
+
+import typer
+
+from fastness.cli.composition import Composition
+
+
+def gateway(ctx: typer.Context) -> None:
+    """Serve the OpenAI API from the snapshots in the run directory; started by `fastness up`."""
+    composition: Composition = ctx.obj
+    settings, _ = composition.load_settings({})
+    raise typer.Exit(composition.run_gateway(settings))
+
+
+def control(ctx: typer.Context) -> None:
+    """Serve the management API on the control socket; started by `fastness up`."""
+    composition: Composition = ctx.obj
+    settings, _ = composition.load_settings({})
+    raise typer.Exit(composition.run_control(settings))

@@ -1,0 +1,68 @@
+"""Is anything running? Read from the run directory and checked against the kernel, never believed alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastness.cli.outcome import ExitCode, Failure
+from fastness.config import Settings, run_directory
+
+RUN_FILE_BYTES_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running installation: the supervisor's `pid`, and where its gateway answers (`base_url` ends in `/v1`)."""
+
+    pid: int
+    base_url: str
+
+
+def run_path(settings: Settings) -> Path:
+    """Return the run directory; raises Failure when it is somebody else's, since its sockets would be too."""
+    path = run_directory(settings.home, os.getuid())
+    if path.exists() and path.stat().st_uid != os.getuid():
+        raise Failure(
+            ExitCode.REFUSED,
+            f"{path} belongs to user {path.stat().st_uid}, not to you ({os.getuid()}).",
+            "run this as the user that started fastness, or set FASTNESS_HOME to a directory of your own",
+        )
+    return path
+
+
+def find_running(settings: Settings) -> Running | None:
+    """Return the installation that runs for these settings, or None."""
+    try:
+        with (run_path(settings) / "fastness.json").open("rb") as file:
+            written = json.loads(file.read(RUN_FILE_BYTES_MAX))
+        running = Running(int(written["pid"]), str(written["base_url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return running if is_fastness(running.pid) else None
+
+
+def is_fastness(pid: int) -> bool:
+    """Tell whether process `pid` is a supervisor of ours: started by this user as `fastness up`."""
+    try:
+        entry = Path("/proc") / str(pid)
+        argv = entry.joinpath("cmdline").read_bytes().split(b"\0")
+        owner = entry.stat().st_uid
+    except OSError:
+        return False
+    names = {Path(os.fsdecode(word)).name for word in argv}
+    return owner == os.getuid() and b"up" in argv and bool(names & {"fastness", "fastness.main", "main.py"})
+
+
+def answers(path: Path) -> bool:
+    """Tell whether something accepts connections on the Unix socket at `path`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

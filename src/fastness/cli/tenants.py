@@ -1,0 +1,88 @@
+"""`fastness tenants`: the departments that are served and charged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fastness.cli import render
+from fastness.cli.client import management
+from fastness.cli.composition import Composition
+from fastness.cli.keys import Models, named
+from fastness.cli.render import Column
+from fastness.cli.talk import Json, Quiet, Talk, Yes
+
+LIST_EXAMPLES = """\
+fastness tenants
+fastness tenants list --json"""
+CREATE_EXAMPLES = """\
+fastness tenants create health --name "Department of Health"
+fastness tenants create trials --models smollm2-135m-instruct"""
+REVOKE_EXAMPLES = """\
+fastness tenants revoke trials
+fastness tenants revoke trials --yes"""
+
+COLUMNS = (Column("TENANT"), Column("NAME"), Column("MODELS", spare=1), Column("CREATED", spare=2), Column("STATE"))
+
+
+def listing(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
+    """List the tenants, oldest first."""
+    composition: Composition = ctx.obj
+    talk = Talk(as_json, quiet)
+    settings, _ = composition.load_settings({})
+    with management(composition, settings) as api:
+        answer = api.get("/tenants")
+    if as_json:
+        talk.document(answer)
+    else:
+        talk.table(COLUMNS, [row(tenant) for tenant in answer["tenants"]], "No tenants yet: fastness tenants create ID")
+
+
+def create(
+    ctx: typer.Context,
+    tenant: Annotated[str, typer.Argument(metavar="ID", help="Lower-case letters, digits and hyphens.")],
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What people call it (default: the id).")] = None,
+    models: Models = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Create a tenant. Its keys may use every model served, unless --models says which."""
+    composition: Composition = ctx.obj
+    talk = Talk(as_json, quiet)
+    settings, _ = composition.load_settings({})
+    with management(composition, settings) as api:
+        answer = api.post("/tenants", {"id": tenant, "name": name, "models": named(models)})
+    if as_json:
+        talk.document(answer)
+    talk.say(f"Tenant {tenant} created. Next: fastness keys create --tenant {tenant}")
+
+
+def revoke(
+    ctx: typer.Context,
+    tenant: Annotated[str, typer.Argument(metavar="ID", help="As fastness tenants lists it.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+    yes: Yes = False,
+) -> None:
+    """Revoke a tenant and every key of it, for good. Open gateways refuse its keys within a second."""
+    composition: Composition = ctx.obj
+    talk = Talk(as_json, quiet, yes)
+    settings, _ = composition.load_settings({})
+    talk.confirm(f"Revoke tenant {tenant} and all of its keys, for good?")
+    with management(composition, settings) as api:
+        answer = api.post(f"/tenants/{tenant}/revoke")
+    if as_json:
+        talk.document(answer)
+    talk.say(f"Tenant {tenant} and its keys are revoked.")
+
+
+def row(tenant: dict[str, Any]) -> tuple[str, ...]:
+    """Return one line of the list."""
+    return (
+        tenant["id"],
+        tenant["name"],
+        "all" if tenant["models"] is None else ", ".join(tenant["models"]),
+        render.moment(tenant["created_s"]),
+        tenant["state"],
+    )
