@@ -20,8 +20,11 @@ class ConfigError(Exception):
     """A setting that cannot be used; the message says which, what came, from where, and what was needed."""
 
 
-def _setting(default: Any, doc: str, low: float | None = None, high: float | None = None) -> Any:
-    return field(default=default, metadata=MappingProxyType({"default": default, "doc": doc, "low": low, "high": high}))
+def _setting(
+    default: Any, doc: str, low: float | None = None, high: float | None = None, *, one_of: tuple[str, ...] = ()
+) -> Any:
+    described = {"default": default, "doc": doc, "low": low, "high": high, "one_of": one_of}
+    return field(default=default, metadata=MappingProxyType(described))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,9 @@ class LedgerSettings:
 class TelemetrySettings:
     """Logs."""
 
-    log_level: str = _setting("info", "One of debug, info, warning, error.")
+    log_level: str = _setting(
+        "info", "The least severe record that is kept.", one_of=("debug", "info", "warning", "error")
+    )
     log_bytes_max: int = _setting(16_777_216, "Size at which a log file is rotated.", 4_096, 1_099_511_627_776)
     log_files_max: int = _setting(4, "Rotated log files kept for each process.", 1, 1_000)
 
@@ -132,6 +137,7 @@ class Settings:
     telemetry: TelemetrySettings = TelemetrySettings()
 
 
+_KINDS: Final = {int: "a whole number", float: "a number", str: "text"}
 SECTIONS: Final = ("gateway", "limits", "traffic", "engine", "ledger", "telemetry")
 RUN_PATH_BYTES_MAX: Final = 60
 """Unix socket paths end at 107 bytes; what we put below the run directory needs the rest."""
@@ -219,17 +225,24 @@ def _from_flags(flags: Mapping[str, object]) -> list[tuple[str, object, str]]:
 def _checked(name: str, value: object, source: str) -> object:
     section, _, leaf = name.partition(".")
     item = next(item for item in fields(_section_type(section)) if item.name == leaf)
-    wanted: type[int] | type[float] | type[str] = type(item.metadata["default"])
-    try:
-        if isinstance(value, bool) or (isinstance(value, float) and wanted is int):
-            raise ValueError  # noqa: TRY301 - one message for every misfit
-        typed = wanted(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name} (from {source}) is {value!r}; it needs a {wanted.__name__}") from None
-    low, high = item.metadata["low"], item.metadata["high"]
-    if (low is not None and typed < low) or (high is not None and typed > high):
+    typed = _typed(name, value, source, type(item.metadata["default"]))
+    low, high, one_of = item.metadata["low"], item.metadata["high"], item.metadata["one_of"]
+    # Written so that nan, which compares as false with everything, is outside every range.
+    if (low is not None and not typed >= low) or (high is not None and not typed <= high):
         raise ConfigError(f"{name} (from {source}) is {typed}; it may be from {low} to {high}")
+    if one_of and typed not in one_of:
+        raise ConfigError(f"{name} (from {source}) is {typed!r}; it may be one of {', '.join(one_of)}")
     return typed
+
+
+def _typed(name: str, value: object, source: str, wanted: type[int] | type[float] | type[str]) -> Any:
+    accepted = {int: (int, str), float: (int, float, str), str: (str,)}[wanted]
+    try:
+        if isinstance(value, accepted) and not isinstance(value, bool):
+            return wanted(value)
+    except ValueError:
+        pass
+    raise ConfigError(f"{name} (from {source}) is {value!r}; it needs {_KINDS[wanted]}")
 
 
 def _unknown(name: str, source: str, known: Mapping[str, Explanation]) -> str:

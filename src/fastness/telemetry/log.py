@@ -54,16 +54,15 @@ class JsonLog:
         if len(self._lines) >= BUFFERED_RECORDS_MAX:
             self._lost += 1
             return
-        head = {"time": round(self._clock(), 3), "level": level, "process": self._process, "event": event}
-        self._lines.append(self._encoder.encode(head | fields))
+        self._lines.append(self._line(level, event, fields))
 
     def flush(self) -> None:
         """Write what was noted. A disk that refuses loses log records, never an answer."""
         if not self._lines:
             return
         if self._lost:
-            lost, self._lost = self._lost, 0
-            self.record("warning", "log.overflowed", count=lost)
+            self._lines.append(self._line("warning", "log.overflowed", {"count": self._lost}))
+            self._lost = 0
         chunk = b"\n".join(self._lines) + b"\n"
         self._lines.clear()
         try:
@@ -74,6 +73,10 @@ class JsonLog:
             self._lost += chunk.count(b"\n")
         if self._echo:
             self._echo.write(chunk.decode())
+
+    def _line(self, level: str, event: str, fields: dict[str, Field]) -> bytes:
+        head = {"time": round(self._clock(), 3), "level": level, "process": self._process, "event": event}
+        return self._encoder.encode(head | fields)
 
     def _rotate(self, incoming: int) -> None:
         if not self._path.exists() or self._path.stat().st_size + incoming <= self._bytes_max:
