@@ -1,0 +1,194 @@
+"""Commands on tenants and keys: validate, record, remember, publish.
+
+Power is recorded in the ledger before it is given, and taken before that is recorded: a crash or a full disk between
+two steps leaves an entry about a key that nobody holds, never a working key without an entry, and never a revoked key
+that still works. Publishing comes before the answer, so gateways know within their next poll (100 ms).
+
+The store and the file system block, so they are called in a thread; one lock keeps the commands in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastness.control import validation
+from fastness.control.problem import Problem
+from fastness.control.publication import publish_access
+from fastness.control.validation import KeyWish
+from fastness.core.event import Event, EventType, Scalar
+from fastness.core.ids import base62
+from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
+from fastness.identity import keys
+from fastness.ledger.port import Ledger
+from fastness.store.port import AccessStore
+
+DEFAULT_TENANT: Final = "default"
+FIRST_KEY_NAME: Final = "first-admin"
+EPHEMERAL_KEY_NAME: Final = "cli"
+EPHEMERAL_TTL_S: Final = 600
+KEY_ID_CHARS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key just issued. `text` is the credential itself: it is shown once and kept nowhere."""
+
+    key: ApiKey
+    text: str
+
+    def __repr__(self) -> str:
+        return f"IssuedKey({self.key!r}, text=<hidden>)"
+
+
+class Access:
+    """The commands. `snapshot_path` is where access.json goes; None publishes nothing (nothing runs here)."""
+
+    def __init__(
+        self,
+        store: AccessStore,
+        ledger: Ledger,
+        snapshot_path: Path | None,
+        pepper: bytes,
+        clock: Callable[[], float],
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._snapshot_path = snapshot_path
+        self._pepper = pepper
+        self._clock = clock
+        self._entropy = entropy
+        self._order = asyncio.Lock()
+        self._published: int | None = None
+
+    async def snapshot(self) -> AccessSnapshot:
+        """Return all tenants and keys; raises store.port.Unavailable."""
+        return await asyncio.to_thread(self._store.access)
+
+    async def create_tenant(self, tenant_id: str, name: str | None, models: tuple[str, ...] | None) -> Tenant:
+        """Make a tenant; raises Refusal (invalid_value, conflict, limit_exceeded)."""
+        async with self._order:
+            return await self._create_tenant(tenant_id, name, models)
+
+    async def revoke_tenant(self, tenant_id: str) -> Tenant:
+        """Revoke a tenant and with it all of its keys; again is harmless. Raises store.port.Missing."""
+        async with self._order:
+            now_s = int(self._clock())
+            tenant = await asyncio.to_thread(self._store.revoke_tenant, tenant_id, now_s)
+            await self._publish()
+            await self._record(EventType.TENANT_REVOKED, tenant=tenant.id)
+            return tenant
+
+    async def issue_key(self, wish: KeyWish) -> IssuedKey:
+        """Issue a key; raises Refusal (invalid_value, conflict, limit_exceeded) and store.port.Missing."""
+        async with self._order:
+            return await self._issue_key(wish)
+
+    async def issue_ephemeral_key(self) -> IssuedKey:
+        """Issue a developer key of the default tenant that ends by itself after ten minutes."""
+        async with self._order:
+            return await self._issue_key(KeyWish(DEFAULT_TENANT, EPHEMERAL_KEY_NAME, ttl_s=EPHEMERAL_TTL_S))
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        """Revoke a key; again is harmless. Raises store.port.Missing."""
+        async with self._order:
+            now_s = int(self._clock())
+            key = await asyncio.to_thread(self._store.revoke_key, key_id, now_s)
+            await self._publish()
+            await self._record(EventType.KEY_REVOKED, key=key.id, tenant=key.tenant)
+            return key
+
+    async def ensure_first_admin(self) -> str | None:
+        """Make the default tenant and one admin key, and return its text; None when there ever was an admin key."""
+        async with self._order:
+            known = await self.snapshot()
+            if any(key.role is Role.ADMIN for key in known.keys):
+                return None
+            if all(tenant.id != DEFAULT_TENANT for tenant in known.tenants):
+                await self._create_tenant(DEFAULT_TENANT, "Default", None)
+            return (await self._issue_key(KeyWish(DEFAULT_TENANT, FIRST_KEY_NAME, Role.ADMIN))).text
+
+    async def publish(self, *, always: bool = False) -> None:
+        """Publish what the store holds, unless this process has published that version already.
+
+        Called at start and now and then, it heals what a crash or a full disk left unpublished. Raises Refusal.
+        """
+        async with self._order:
+            if always or await asyncio.to_thread(self._store.version) != self._published:
+                await self._publish()
+
+    def note_boot(self, version: str, pid: int) -> None:
+        """Record that the control process began. A ledger that cannot record now is left to try again."""
+        self._ledger.append(self._event(EventType.BOOT, process="control", version=version, pid=pid))
+
+    def note_stop(self, pid: int) -> None:
+        """Record that the control process ends in order; durable once `close` has returned."""
+        self._ledger.append(self._event(EventType.STOPPED, process="control", pid=pid, reason="signal"))
+
+    async def close(self) -> None:
+        """Finish the command that runs, and close the ledger and the store. Raises LedgerUnavailable."""
+        async with self._order:
+            try:
+                await self._ledger.close()
+            finally:
+                await asyncio.to_thread(self._store.close)
+
+    async def _create_tenant(self, tenant_id: str, name: str | None, models: tuple[str, ...] | None) -> Tenant:
+        tenant = validation.new_tenant(tenant_id, name, models, await self.snapshot(), int(self._clock()))
+        await self._record(EventType.TENANT_CREATED, tenant=tenant.id)
+        await asyncio.to_thread(self._store.add_tenant, tenant)
+        await self._publish()
+        return tenant
+
+    async def _issue_key(self, wish: KeyWish) -> IssuedKey:
+        known, now_s = await self.snapshot(), int(self._clock())
+        expires_s = validation.check_key(wish, known, now_s)
+        text = keys.mint(self._entropy(keys.SECRET_BYTES), wish.role)
+        key = ApiKey(
+            id="key_" + base62(int.from_bytes(self._entropy(11), "big"), KEY_ID_CHARS),
+            tenant=wish.tenant,
+            name=wish.name,
+            role=wish.role,
+            hint=keys.hint(text),
+            mac=keys.mac(self._pepper, text),
+            created_s=now_s,
+            expires_s=expires_s,
+            models=wish.models,
+        )
+        await self._record(
+            EventType.KEY_ISSUED,
+            key=key.id,
+            tenant=key.tenant,
+            role=key.role.value,
+            expires_s=key.expires_s,
+            models=None if key.models is None else " ".join(key.models),
+        )
+        await asyncio.to_thread(self._store.add_key, key)
+        if ended := validation.forgettable(known, now_s):
+            await asyncio.to_thread(self._store.forget_keys, ended)
+        await self._publish()
+        return IssuedKey(key, text)
+
+    async def _record(self, kind: EventType, **fields: Scalar) -> None:
+        # The control socket opens for whoever runs the installation, and for nobody else: that is all it knows of them.
+        await self._ledger.commit(self._event(kind, **fields, by="local"))
+
+    def _event(self, kind: EventType, **fields: Scalar) -> Event:
+        return Event(kind, int(self._clock() * 1000), fields)
+
+    async def _publish(self) -> None:
+        if self._snapshot_path is None:
+            return
+        try:
+            self._published = await asyncio.to_thread(publish_access, self._store, self._snapshot_path)
+        except OSError as error:
+            raise Problem(
+                "store_unavailable",
+                f"The store is up to date, but {self._snapshot_path} cannot be replaced: {error.strerror}. "
+                "Gateways go on with what they know; it is tried again every second.",
+                f"Look at the free space and the rights of {self._snapshot_path.parent}.",
+            ) from error

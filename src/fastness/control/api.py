@@ -1,0 +1,258 @@
+"""The management API: routes and nothing else. What they do is in the files that they call.
+
+It listens on a Unix socket of mode 0600 in a directory of mode 0700. Whoever may open the file is the user that runs
+the installation, or root: the file's permission is the authentication, and there is no other door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fastness.config import Explanation
+from fastness.control import wire
+from fastness.control.access import Access
+from fastness.control.evidence import Evidence
+from fastness.control.failures import Failures, Log, Silence, refuse_route
+from fastness.control.observed import Observed, tail_logs
+from fastness.control.problem import Problem, explain
+from fastness.control.upkeep import keep_published
+from fastness.core.error import ERROR_CODES
+from fastness.core.tenant import ApiKey
+
+LOG_LINES_MAX: Final = 10_000
+ENTRIES_MAX: Final = 1_000
+INDEX_MAX: Final = 10**15
+FIND_FIELDS: Final = ("type", "request_id", "tenant", "key", "model", "replica", "code")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlDeps:
+    """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`."""
+
+    access: Access
+    run_directory: Path
+    logs_directory: Path
+    ledger_directory: Path
+    settings: Mapping[str, Explanation]
+    version: str
+    clock: Callable[[], float]
+    entropy: Callable[[int], bytes]
+    log: Log = field(default_factory=Silence)
+
+
+class Api:
+    """The routes. Each returns an HTTP status and what to encode as its body."""
+
+    def __init__(self, deps: ControlDeps) -> None:
+        self._deps = deps
+        self._access = deps.access
+        self._observed = Observed(deps.run_directory)
+        self._evidence = Evidence(deps.ledger_directory)
+
+    async def status(self, request: Request) -> Answer:
+        """GET /status."""
+        wire.read_query(request)
+        return 200, self._observed.status(self._deps.version, self._deps.clock())
+
+    async def replicas(self, request: Request) -> Answer:
+        """GET /replicas."""
+        wire.read_query(request)
+        return 200, {"replicas": self._observed.routing().replicas}
+
+    async def models(self, request: Request) -> Answer:
+        """GET /models."""
+        wire.read_query(request)
+        routing = self._observed.routing()
+        return 200, {"models": [wire.model_view(card, routing.replicas) for card in routing.models]}
+
+    async def tenants(self, request: Request) -> Answer:
+        """GET /tenants."""
+        wire.read_query(request)
+        return 200, {"tenants": [wire.tenant_view(tenant) for tenant in (await self._access.snapshot()).tenants]}
+
+    async def create_tenant(self, request: Request) -> Answer:
+        """POST /tenants."""
+        wire.read_query(request)
+        new = await wire.read_body(request, wire.NewTenant)
+        return 201, wire.tenant_view(await self._access.create_tenant(new.id, new.name, new.models))
+
+    async def revoke_tenant(self, request: Request) -> Answer:
+        """POST /tenants/{id}/revoke."""
+        wire.read_query(request)
+        await wire.read_body(request, wire.Nothing)
+        return 200, wire.tenant_view(await self._access.revoke_tenant(request.path_params["id"]))
+
+    async def keys(self, request: Request) -> Answer:
+        """GET /keys."""
+        tenant = wire.read_query(request, "tenant").get("tenant")
+        known = await self._access.snapshot()
+        if tenant is not None and all(tenant != one.id for one in known.tenants):
+            raise Problem(
+                "not_found", f"There is no tenant {tenant[:80]!r}.", "fastness tenants list shows them.", param="tenant"
+            )
+        revoked = frozenset(one.id for one in known.tenants if one.revoked_s is not None)
+        return 200, {"keys": [self._shown(key, revoked) for key in known.keys if tenant in (None, key.tenant)]}
+
+    async def issue_key(self, request: Request) -> Answer:
+        """POST /keys."""
+        wire.read_query(request)
+        new = await wire.read_body(request, wire.NewKey)
+        return 201, wire.issued_key_view(await self._access.issue_key(new.wish()))
+
+    async def issue_ephemeral_key(self, request: Request) -> Answer:
+        """POST /keys/ephemeral."""
+        wire.read_query(request)
+        await wire.read_body(request, wire.Nothing)
+        return 201, wire.issued_key_view(await self._access.issue_ephemeral_key())
+
+    async def issue_first_admin_key(self, request: Request) -> Answer:
+        """POST /keys/first-admin."""
+        wire.read_query(request)
+        await wire.read_body(request, wire.Nothing)
+        text = await self._access.ensure_first_admin()
+        return 200 if text is None else 201, {"key": text}
+
+    async def revoke_key(self, request: Request) -> Answer:
+        """POST /keys/{id}/revoke."""
+        wire.read_query(request)
+        await wire.read_body(request, wire.Nothing)
+        return 200, self._shown(await self._access.revoke_key(request.path_params["id"]), frozenset())
+
+    async def verify_ledger(self, request: Request) -> Answer:
+        """GET /ledger/verify."""
+        wire.read_query(request)
+        return 200, await asyncio.to_thread(self._evidence.verify)
+
+    async def tail_ledger(self, request: Request) -> Answer:
+        """GET /ledger/tail."""
+        query = wire.read_query(request, "log", "count")
+        count = wire.read_integer(query, "count", 20, 1, ENTRIES_MAX)
+        return 200, {"entries": await asyncio.to_thread(self._evidence.tail, query.get("log"), count)}
+
+    async def ledger_entry(self, request: Request) -> Answer:
+        """GET /ledger/entries/{log}/{index}."""
+        wire.read_query(request)
+        index = wire.read_integer(request.path_params, "index", 0, 0, INDEX_MAX)
+        return 200, await asyncio.to_thread(self._evidence.entry, request.path_params["log"], index)
+
+    async def find_in_ledger(self, request: Request) -> Answer:
+        """GET /ledger/find."""
+        query = wire.read_query(request, "log", "count", *FIND_FIELDS)
+        count = wire.read_integer(query, "count", 100, 1, ENTRIES_MAX)
+        wanted = {name: query[name] for name in FIND_FIELDS if name in query}
+        return 200, {"entries": await asyncio.to_thread(self._evidence.find, query.get("log"), wanted, count)}
+
+    async def logs(self, request: Request) -> Answer:
+        """GET /logs."""
+        query = wire.read_query(request, "process", "lines")
+        lines = wire.read_integer(query, "lines", 100, 1, LOG_LINES_MAX)
+        return 200, {
+            "processes": await asyncio.to_thread(tail_logs, self._deps.logs_directory, query.get("process"), lines)
+        }
+
+    async def config(self, request: Request) -> Answer:
+        """GET /config."""
+        wire.read_query(request)
+        return 200, {"settings": [wire.setting_view(setting) for setting in self._deps.settings.values()]}
+
+    async def errors(self, request: Request) -> Answer:
+        """GET /errors."""
+        wire.read_query(request)
+        return 200, {"errors": [explain(row) for row in ERROR_CODES.values()]}
+
+    async def error(self, request: Request) -> Answer:
+        """GET /errors/{code}: what the `type` of a problem points to."""
+        wire.read_query(request)
+        row = ERROR_CODES.get(request.path_params["code"])
+        if row is None:
+            raise Problem(
+                "not_found", "There is no such error code.", "GET /api/v1/errors lists all codes.", param="code"
+            )
+        return 200, explain(row)
+
+    def _shown(self, key: ApiKey, revoked_tenants: frozenset[str]) -> wire.KeyView:
+        return wire.key_view(key, revoked_tenants, self._deps.clock())
+
+
+Answer = tuple[int, Any]
+Endpoint = Callable[[Request], Awaitable[Answer]]
+
+ROUTES: Final[tuple[tuple[str, str, Callable[..., Awaitable[Answer]]], ...]] = (
+    ("GET", "/api/v1/status", Api.status),
+    ("GET", "/api/v1/replicas", Api.replicas),
+    ("GET", "/api/v1/models", Api.models),
+    ("GET", "/api/v1/tenants", Api.tenants),
+    ("POST", "/api/v1/tenants", Api.create_tenant),
+    ("POST", "/api/v1/tenants/{id}/revoke", Api.revoke_tenant),
+    ("GET", "/api/v1/keys", Api.keys),
+    ("POST", "/api/v1/keys", Api.issue_key),
+    ("POST", "/api/v1/keys/ephemeral", Api.issue_ephemeral_key),
+    ("POST", "/api/v1/keys/first-admin", Api.issue_first_admin_key),
+    ("POST", "/api/v1/keys/{id}/revoke", Api.revoke_key),
+    ("GET", "/api/v1/ledger/verify", Api.verify_ledger),
+    ("GET", "/api/v1/ledger/tail", Api.tail_ledger),
+    ("GET", "/api/v1/ledger/entries/{log}/{index}", Api.ledger_entry),
+    ("GET", "/api/v1/ledger/find", Api.find_in_ledger),
+    ("GET", "/api/v1/logs", Api.logs),
+    ("GET", "/api/v1/config", Api.config),
+    ("GET", "/api/v1/errors", Api.errors),
+    ("GET", "/api/v1/errors/{code}", Api.error),
+)
+"""Every route: method, path, what answers it. docs/reference/management-api.md describes each; a test compares."""
+
+
+def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
+    """Build the application. Its lifespan publishes access.json and keeps it published, and closes `deps.access`.
+
+    With `process`, the ledger gets the entries of a process that begins and ends.
+    """
+    api = Api(deps)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if process:
+            deps.access.note_boot(deps.version, os.getpid())
+        async with keep_published(deps.access, deps.log):
+            yield
+        if process:
+            deps.access.note_stop(os.getpid())
+        await deps.access.close()
+
+    app = Starlette(
+        routes=_routes(api),
+        middleware=[Middleware(Failures, log=deps.log, entropy=deps.entropy)],
+        exception_handlers={HTTPException: refuse_route},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _routes(api: Api) -> list[Route]:
+    """One Route for each path, so that a wrong method is told which are right."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for method, path, function in ROUTES:
+        by_path.setdefault(path, {})[method] = function.__get__(api)
+    return [Route(path, _endpoint(methods), methods=list(methods)) for path, methods in by_path.items()]
+
+
+def _endpoint(methods: Mapping[str, Endpoint]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        status, body = await methods["GET" if request.method == "HEAD" else request.method](request)
+        return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+    return answer

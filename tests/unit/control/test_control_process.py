@@ -1,0 +1,163 @@
+"""The control process on its real socket: who may open it, how it ends, and how fast a revocation is known."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fastness.core.error import Refusal
+from fastness.core.tenant import AccessSnapshot
+from fastness.identity.authenticator import Authenticator
+from fastness.ledger.verify import tail
+from fastness.store.snapshot_file import SnapshotReader
+
+PROGRAM = """
+import os, sys, time
+from pathlib import Path
+import uvloop
+from fastness.config import LedgerSettings, load
+from fastness.control.access import Access
+from fastness.control.api import ControlDeps
+from fastness.control.process import serve
+from fastness.identity.pepper import load_or_create
+from fastness.ledger.file import FileLedger
+from fastness.store.sql import SqlStore, sqlite_url
+
+home = Path(sys.argv[1])
+run = home / "run"
+ledger = FileLedger.open(home / "ledger" / "control", "control", LedgerSettings(), lambda: int(time.time() * 1000))
+store = SqlStore.open(sqlite_url(home / "fastness.db"))
+pepper = load_or_create(home / "secrets" / "pepper")
+access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
+settings = load({"FASTNESS_HOME": str(home)})[1]
+deps = ControlDeps(access, run, home / "logs", home / "ledger", settings, "0", time.time, os.urandom)
+uvloop.run(serve(deps, run / "control.sock"))
+print("ended in order", flush=True)
+"""
+START_TIMEOUT_S = 30.0
+
+
+class Control:
+    """A control process, and a client on its socket."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.socket = home / "run" / "control.sock"
+        (home / "run").mkdir(mode=0o700, exist_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", PROGRAM, str(home)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://control/api/v1"
+        )
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.answers():
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        said, complained = self.process.communicate(timeout=20)
+        return self.process.returncode, said, complained
+
+    def close(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path
+
+
+@pytest.fixture
+def start(home):
+    started = []
+
+    def begin() -> Control:
+        started.append(Control(home))
+        started[-1].wait()
+        return started[-1]
+
+    yield begin
+    for control in started:
+        control.close()
+
+
+def test_the_life_of_a_control_process(start, home):
+    """One process for several facts, because starting it costs most of a second."""
+    control = start()
+    assert control.socket.stat().st_mode & 0o777 == 0o600, "the file's permission is the authentication"
+
+    admin_key = control.client.post("/keys/first-admin").json()["key"]
+    gateway = Authenticator((home / "secrets" / "pepper").read_bytes())
+    reader = SnapshotReader(home / "run" / "access.json", AccessSnapshot)
+    gateway.replace(reader.poll())
+    principal = gateway.authenticate(f"Bearer {admin_key}", time.time())
+
+    revoked = control.client.post(f"/keys/{principal.key_id}/revoke")
+    assert revoked.json()["state"] == "revoked"
+    gateway.replace(reader.poll())  # the very next poll after the answer knows
+    with pytest.raises(Refusal, match="revoked"):
+        gateway.authenticate(f"Bearer {admin_key}", time.time())
+
+    second = Control(home)
+    code, said, complained = second.process.wait(timeout=30), *second.process.communicate()
+    second.close()
+    assert code != 0
+    assert "written by another process" in complained
+    assert "ended in order" not in said
+
+    assert control.client.get("/nowhere").json()["code"] == "route_not_found"
+    code, said, complained = control.end()
+    assert (code, said, complained) == (0, "ended in order\n", "")
+    assert not control.socket.exists()
+    assert [entry.type for entry in tail(home / "ledger" / "control", 9)] == [
+        "boot", "tenant.created", "key.issued", "key.revoked", "stopped",
+    ]  # fmt: skip
+    database = (home / "fastness.db").read_bytes()
+    assert admin_key.encode() not in database
+    assert admin_key[16:40].encode() not in database
+
+
+def test_a_killed_control_process_leaves_a_socket_that_the_next_one_replaces(start, home):
+    control = start()
+    control.client.post("/tenants", json={"id": "health"})
+    code, _, _ = control.end(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert control.socket.exists()
+    (home / "run" / "access.json").write_text("torn")
+    again = start()
+    published = SnapshotReader(home / "run" / "access.json", AccessSnapshot).poll()
+    assert [tenant.id for tenant in published.tenants] == ["health"], "the new one publishes at start"
+    assert again.end(signal.SIGINT)[0] == 0
+
+
+def test_a_socket_that_answers_is_left_to_its_owner(home):
+    (home / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as owner:
+        owner.bind(str(home / "run" / "control.sock"))
+        owner.listen()
+        control = Control(home)
+        complained = control.process.communicate(timeout=30)[1]
+        control.close()
+    assert "Another control process answers" in complained
+    assert os.path.exists(home / "run" / "control.sock")
