@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,9 @@ class Exchange:
     """As sent, without the query, not percent-decoded; begins with `/`."""
     query: str
     """What followed the first `?`, or an empty string."""
-    headers: dict[str, str]
-    """Lower-case names; a header sent more than once is absent (those that matter are refused when doubled)."""
+    headers: Mapping[str, str]
+    """Lower-case names, never content-length or transfer-encoding. A header sent more than once is absent (those that
+    matter are refused when doubled). Not to be changed: the connection's next exchange may have the same mapping."""
     body: bytes
     client: str
     """The client's IP address, or an empty string."""
@@ -218,7 +219,8 @@ class Exchange:
 
     def _forget(self) -> None:
         self._on_disconnect = self.on_pause = self.on_resume = None  # they close over the request: no cycles left
-        self._wake()
+        if self._waiters is not None:
+            self._wake()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None

@@ -5,21 +5,22 @@ from __future__ import annotations
 from fastness.config import GatewaySettings
 from fastness.core.error import Refusal
 from fastness.gateway.http.chunked import ChunkedBody
-from fastness.gateway.http.head import HEAD_END, RequestHead, malformed, read_head
+from fastness.gateway.http.head import HEAD_END, HeadMemory, RequestHead, malformed
 
 
 class RequestReader:
     """The requests of one connection, one at a time.
 
     `feed` bytes until it returns True: then `head` and `body` are the request. `next` forgets them; bytes that came
-    after them wait here, and `feed(b"")` looks at those. After a Refusal the connection has to end.
+    after them are in `waiting`, and `feed(b"")` looks at those. After a Refusal the connection has to end.
     """
 
-    __slots__ = ("_chunks", "_limits", "_missing", "_pieces", "_received", "_waiting", "body", "head")
+    __slots__ = ("_chunks", "_limits", "_memory", "_missing", "_pieces", "_received", "body", "head", "waiting")
 
     def __init__(self, limits: GatewaySettings) -> None:
         self._limits = limits
-        self._waiting = bytearray()
+        self._memory = HeadMemory(limits.headers_max, limits.body_bytes_max)
+        self.waiting = bytearray()
         self._pieces: list[bytes] = []
         self._received = 0
         self._missing = 0
@@ -35,7 +36,7 @@ class RequestReader:
     def clear(self) -> None:
         """Forget everything: the connection is ending."""
         self.next()
-        self._waiting.clear()
+        self.waiting.clear()
         self._pieces.clear()
         self._received = self._missing = 0
         self._chunks = None
@@ -44,46 +45,41 @@ class RequestReader:
     def held_bytes(self) -> int:
         """Bytes kept for a request that is not whole yet, or that has to wait for its turn."""
         chunks = self._chunks.held_bytes if self._chunks is not None else 0
-        return len(self._waiting) + self._received + chunks
-
-    @property
-    def waiting(self) -> bool:
-        """Whether bytes came that belong to a later request, or to a head that is not whole."""
-        return bool(self._waiting)
+        return len(self.waiting) + self._received + chunks
 
     def hold(self, data: bytes) -> None:
         """Keep bytes that came while a request is being answered."""
-        self._waiting += data
+        self.waiting += data
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; return whether a request is whole. Raises Refusal."""
         if self.head is not None:
             return self._feed_body(data)
         source: bytes | bytearray = data
-        if self._waiting:
-            self._waiting += data
-            source = self._waiting
+        if self.waiting:
+            self.waiting += data
+            source = self.waiting
         end = source.find(HEAD_END) + len(HEAD_END)
         limits = self._limits
         if end < len(HEAD_END):
             self._check_begun_head(source)
             if source is data:
-                self._waiting += data
+                self.waiting += data
             return False
         if end > limits.header_bytes_max:
             raise self._head_too_large()
-        head = read_head(bytes(source[:end]), limits.headers_max, limits.body_bytes_max)
+        head = self._memory.read(bytes(source[:end]))
         self.head = head
         total = end + head.length
         if head.chunked or len(source) < total:
             rest = bytes(source[end:])
-            self._waiting.clear()
+            self.waiting.clear()
             return self._begin_body(head, rest)
         self.body = bytes(source[end:total])
-        if source is self._waiting:
-            del self._waiting[:total]
+        if source is self.waiting:
+            del self.waiting[:total]
         elif len(data) > total:
-            self._waiting += data[total:]
+            self.waiting += data[total:]
         return True
 
     def _begin_body(self, head: RequestHead, rest: bytes) -> bool:
@@ -101,7 +97,7 @@ class RequestReader:
                 return False
             self.body = bytes(chunks.body)
             self._chunks = None
-            self._waiting += after
+            self.waiting += after
             return True
         size = len(data)
         if size < self._missing:
@@ -112,7 +108,7 @@ class RequestReader:
                 self._pieces = [b"".join(self._pieces)]
             return False
         self._pieces.append(data[: self._missing])
-        self._waiting += data[self._missing :]
+        self.waiting += data[self._missing :]
         self.body = b"".join(self._pieces)
         self._pieces.clear()
         self._received = self._missing = 0

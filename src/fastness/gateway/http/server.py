@@ -25,7 +25,8 @@ class HttpServer:
     start a task. What is not well-formed never reaches it: the client gets `error_body(refusal, request_id)`, JSON
     bytes, and the connection ends. An exception out of `handler` is answered with `internal_error` and reported to
     the loop's exception handler. `limits` are the gateway's settings; `held_bytes_max` bounds the bytes of requests
-    still arriving, of all clients together.
+    still arriving, of all clients together. `draining` is True once `drain` or `close` was called: a handler may refuse
+    new work then.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class HttpServer:
         self.held_bytes = 0
         self.swept_at = 0.0
         self._ssl = ssl
-        self._draining = False
+        self.draining = False
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -81,14 +82,9 @@ class HttpServer:
         """Open client connections."""
         return len(self._connections)
 
-    @property
-    def draining(self) -> bool:
-        """Whether `drain` or `close` was called; a handler may refuse new work then."""
-        return self._draining
-
     async def drain(self, timeout_s: float) -> int:
         """Stop accepting, close idle connections, let answers finish, then cut the rest; returns how many were cut."""
-        self._draining = True
+        self.draining = True
         for listener in self._listeners:
             listener.close()
         for connection in tuple(self._connections):
@@ -109,7 +105,7 @@ class HttpServer:
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in, unless there are too many or the server is going down."""
-        if self._draining or len(self._connections) >= self.limits.connections_max:
+        if self.draining or len(self._connections) >= self.limits.connections_max:
             return False
         self._connections.add(connection)
         self._empty.clear()
