@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,17 +22,40 @@ class LedgerUnavailable(Exception):  # noqa: N818 - a state of the machine
     """The ledger cannot record (disk full, I/O error, too many waiting): nothing may be answered."""
 
 
+class LedgerInUse(LedgerUnavailable):
+    """Another process writes this log: a log has one writer."""
+
+
+class LedgerCorrupt(LedgerUnavailable):
+    """The log on disk is not one that a crash could have left. It is never repaired; the message says what is wrong."""
+
+
 class Ledger(Protocol):
     """An append-only log with one writer."""
 
     async def commit(self, event: Event) -> Position:
-        """Append and wait until it is durable; raises LedgerUnavailable."""
+        """Append and wait until it is durable; raises LedgerUnavailable, ValueError for what cannot be an entry."""
         ...
 
     def append(self, event: Event) -> None:
-        """Append without waiting; raises LedgerUnavailable when too many wait already."""
+        """Append without waiting; raises LedgerUnavailable when too many wait already.
+
+        Raises ValueError for what cannot be an entry. An entry that the disk refused is tried again with the next.
+        """
         ...
 
     async def close(self) -> None:
-        """Make durable what waits, and stop."""
+        """Make durable what waits, and stop; raises LedgerUnavailable when appended entries could not be recorded."""
+        ...
+
+
+class CallbackLedger(Ledger, Protocol):
+    """A ledger for the hot path: without a task or a future for each entry."""
+
+    def commit_then(self, event: Event, done: Callable[[Position | LedgerUnavailable], None]) -> None:
+        """Append, and call `done` once on the event loop, never before this returns, with the outcome.
+
+        What `done` raises goes to the loop's exception handler. Raises ValueError, and does not call `done`, for an
+        event that cannot be an entry.
+        """
         ...

@@ -1,0 +1,196 @@
+"""The ledger on disk: one writer thread, and one fsync for all entries that arrived during the last one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from fastness.config import LedgerSettings
+from fastness.core.event import Event
+from fastness.ledger.entry import Draft, draft
+from fastness.ledger.events import check_fields
+from fastness.ledger.port import LedgerUnavailable, Position
+from fastness.ledger.segments import FileOperations, Segments
+
+RETRY_S: Final = 1.0
+"""How long appended entries that the disk refused wait, if no other entry comes, before they are tried again."""
+
+Done = Callable[[Position | LedgerUnavailable], None]
+_Waiting = tuple[Draft, Done | None]
+
+
+class FileLedger:
+    """A `CallbackLedger` in a directory. Made by `open`; used from one event loop at a time, asyncio's or uvloop's."""
+
+    def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
+        self._log, self._segments, self._settings = log, segments, settings
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._kept: list[_Waiting] = []
+        self._ending = False
+        self._closed: asyncio.Future[int] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._write_batches, name=f"ledger-{log}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        log: str,
+        settings: LedgerSettings,
+        clock: Callable[[], int],
+        files: FileOperations | None = None,
+    ) -> FileLedger:
+        """Open the log in `directory`, or begin one, and repair what a crash left. Blocks for some milliseconds.
+
+        `clock` returns milliseconds since 1970. Raises LedgerInUse, LedgerCorrupt, LedgerUnavailable when the disk
+        refuses, and ValueError for a name that is not lower-case letters, digits and hyphens.
+        """
+        try:
+            segments = Segments(directory, log, settings.segment_bytes_max, clock, files or FileOperations())
+        except OSError as error:
+            raise LedgerUnavailable(_refused(directory, error)) from error
+        return cls(log, segments, settings)
+
+    async def commit(self, event: Event) -> Position:
+        """Append and wait until it is durable; raises LedgerUnavailable, ValueError for what cannot be an entry.
+
+        Cancelling the wait does not take the entry back.
+        """
+        waiter: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Position | LedgerUnavailable) -> None:
+            if waiter.done():
+                return
+            if isinstance(outcome, Position):
+                waiter.set_result(outcome)
+            else:
+                waiter.set_exception(outcome)
+
+        self.commit_then(event, done)
+        return await waiter
+
+    def commit_then(self, event: Event, done: Done) -> None:
+        """Append, and call `done` once on the event loop, never before this returns, with the outcome.
+
+        What `done` raises goes to the loop's exception handler. Raises ValueError, and does not call `done`, for an
+        event that cannot be an entry.
+        """
+        check_fields(event)
+        drafted = draft(event.type, event.time_ms, event.fields)
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._put(drafted, done)
+        except LedgerUnavailable as refusal:
+            self._loop.call_soon(done, refusal)
+
+    def append(self, event: Event) -> None:
+        """Append without waiting; raises LedgerUnavailable, ValueError for what cannot be an entry.
+
+        An entry that the disk refuses is kept and tried again.
+        """
+        check_fields(event)
+        self._put(draft(event.type, event.time_ms, event.fields), None)
+
+    async def close(self) -> None:
+        """Make durable what waits, and stop; raises LedgerUnavailable when appended entries could not be recorded.
+
+        A second call waits for the first.
+        """
+        if self._closed is None:
+            self._loop = asyncio.get_running_loop()
+            self._closed = self._loop.create_future()
+            self._queue.put(None)
+        lost = await asyncio.shield(self._closed)
+        self._thread.join()
+        if lost:
+            raise LedgerUnavailable(
+                f"{lost} appended entries of the log {self._log} could not be recorded before the end"
+            )
+
+    def _put(self, drafted: Draft, done: Done | None) -> None:
+        if self._closed is not None:
+            raise LedgerUnavailable(f"The log {self._log} is closed.")
+        if self._queue.qsize() + len(self._kept) >= self._settings.queue_entries_max:
+            raise LedgerUnavailable(
+                f"{self._settings.queue_entries_max} entries of the log {self._log} wait for the disk already "
+                "(ledger.queue_entries_max). Try again; if it stays so, the disk is too slow or refuses."
+            )
+        self._queue.put((drafted, done))
+
+    # From here on: the writer thread.
+
+    def _write_batches(self) -> None:
+        while not self._ending:
+            if batch := self._gather():
+                self._write(batch)
+        self._segments.close()
+        self._deliver(self._end, len(self._kept))
+
+    def _gather(self) -> list[_Waiting]:
+        """Wait for an entry, and take all that are there."""
+        batch, self._kept = self._kept, []
+        try:
+            waiting = self._queue.get(timeout=RETRY_S if batch else None)
+            while waiting is not None:
+                batch.append(waiting)
+                if len(batch) >= self._settings.batch_entries_max:
+                    return batch
+                waiting = self._queue.get_nowait()
+            self._ending = True
+        except Empty:
+            pass
+        return batch
+
+    def _write(self, batch: list[_Waiting]) -> None:
+        first = self._segments.entries
+        try:
+            chains = self._segments.append([drafted for drafted, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+            self._kept = [waiting for waiting in batch if waiting[1] is None]
+            waiters = [done for _, done in batch if done]
+            self._deliver(self._refuse, waiters, _refused(self._log, error))
+        else:
+            self._deliver(self._confirm, batch, first, chains)
+            self._segments.mark_head()
+
+    def _deliver(self, report: Callable[..., None], *outcome: object) -> None:
+        if self._loop is None:
+            return  # nobody has waited yet
+        with suppress(RuntimeError):  # the loop is closed, and who waited is gone with it
+            self._loop.call_soon_threadsafe(report, *outcome)
+
+    # From here on: the event loop again.
+
+    def _confirm(self, batch: Sequence[_Waiting], first: int, chains: Sequence[bytes]) -> None:
+        for index, ((_, done), chain) in enumerate(zip(batch, chains, strict=True), first):
+            if done:
+                self._tell(done, Position(self._log, index, chain.hex()))
+
+    def _refuse(self, waiters: Sequence[Done], reason: str) -> None:
+        for done in waiters:
+            self._tell(done, LedgerUnavailable(reason))
+
+    def _tell(self, done: Done, outcome: Position | LedgerUnavailable) -> None:
+        try:
+            done(outcome)
+        except Exception as error:  # noqa: BLE001 - the others of the batch must still hear
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a ledger callback failed", "exception": error}
+            )
+
+    def _end(self, lost: int) -> None:
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(lost)
+
+
+def _refused(what: object, error: Exception) -> str:
+    return (
+        f"The log {what} cannot record: {error}. Nothing can be answered until it can. "
+        "Check the free space and the health of the disk under FASTNESS_HOME; it recovers by itself."
+    )
