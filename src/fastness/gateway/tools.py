@@ -12,7 +12,7 @@ import msgspec
 from fastness.core.model import ToolFormat
 from fastness.core.request import ChatRequest, Message, Tool, ToolCall, ToolConstraint, ToolMode
 
-_CALL_HEAD: Final = re.compile(r'\s*\{\s*"name"\s*:\s*"(?P<name>[A-Za-z0-9_-]{1,64})"\s*,\s*"arguments"\s*:\s*')
+_CALL_HEAD: Final = re.compile(r'\s*\{\s*"name"\s*:\s*"(?P<name>[A-Za-z0-9_-]{1,64})"\s*,\s*"arguments"\s*:')
 _CALL_HEAD_CHARS_MAX: Final = 256
 
 
@@ -91,6 +91,7 @@ class ToolCallReader:
         self._open = open_mark
         self._close = close_mark
         self._held = ""
+        self._mark = ""
         self._step: Callable[[list[Piece]], bool] = self._between
         self._calls = 0
         self._depth = 0
@@ -113,22 +114,24 @@ class ToolCallReader:
     def finish(self) -> list[Piece]:
         """End of the answer: return what was held back, as text unless it belongs to a call."""
         held, self._held = self._held, ""
-        return [TextPiece(held)] if held and self._step in (self._between, self._head) and not self._calls else []
+        if self._step == self._head:
+            return [TextPiece(self._mark + held)]
+        if self._step == self._between and (held.strip() or (held and not self._calls)):
+            return [TextPiece(held)]
+        return []
 
     def _between(self, _pieces: list[Piece]) -> bool:
         """Before a call, or between two: whitespace, the open mark, or plain text."""
         stripped = self._held.lstrip()
         if stripped.startswith(self._open):
-            self._held = stripped[len(self._open) :]
+            end = len(self._held) - len(stripped) + len(self._open)
+            self._mark, self._held = self._held[:end], self._held[end:]
             self._step = self._head
             return True
         if self._open.startswith(stripped):
             return False
-        if not self._calls:
-            self._step = self._text
-            return True
-        self._held = ""
-        return False
+        self._step = self._text
+        return True
 
     def _text(self, pieces: list[Piece]) -> bool:
         pieces.append(TextPiece(self._held))
@@ -137,18 +140,24 @@ class ToolCallReader:
 
     def _head(self, pieces: list[Piece]) -> bool:
         found = _CALL_HEAD.match(self._held)
-        if not found:
-            if len(self._held) > _CALL_HEAD_CHARS_MAX:
-                self._held = self._open + self._held
-                self._step = self._text
-                return True
+        if found and found.end() <= _CALL_HEAD_CHARS_MAX:
+            pieces.append(CallPiece(self._calls, found["name"]))
+            self._calls += 1
+            self._held = self._held[found.end() :]
+            self._depth, self._in_string, self._escaped = 0, False, False
+            self._step = self._before_arguments
+            return True
+        if len(self._held) <= _CALL_HEAD_CHARS_MAX:
             return False
-        pieces.append(CallPiece(self._calls, found["name"]))
-        self._calls += 1
-        self._held = self._held[found.end() :]
-        self._depth, self._in_string, self._escaped = 0, False, False
-        self._step = self._arguments
+        self._held = self._mark + self._held
+        self._step = self._text
         return True
+
+    def _before_arguments(self, _pieces: list[Piece]) -> bool:
+        self._held = self._held.lstrip()
+        if self._held:
+            self._step = self._arguments
+        return bool(self._held)
 
     def _arguments(self, pieces: list[Piece]) -> bool:
         end = self._end_of_value(self._held)
@@ -170,20 +179,24 @@ class ToolCallReader:
         return True
 
     def _end_of_value(self, text: str) -> int | None:
-        """Find where the JSON object of the arguments ends, remembering the state across pieces."""
+        """Find where the JSON value of the arguments ends, remembering the state across pieces."""
         for position, char in enumerate(text):
             if self._escaped:
                 self._escaped = False
             elif self._in_string:
                 self._escaped = char == "\\"
                 self._in_string = char != '"'
+                if not self._in_string and not self._depth:
+                    return position + 1
             elif char == '"':
                 self._in_string = True
             elif char in "{[":
                 self._depth += 1
+            elif char in "}]," and not self._depth:
+                return position
             elif char in "}]":
                 self._depth -= 1
-                if self._depth == 0:
+                if not self._depth:
                     return position + 1
         return None
 
