@@ -47,7 +47,7 @@ class Kernel:
         """Lower the soft and the hard limit to `limit`; a hard limit that is lower already stays."""
         hard = resource.getrlimit(kind)[1]
         bound = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (bound, bound))
+        resource.prlimit(0, kind, (bound, bound))  # which raises OSError where setrlimit raises ValueError
 
     def write(self, path: str, text: str) -> None:
         """Write `text` with one write(2), as files under /proc want it."""

@@ -93,8 +93,8 @@ def _read_parent_limits(ground: Ground) -> None:
 
 
 def _raise_limit(_ground: Ground) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.prlimit(0, resource.RLIMIT_NOFILE, (soft, hard + 1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)  # 1 byte, sealed or not
+    resource.prlimit(0, resource.RLIMIT_CORE, (soft, hard + 1))
 
 
 def _lower_core_limit(_ground: Ground) -> None:
