@@ -1,0 +1,51 @@
+"""The fleet port: where replicas run, whatever they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastness.core.replica import Diagnosis, Replica
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOrder:
+    """One replica wanted: what to execute, where its socket will be, and how its last words are read.
+
+    `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
+    """
+
+    id: str
+    model: str
+    engine: str
+    argv: tuple[str, ...]
+    environ: dict[str, str]
+    socket: Path
+    scratch: Path
+    slots: int
+    context_tokens: int
+    health_path: str
+    sealed: bool
+    diagnose: Callable[[tuple[str, ...], int | None], Diagnosis]
+
+
+class Fleet(Protocol):
+    """Runs replicas and keeps them up."""
+
+    async def start(self, order: ReplicaOrder) -> None:
+        """Begin to keep a replica up; raises ValueError for an id that is known."""
+        ...
+
+    async def stop(self, replica_id: str) -> None:
+        """End a replica for good; raises KeyError."""
+        ...
+
+    def observe(self) -> tuple[Replica, ...]:
+        """Return every replica as it is now, in the order of their start."""
+        ...
+
+    async def close(self) -> None:
+        """End every replica."""
+        ...
