@@ -31,6 +31,7 @@ from fastness.control.observed import Observed, tail_logs
 from fastness.control.problem import Problem, explain
 from fastness.control.upkeep import keep_published
 from fastness.core.error import ERROR_CODES
+from fastness.core.model import ModelCard
 from fastness.core.tenant import ApiKey
 
 LOG_LINES_MAX: Final = 10_000
@@ -41,7 +42,10 @@ FIND_FIELDS: Final = ("type", "request_id", "tenant", "key", "model", "replica",
 
 @dataclass(frozen=True, slots=True)
 class ControlDeps:
-    """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`."""
+    """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`.
+
+    `admitted` lists the models on disk, in a thread: they are shown while no supervisor says which it serves.
+    """
 
     access: Access
     run_directory: Path
@@ -52,6 +56,7 @@ class ControlDeps:
     clock: Callable[[], float]
     entropy: Callable[[int], bytes]
     log: Log = field(default_factory=Silence)
+    admitted: Callable[[], tuple[ModelCard, ...]] = tuple
 
 
 class Api:
@@ -77,7 +82,8 @@ class Api:
         """GET /models."""
         wire.read_query(request)
         routing = self._observed.routing()
-        return 200, {"models": [wire.model_view(card, routing.replicas) for card in routing.models]}
+        cards = routing.models or await asyncio.to_thread(self._deps.admitted)
+        return 200, {"models": [wire.model_view(card, routing.replicas) for card in cards]}
 
     async def tenants(self, request: Request) -> Answer:
         """GET /tenants."""

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import msgspec
 import pytest
 
 from fastness.config import LedgerSettings
+from fastness.control.api import build_app
 from fastness.core.event import Event, EventType
 from fastness.core.model import ModelCard, ModelKind, ToolFormat
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
@@ -91,6 +93,13 @@ def test_models_are_listed_with_their_replicas(world):
         "small", "chat", True, 2, 1,
     )  # fmt: skip
     assert (mini["embedding_dimensions"], mini["tools"], mini["replicas"]) == (384, False, 0)
+
+
+def test_models_on_disk_are_listed_while_nothing_is_served(world):
+    world.app = build_app(replace(world.deps, admitted=lambda: (CHAT,)))
+    assert [(model["name"], model["replicas"]) for model in world.get("/models")["models"]] == [("small", 0)]
+    supervise(world)
+    assert [model["name"] for model in world.get("/models")["models"]] == ["small", "mini"]
 
 
 def test_a_tenant_is_created_listed_and_revoked(world):

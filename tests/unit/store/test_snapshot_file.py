@@ -58,6 +58,16 @@ def test_each_new_snapshot_is_noticed_also_when_written_in_a_burst(tmp_path):
         assert reading.poll() == AccessSnapshot(version, (), ())
 
 
+def test_two_snapshots_within_one_tick_of_the_kernel_still_differ_in_time(tmp_path, monkeypatch):
+    """An inode that was freed may be taken again at once: then only the time tells two files of one size apart."""
+    monkeypatch.setattr(snapshot_file.os, "fsync", lambda _descriptor: None)
+    times = set()
+    for _ in range(100):
+        write_snapshot(tmp_path / "access.json", ACCESS)
+        times.add((tmp_path / "access.json").stat().st_mtime_ns)
+    assert len(times) == 100
+
+
 def test_a_missing_file_is_reported_once_and_read_when_it_comes(tmp_path):
     reading, problems = reader(tmp_path / "access.json")
     assert [reading.poll() for _ in range(3)] == [None, None, None]
