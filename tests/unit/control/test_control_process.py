@@ -5,7 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,7 @@ import pytest
 from fastness.core.error import Refusal
 from fastness.core.tenant import AccessSnapshot
 from fastness.identity.authenticator import Authenticator
-from fastness.ledger.verify import tail
+from fastness.ledger.verify import find, tail
 from fastness.store.snapshot_file import SnapshotReader
 
 PROGRAM = """
@@ -161,3 +163,29 @@ def test_a_socket_that_answers_is_left_to_its_owner(home):
         control.close()
     assert "Another control process answers" in complained
     assert os.path.exists(home / "run" / "control.sock")
+
+
+@pytest.mark.slow
+def test_no_key_works_without_its_entry_however_often_control_is_killed(start, home):
+    """Killed at five moments while keys are issued: each answer is remembered, and each key remembered is recorded."""
+    answered: set[str] = set()
+    for kill_after_s in (0.0, 0.03, 0.07, 0.15, 0.3):
+        control = start()
+        control.client.post("/keys/first-admin")
+        timer = threading.Timer(kill_after_s, control.process.kill)
+        timer.start()
+        with suppress(httpx.TransportError):
+            while True:
+                answered.add(control.client.post("/keys", json={"tenant": "default", "name": "ci"}).json()["id"])
+        timer.join()
+        control.process.wait(timeout=20)
+
+    control = start()
+    listed = {key["id"] for key in control.client.get("/keys").json()["keys"]}
+    published = SnapshotReader(home / "run" / "access.json", AccessSnapshot).poll()
+    assert control.client.get("/ledger/verify").json()["sound"]
+    assert control.end()[0] == 0
+    recorded = {entry.fields["key"] for entry in find(home / "ledger" / "control", type="key.issued")}
+    assert answered
+    assert answered <= listed <= recorded
+    assert {key.id for key in published.keys} == listed
