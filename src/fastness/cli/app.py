@@ -11,9 +11,8 @@ from typer.core import TyperCommand, TyperGroup
 from fastness import __version__
 from fastness.cli import config, doctor, keys, ledger, logs, models, processes, ps, run, stop, tenants, up
 from fastness.cli.composition import Composition
-from fastness.cli.outcome import ExitCode, Failure
+from fastness.cli.outcome import spoken
 from fastness.cli.talk import tell_failure
-from fastness.config import ConfigError
 
 Act = Callable[..., None]
 
@@ -68,12 +67,14 @@ class Fastness(TyperGroup):
         """Run the verb; a failure is told and becomes its exit code."""
         try:
             return super().invoke(ctx)
-        except ConfigError as error:
-            failure = Failure(ExitCode.USAGE, str(error), "fastness config explain")
-        except Failure as raised:
-            failure = raised
-        tell_failure(failure)
-        raise typer.Exit(failure.exit_code)
+        except BrokenPipeError:
+            raise  # typer ends quietly: whoever read our output has seen enough
+        except Exception as error:
+            failure = spoken(error)
+            if failure is None:
+                raise
+            tell_failure(failure)
+            raise typer.Exit(failure.exit_code) from None
 
 
 def build_app(composition: Composition) -> typer.Typer:

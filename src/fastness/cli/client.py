@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -71,7 +70,7 @@ def management(composition: Composition, settings: Settings, *, must_run: bool =
     elif must_run:
         raise nothing_runs(settings.home)
     else:
-        with _in_process(composition.local_api(settings)) as api:
+        with _in_process(composition, settings) as api:
             yield api
 
 
@@ -95,7 +94,8 @@ def _reachable(path: Path, settings: Settings) -> bool:
 def _over_socket(path: Path) -> Iterator[Api]:
     import httpx
 
-    transport = httpx.HTTPTransport(uds=str(path))
+    # No TLS on a Unix socket: loading the authorities would cost more than the request.
+    transport = httpx.HTTPTransport(uds=str(path), verify=False)
     with httpx.Client(transport=transport, base_url="http://control", trust_env=False) as client:
 
         def send(method: str, route: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
@@ -105,12 +105,16 @@ def _over_socket(path: Path) -> Iterator[Api]:
 
 
 @contextmanager
-def _in_process(app: AsgiApp) -> Iterator[Api]:
+def _in_process(composition: Composition, settings: Settings) -> Iterator[Api]:
     import asyncio
 
     import httpx
 
+    async def build() -> AsgiApp:
+        return composition.local_api(settings)
+
     with asyncio.Runner() as runner:
+        app = runner.run(build())
         alive = _lifespan(app)
         runner.run(alive.__aenter__())
         client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://control", trust_env=False)
@@ -140,13 +144,11 @@ async def _lifespan(app: AsgiApp) -> AsyncIterator[None]:
         await inbox.put({"type": f"lifespan.{name}"})
         said = asyncio.ensure_future(outbox.get())
         await asyncio.wait({task, said}, return_when=asyncio.FIRST_COMPLETED)
-        if not said.done():
-            said.cancel()
-            await task  # raises what ended it
-        elif said.result()["type"].endswith(".failed"):
-            with contextlib.suppress(BaseException):
-                await task
-            raise Failure(ExitCode.FAILED, f"The store cannot be opened: {said.result().get('message', '')}")
+        if said.done() and said.result()["type"] == f"lifespan.{name}.complete":
+            return
+        said.cancel()
+        await task  # raises what went wrong
+        raise Failure(ExitCode.FAILED, f"The management API ended at its {name}.")
 
     await step("startup")
     try:

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from fastness.cli import render
+from fastness.cli.client import management
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.render import Column
+from fastness.cli.running import answers, run_path
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.config import SECTIONS, Explanation
 
@@ -33,8 +35,8 @@ COLUMNS = (Column("SETTING"), Column("VALUE"), Column("SOURCE"), Column("MEANING
 
 def show(ctx: typer.Context, config: File = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Show every setting, as a config.toml that would set it so."""
-    explained = _explained(ctx, config)
     talk = Talk(as_json, quiet)
+    explained = _explained(ctx, config, talk)
     if as_json:
         talk.document({name: row.value for name, row in explained.items()})
     else:
@@ -52,8 +54,8 @@ def explain(
 
     It is a flag, an environment variable, the settings file, or the default. With NAME: all about one setting.
     """
-    explained = _explained(ctx, config)
     talk = Talk(as_json, quiet)
+    explained = _explained(ctx, config, talk)
     if name is not None and name not in explained:
         near = difflib.get_close_matches(name, explained, n=1)
         raise Failure(
@@ -115,6 +117,14 @@ def _toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
 
 
-def _explained(ctx: typer.Context, config: Path | None) -> Mapping[str, Explanation]:
+def _explained(ctx: typer.Context, config: Path | None, talk: Talk) -> Mapping[str, Explanation]:
+    """Read the settings as this shell has them; say so when what runs was started with others."""
     composition: Composition = ctx.obj
-    return composition.load_settings({}, config)[1]
+    settings, explained = composition.load_settings({}, config)
+    if answers(run_path(settings) / "control.sock"):
+        with management(composition, settings, must_run=True) as api:
+            for row in api.get("/config")["settings"]:
+                if row["name"] in explained and row["value"] != explained[row["name"]].value:
+                    value = _toml(row["value"])
+                    talk.say(f"What runs here was started with {row['name']} = {value} ({row['source']}).")
+    return explained

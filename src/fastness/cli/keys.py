@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
 
@@ -125,7 +126,7 @@ def revoke(
     settings, _ = composition.load_settings({})
     talk.confirm(f"Revoke key {key}, for good?")
     with management(composition, settings) as api:
-        answer = api.post(f"/keys/{key}/revoke")
+        answer = api.post(f"/keys/{quote(key, safe='')}/revoke")
     if as_json:
         talk.document(answer)
     talk.say(f"Key {key} is revoked.")
@@ -138,7 +139,7 @@ def row(key: dict[str, Any]) -> tuple[str, ...]:
         key["tenant"],
         key["name"],
         key["role"],
-        key["hint"],
+        f"{key['hint']}…",
         "all" if key["models"] is None else ", ".join(key["models"]),
         render.moment(key["expires_s"]),
         key["state"],

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import quote
 
 import typer
 
@@ -77,7 +78,7 @@ def show(
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
     with management(composition, settings) as api:
-        entry = api.get(f"/ledger/entries/{log}/{index}", timeout_s=FIND_TIMEOUT_S)
+        entry = api.get(f"/ledger/entries/{quote(log, safe='')}/{index}", timeout_s=FIND_TIMEOUT_S)
     if as_json:
         talk.document(entry)
     else:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from fastness.config import ConfigError
+from fastness.core.error import Refusal
+
 
 class ExitCode(IntEnum):
     """What a script may rely on; docs/reference/cli.md lists them."""
@@ -52,6 +55,22 @@ def exit_code_of(status: int, code: str) -> ExitCode:
     if code in _REFUSING_CODES:
         return ExitCode.REFUSED
     return _BY_STATUS.get(status, ExitCode.FAILED)
+
+
+def spoken(error: Exception) -> Failure | None:
+    """Return the failure that an error of another room, or of the operating system, amounts to.
+
+    What the rooms raise is written for people; anything else (None) is a defect and keeps its traceback.
+    """
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, ConfigError):
+        return Failure(ExitCode.USAGE, str(error), "fastness config explain")
+    if isinstance(error, Refusal):
+        return Failure(exit_code_of(error.status, error.code), str(error))
+    if isinstance(error, OSError) or type(error).__module__.startswith("fastness."):
+        return Failure(ExitCode.FAILED, str(error) or type(error).__name__)
+    return None
 
 
 def nothing_runs(home: object) -> Failure:

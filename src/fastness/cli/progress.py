@@ -117,6 +117,7 @@ class Progress:
         if self._live:
             from rich.text import Text
 
+            self._live.refresh()  # what is drawn below the line is drawn as it is now
             self._live.console.print(Text.from_ansi(text), soft_wrap=True)
         else:
             typer.echo(text, err=True, color=self._colour)
@@ -193,10 +194,12 @@ def _examples(ready: UpReady) -> list[str]:
     if card.kind is ModelKind.CHAT:
         messages = '[{"role": "user", "content": "What is a fastness?"}]'
         route, body = "chat/completions", f'{{"model": "{card.name}", "messages": {messages}}}'
-        call = f'chat.completions.create(model="{card.name}", messages={messages}).choices[0].message.content'
+        call = [f'answer = client.chat.completions.create(model="{card.name}", messages={messages})']
+        call.append("print(answer.choices[0].message.content)")
     else:
         route, body = "embeddings", f'{{"model": "{card.name}", "input": "What is a fastness?"}}'
-        call = f'embeddings.create(model="{card.name}", input="What is a fastness?").data[0].embedding'
+        call = [f'answer = client.embeddings.create(model="{card.name}", input="What is a fastness?")']
+        call.append("print(answer.data[0].embedding)")
     bearer, api_key = ready.admin_key or "$FASTNESS_API_KEY", f'"{ready.admin_key}"'
     imports = ["from openai import OpenAI"]
     if not ready.admin_key:
@@ -204,13 +207,14 @@ def _examples(ready: UpReady) -> list[str]:
     return [
         "Try it (the second needs `pip install openai`):",
         "",
-        f'curl {ready.base_url}/{route} -H "authorization: Bearer {bearer}" \\',
-        f"  -H \"content-type: application/json\" -d '{body}'",
+        f"curl {ready.base_url}/{route} -H 'content-type: application/json' \\",
+        f'  -H "authorization: Bearer {bearer}" \\',
+        f"  -d '{body}'",
         "",
-        "python - <<'END'",
+        "python3 - <<'END'",
         *imports,
         f'client = OpenAI(base_url="{ready.base_url}", api_key={api_key})',
-        f"print(client.{call})",
+        *call,
         "END",
         "",
     ]

@@ -171,7 +171,7 @@ def stage(name: str, detail: str, result: str, elapsed: str, width: int) -> str:
     What does not fit into `width` has its result on a second line.
     """
     line = f"{name:<{STAGE_COLUMN}}{printable(detail)}".rstrip()
-    tail = f"{printable(result):<9} {elapsed}".strip()
+    tail = f"{printable(result):<8}  {elapsed}".strip()
     if not tail:
         return line
     whole = f"{line:<{RESULT_COLUMN}}  {tail}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 fastness run smollm2-135m-instruct "What is a fastness?"
-cat letter.txt | fastness run smollm2-135m-instruct - --system "Summarise in one sentence." """
+fastness run smollm2-135m-instruct - --system 'Summarise in one sentence.' < letter.txt"""
 
 SILENCE_TIMEOUT_S: Final = 300.0
 """Between two events of the stream; the gateway's own limits are shorter and say why."""

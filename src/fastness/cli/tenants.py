@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -71,7 +72,7 @@ def revoke(
     settings, _ = composition.load_settings({})
     talk.confirm(f"Revoke tenant {tenant} and all of its keys, for good?")
     with management(composition, settings) as api:
-        answer = api.post(f"/tenants/{tenant}/revoke")
+        answer = api.post(f"/tenants/{quote(tenant, safe='')}/revoke")
     if as_json:
         talk.document(answer)
     talk.say(f"Tenant {tenant} and its keys are revoked.")

@@ -1,0 +1,152 @@
+"""An installation of its own for each test: a home, the real store, ledger and management API, and a command line."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from fastness.cli.app import build_app
+from fastness.cli.composition import Composition
+from fastness.config import load, run_directory
+from fastness.control.access import Access
+from fastness.control.api import ControlDeps
+from fastness.control.api import build_app as build_api
+from fastness.core.replica import RoutingSnapshot
+from fastness.ledger.file import FileLedger
+from fastness.store.snapshot_file import write_snapshot
+from fastness.store.sql import SqlStore, sqlite_url
+
+SUPERVISOR = """\
+import signal, sys
+{preparation}
+print("ready", flush=True)
+signal.sigwait({{signal.SIGTERM}} if {ends} else {{signal.SIGUSR1}})
+"""
+
+
+class World:
+    """One installation, and `fastness` run on it."""
+
+    def __init__(self, root):
+        self.root = root
+        self.home = root / "home"
+        for name in ("logs", "ledger"):
+            (self.home / name).mkdir(parents=True)
+        self.environ = {"FASTNESS_HOME": str(self.home)}
+        self.settings = load(self.environ)[0]
+        self.run_directory = run_directory(self.home, os.getuid())
+        self.run_directory.mkdir(mode=0o700)
+        self.facts = []
+        self.started = []
+        self.run_up = lambda settings, progress, unsealed: 0
+        self.composition = Composition(
+            environ=self.environ,
+            load_settings=self.load_settings,
+            run_up=lambda *given: self.run_up(*given),
+            run_gateway=lambda settings: self.started.append("gateway") or 0,
+            run_control=lambda settings: self.started.append("control") or 0,
+            local_api=self.local_api,
+            machine_facts=lambda settings: self.facts,
+        )
+        self.app = build_app(self.composition)
+
+    def load_settings(self, flags, config=None):
+        named = {} if config is None else {"FASTNESS_CONFIG": str(config)}
+        return load(self.environ | named, flags)
+
+    def local_api(self, settings):
+        return build_api(self.deps())
+
+    def deps(self):
+        ledger = FileLedger.open(
+            self.home / "ledger/control", "control", self.settings.ledger, lambda: time.time_ns() // 1_000_000
+        )
+        store = SqlStore.open(sqlite_url(self.home / "fastness.db"))
+        return ControlDeps(
+            access=Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom),
+            run_directory=self.run_directory,
+            logs_directory=self.home / "logs",
+            ledger_directory=self.home / "ledger",
+            settings=self.load_settings({})[1],
+            version="0.0.0",
+            clock=time.time,
+            entropy=os.urandom,
+        )
+
+    def __call__(self, *words, stdin=None):
+        """Run `fastness` with these words; returns the result with exit_code, stdout and stderr."""
+        result = CliRunner().invoke(self.app, [str(word) for word in words], input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def ok(self, *words, stdin=None):
+        """Run `fastness` where it must succeed; returns stdout."""
+        result = self(*words, stdin=stdin)
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    def document(self, *words):
+        """Run `fastness … --json` where it must succeed; returns the one JSON document."""
+        out = self.ok(*words, "--json")
+        assert out.count("\n") == 1, "one document on one line"
+        return json.loads(out)
+
+    @contextmanager
+    def control(self):
+        """Answer the management API on the control socket while the block runs."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(self.run_directory / "control.sock"))
+        config = uvicorn.Config(build_api(self.deps()), log_config=None, ws="none", lifespan="on")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: server.started)
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+            listener.close()
+            (self.run_directory / "control.sock").unlink(missing_ok=True)
+
+    @contextmanager
+    def supervisor(self, base_url="http://127.0.0.1:9/v1", ends=True):
+        """Run a process that looks like `fastness up`, with its fastness.json; with `ends` False it ignores SIGTERM."""
+        script = self.root / "fastness"
+        ignoring = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})"
+        script.write_text(SUPERVISOR.format(preparation=ignoring, ends=ends))
+        with subprocess.Popen([sys.executable, str(script), "up"], stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout.readline() == b"ready\n"
+                written = {"pid": process.pid, "base_url": base_url, "started_s": time.time()}
+                (self.run_directory / "fastness.json").write_text(json.dumps(written))
+                yield process
+            finally:
+                process.kill()
+                (self.run_directory / "fastness.json").unlink(missing_ok=True)
+
+    def route(self, models=(), replicas=()):
+        """Write routing.json as the supervisor would."""
+        write_snapshot(self.run_directory / "routing.json", RoutingSnapshot(1, tuple(models), tuple(replicas)))
+
+
+def until(true, deadline_s=10.0):
+    """Wait until `true()` is."""
+    deadline = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def fastness(tmp_path):
+    return World(tmp_path)
