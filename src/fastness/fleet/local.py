@@ -27,10 +27,12 @@ class LocalFleet:
         self,
         settings: EngineSettings,
         on_change: Callable[[Replica], None],
+        clock: Callable[[], float],
         on_line: Callable[[str, str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._on_change = on_change
+        self._clock = clock
         self._on_line = on_line
         self._kept: dict[str, tuple[ReplicaOrder, Supervised]] = {}
 
@@ -66,7 +68,8 @@ class LocalFleet:
     async def _execute(self, order: ReplicaOrder) -> Process:
         shutil.rmtree(order.scratch, ignore_errors=True)
         order.scratch.mkdir(parents=True, mode=0o700)
-        on_line = (lambda line: self._on_line(order.id, line)) if self._on_line else None
+        tell = self._on_line
+        on_line = (lambda line: tell(order.id, line)) if tell else None
         return await Process.start(order.argv, order.environ, on_line=on_line)
 
     def _replica(self, replica_id: str) -> Replica:
@@ -83,7 +86,7 @@ class LocalFleet:
             sealed=order.sealed,
             pid=supervised.pid,
             restarts=supervised.restarts,
-            since_s=supervised.since_s,
+            since_s=self._clock() - supervised.state_age_s(),
             memory_bytes=_resident_bytes(supervised.pid),
             diagnosis=_diagnosis(order, supervised),
         )

@@ -41,7 +41,7 @@ class Supervised:
         self.state = ReplicaState.STOPPED
         self.epoch = 0
         self.restarts = 0
-        self.since_s = self._now()
+        self._since = self._now()
         self.exit_code: int | None = None
         self.last_lines: tuple[str, ...] = ()
 
@@ -49,6 +49,10 @@ class Supervised:
     def pid(self) -> int | None:
         """The process id while there is one."""
         return self._process.pid if self._process else None
+
+    def state_age_s(self) -> float:
+        """For how long it has been in its state."""
+        return self._now() - self._since
 
     def begin(self) -> None:
         """Start keeping it up."""
@@ -132,7 +136,7 @@ class Supervised:
 
     def _set(self, state: ReplicaState) -> None:
         if state is not self.state:
-            self.state, self.since_s = state, self._now()
+            self.state, self._since = state, self._now()
             self._on_change()
 
 

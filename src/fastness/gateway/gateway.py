@@ -109,6 +109,8 @@ class Gateway:
             self.ledger.append(event)
         except LedgerUnavailable:
             self.log.record("warning", "ledger.unavailable")
+        except ValueError as error:
+            self.note_defect(str(event.fields.get("request_id")), error)
 
     def note_defect(self, request_id: str, error: Exception) -> None:
         """Log where a defect is: its type and place, never its message, which may quote content."""

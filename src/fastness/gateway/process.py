@@ -103,7 +103,7 @@ async def serve(parts: GatewayParts) -> int:
     sweeper.cancel()
     await asyncio.gather(poller, sweeper, return_exceptions=True)
     await server.close()
-    engines.close()
+    await engines.close()
     await parts.ledger.close()
     parts.log.record("info", "gateway.stopped")
     parts.log.flush()

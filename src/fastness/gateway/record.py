@@ -15,35 +15,33 @@ if TYPE_CHECKING:
 def event_of(gateway: Gateway, trip: Trip) -> Event:
     """Return the ledger's view of a request, at its end."""
     fields: dict[str, Scalar] = {
-        "rid": trip.exchange.request_id,
-        "op": trip.operation.value,
+        "request_id": trip.exchange.request_id,
+        "operation": trip.operation.value,
         "tenant": trip.principal.tenant if trip.principal else None,
         "key": trip.principal.key_id if trip.principal else None,
-        "total_ms": _ms(gateway.now() - trip.exchange.received_at),
+        "model": trip.served.card.name if trip.served else None,
+        "stream": trip.streams,
     }
-    if trip.served:
-        fields["model"] = trip.served.card.name
+    if trip.served and trip.replica:
         fields["model_digest"] = trip.served.card.digest
-    if trip.replica:
+        fields["total_ms"] = _ms(gateway.now() - trip.exchange.received_at)
         fields["replica"] = trip.replica.id
-        fields["engine"] = trip.replica.engine
         fields["epoch"] = trip.replica.epoch
         fields["sealed"] = trip.replica.sealed
         fields["queue_ms"] = _ms(trip.queue_s)
     if trip.refusal:
         fields["code"] = trip.refusal.code
         fields["status"] = trip.refusal.status
-        fields["begun"] = trip.exchange.started
         type_ = EventType.INFERENCE_FAILED if trip.replica else EventType.INFERENCE_REFUSED
         return Event(type_, _ms(gateway.clock()), fields)
     fields["input_tokens"] = trip.usage.input_tokens
     fields["output_tokens"] = trip.usage.output_tokens
     fields["cached_tokens"] = trip.usage.cached_tokens
-    fields["stream"] = trip.streams
+    fields["choices"] = max(1, len(trip.generations))
     if trip.answer:
         fields["finish"] = ",".join(trip.answer.finish_reasons())
     if trip.first_token_at is not None:
-        fields["first_token_ms"] = _ms(trip.first_token_at - trip.exchange.received_at)
+        fields["ttft_ms"] = _ms(trip.first_token_at - trip.exchange.received_at)
     return Event(EventType.INFERENCE_COMPLETED, _ms(gateway.clock()), fields)
 
 

@@ -49,9 +49,11 @@ class LocalPerimeter:
         """Return an argv that runs the probe program under `confinement`."""
         return self.sealed_argv((*self._python, _PROBE), confinement)
 
-    def check(self) -> None:
-        """Raise SealUnavailable, naming every probe that passed, unless the seal is proved here and now."""
+    def check(self) -> ProbeReport:
+        """Return the proof; raises SealUnavailable naming every probe that passed."""
         report = self.prove()
         if report.passed:
             leaks = "; ".join(f"{result.id} ({result.attempt}: {result.answer})" for result in report.passed)
             raise SealUnavailable(f"the seal does not hold on this machine, {report.summary()}: {leaks}")
+        return report
+        return report

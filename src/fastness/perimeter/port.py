@@ -78,6 +78,6 @@ class Perimeter(Protocol):
         """
         ...
 
-    def check(self) -> None:
-        """Raise SealUnavailable unless a process sealed here and now proves that every layer holds."""
+    def check(self) -> ProbeReport:
+        """Prove, and raise SealUnavailable unless every layer holds; return the report."""
         ...

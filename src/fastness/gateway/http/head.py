@@ -97,7 +97,7 @@ def read_head(raw: bytes, headers_max: int, body_bytes_max: int) -> RequestHead:
     """Read one head, from its first byte to the empty line that ends it, both included. Raises Refusal."""
     lines = raw[:-4].decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
-    if len(parts) != 3:
+    if len(parts) != 3 or not raw[:1].isupper():  # llhttp reads over empty lines before a request
         raise malformed("the request line needs a method, a target and a version with one space between them")
     method, target, version = parts
     http10 = _SUPPORTED.get(version)

@@ -117,7 +117,7 @@ class RequestReader:
     def _check_begun_head(self, begun: bytes | bytearray) -> None:
         if len(begun) > self._limits.header_bytes_max:
             raise self._head_too_large()
-        if begun and not 65 <= begun[0] <= 90:
+        if begun and not begun[:1].isupper():
             raise malformed("it does not begin with a method in capital letters (is this TLS on a plain-text port?)")
         if begun.count(b"\n") != begun.count(b"\r\n"):
             raise malformed("lines end in CRLF, not in LF alone")

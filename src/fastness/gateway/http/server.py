@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from ssl import SSLContext
-from typing import Final
+from typing import Any, Final
 
 from fastness.config import GatewaySettings
 from fastness.core.error import Refusal
@@ -61,16 +62,19 @@ class HttpServer:
 
     async def listen(self, host: str, port: int, *, reuse_port: bool = False, backlog: int = 1_024) -> int:
         """Accept connections; returns the port (useful when 0 was asked). Raises OSError."""
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
+        return await self._accept(host=host, port=port, reuse_port=reuse_port or None, backlog=backlog)
+
+    async def listen_on(self, listener: socket.socket) -> int:
+        """Accept connections of an open listening socket, which is closed with the server; returns its port."""
+        return await self._accept(sock=listener)
+
+    async def _accept(self, **where: Any) -> int:
+        listener = await asyncio.get_running_loop().create_server(
             lambda: Connection(self),
-            host,
-            port,
-            reuse_port=reuse_port or None,
-            backlog=backlog,
             ssl=self._ssl,
             ssl_handshake_timeout=self.limits.header_timeout_s if self._ssl else None,
             ssl_shutdown_timeout=LINGER_S if self._ssl else None,
+            **where,
         )
         self._listeners.append(listener)
         if self._sweeper is None:

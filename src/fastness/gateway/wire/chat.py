@@ -20,8 +20,13 @@ from fastness.gateway.wire.sampling import (
 )
 from fastness.gateway.wire.schema import check_name, check_schema
 
-NULL: Final = msgspec.Raw(b"null")
+_NULL: Final = msgspec.Raw(b"null")
 _EMPTY_SCHEMA: Final = b'{"type":"object","properties":{},"additionalProperties":false}'
+
+
+def _null() -> msgspec.Raw:
+    """What a raw field that was not sent is; as a plain default it could not be written into the OpenAPI document."""
+    return _NULL
 
 
 class Function(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,7 +34,7 @@ class Function(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     description: str | None = None
-    parameters: msgspec.Raw = NULL
+    parameters: msgspec.Raw = msgspec.field(default_factory=_null)
     strict: bool | None = None
 
 
@@ -65,7 +70,7 @@ class JsonSchema(msgspec.Struct, forbid_unknown_fields=True):
     """A named schema. It is enforced whether or not `strict` is set."""
 
     name: str
-    schema: msgspec.Raw = NULL
+    schema: msgspec.Raw = msgspec.field(default_factory=_null)
     description: str | None = None
     strict: bool | None = None
 
@@ -112,13 +117,13 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     prompt_cache_retention: str | None = None
     reasoning_effort: str | None = None
     # Refused unless null.
-    audio: msgspec.Raw = NULL
-    prediction: msgspec.Raw = NULL
-    web_search_options: msgspec.Raw = NULL
-    functions: msgspec.Raw = NULL
-    function_call: msgspec.Raw = NULL
-    moderation: msgspec.Raw = NULL
-    prompt_cache_options: msgspec.Raw = NULL
+    audio: msgspec.Raw = msgspec.field(default_factory=_null)
+    prediction: msgspec.Raw = msgspec.field(default_factory=_null)
+    web_search_options: msgspec.Raw = msgspec.field(default_factory=_null)
+    functions: msgspec.Raw = msgspec.field(default_factory=_null)
+    function_call: msgspec.Raw = msgspec.field(default_factory=_null)
+    moderation: msgspec.Raw = msgspec.field(default_factory=_null)
+    prompt_cache_options: msgspec.Raw = msgspec.field(default_factory=_null)
 
 
 _DECODER: Final = msgspec.json.Decoder(ChatBody)
@@ -179,7 +184,7 @@ def _refuse_unsupported(body: ChatBody) -> None:
             raise unsupported(name, f"{why}.")
     for name, why in _NEVER:
         value = getattr(body, name)
-        if value is not NULL and bytes(value) != b"null":
+        if value is not _NULL and bytes(value) != b"null":
             raise unsupported(name, f"{why}.")
     if body.stream_options and body.stream_options.include_obfuscation:
         raise unsupported("stream_options.include_obfuscation", "chunks are not padded; leave it out or send false.")

@@ -1,0 +1,318 @@
+"""`fastness up`: brings the parts up in order, keeps them up, and takes them down in the reverse order.
+
+The supervisor is small on purpose: it starts engines, the control process and the gateway as children that can die
+alone, tells the gateways where replicas are, and never touches a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fastness import __version__
+from fastness.config import Settings
+from fastness.core.event import Event, EventType, Scalar
+from fastness.core.model import ModelCard
+from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
+from fastness.fleet.supervised import Supervised
+from fastness.ledger.port import Ledger
+from fastness.store.snapshot_file import write_snapshot
+from fastness.telemetry.log import JsonLog
+
+
+class StartRefused(Exception):  # noqa: N818 - an outcome
+    """The installation cannot start. The message says what was needed, what there is, and what to try."""
+
+
+class Progress(Protocol):
+    """Where the supervisor tells a person what it does; see cli/composition.py."""
+
+    def stage(self, name: str, detail: str) -> None:
+        """Begin a stage."""
+        ...
+
+    def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
+        """Tell how far it is."""
+        ...
+
+    def done(self, name: str, detail: str, elapsed_s: float, result: str = "ready") -> None:
+        """End a stage."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell something a person should know."""
+        ...
+
+
+class Fleet(Protocol):
+    """What the supervisor needs of the local fleet."""
+
+    def observe(self) -> tuple[Replica, ...]:
+        """Return every replica as it is now."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every replica."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that was found and verified, and the file its weights are in."""
+
+    card: ModelCard
+    weights: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the composition root gives the supervisor. The callables that block are run in threads."""
+
+    settings: Settings
+    run_directory: Path
+    ledger: Ledger
+    log: JsonLog
+    clock: Callable[[], float]
+    ensure_model: Callable[[str, Callable[[str, int, int], None]], Model]
+    prove_seal: Callable[[], str]
+    start_replicas: Callable[[Sequence[Model], bool, Callable[[Replica], None]], Awaitable[Fleet]]
+    first_admin: Callable[[], Awaitable[str | None]]
+    control: Callable[[], Supervised]
+    gateway: Callable[[socket.socket], Supervised]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """What runs, once it is ready."""
+
+    base_url: str
+    admin_key: str | None
+    pid: int
+    elapsed_s: float
+    models: tuple[ModelCard, ...]
+    proof: str
+    sealed: bool
+
+
+@dataclass(slots=True)
+class _Running:
+    """What has been started, in order, and must be taken down."""
+
+    fleet: Fleet | None = None
+    children: list[Supervised] = field(default_factory=list)
+    listener: socket.socket | None = None
+
+
+class Supervisor:
+    """One installation on this machine."""
+
+    def __init__(self, site: Site, progress: Progress, *, unsealed: bool) -> None:
+        self._site = site
+        self._progress = progress
+        self._unsealed = unsealed
+        self._running = _Running()
+        self._models: tuple[Model, ...] = ()
+        self._version = int(site.clock() * 1_000)
+        self._states: dict[str, tuple[int, ReplicaState]] = {}
+        self._replicas_ready = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+
+    async def run(self, on_ready: Callable[[Up], None]) -> int:
+        """Bring everything up, serve until SIGTERM or SIGINT, take everything down; return the exit code."""
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        flusher = loop.create_task(self._flush_logs())
+        starting = loop.create_task(self._start())
+        waiting = loop.create_task(ended.wait())
+        try:
+            await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                on_ready(starting.result())
+                await waiting
+        finally:
+            starting.cancel()
+            waiting.cancel()
+            await asyncio.gather(starting, waiting, return_exceptions=True)
+            await self._stop()
+            flusher.cancel()
+            await asyncio.gather(flusher, return_exceptions=True)
+        return 0
+
+    async def _start(self) -> Up:
+        began = self._now()
+        site, settings = self._site, self._site.settings
+        proof, self._models = await asyncio.gather(self._prove(), self._ensure_models())
+        await self._record(
+            EventType.BOOT, process="supervisor", version=__version__, pid=os.getpid(), sealed=not self._unsealed
+        )
+        if self._unsealed:
+            await self._record(EventType.UNSEALED_ALLOWED, process="supervisor")
+        self._publish(())
+        self._running.fleet = await site.start_replicas(self._models, self._unsealed, self._observed)
+        await self._child(site.control())
+        admin_key = await site.first_admin()
+        listener = _listen(settings)
+        self._running.listener = listener
+        gateway = site.gateway(listener)
+        await self._child(gateway)
+        scheme = "https" if settings.gateway.tls_certificate else "http"
+        base_url = f"{scheme}://{_host(listener)}/v1"
+        self._progress.done("gateway", base_url, self._now() - began)
+        write_snapshot(
+            site.run_directory / "fastness.json",
+            {"pid": os.getpid(), "base_url": base_url, "started_s": site.clock(), "sealed": not self._unsealed},
+        )
+        await self._all_replicas_ready()
+        cards = tuple(model.card for model in self._models)
+        return Up(base_url, admin_key, os.getpid(), self._now() - began, cards, proof, not self._unsealed)
+
+    async def _prove(self) -> str:
+        if self._unsealed:
+            self._progress.warn("Engines run UNSEALED: nothing but their own good will keeps them off the network.")
+            return "not sealed"
+        began = self._now()
+        self._progress.stage("seal", "no network, files by allow-list, seccomp, rlimits")
+        proof = await asyncio.to_thread(self._site.prove_seal)
+        self._progress.done("seal", "no network, files by allow-list, seccomp, rlimits", self._now() - began, proof)
+        return proof
+
+    async def _ensure_models(self) -> tuple[Model, ...]:
+        names = [
+            name for name in (self._site.settings.engine.chat_model, self._site.settings.engine.embedding_model) if name
+        ]
+        models = []
+        for name in names:
+            began = self._now()
+            self._progress.stage("model", name)
+            model = await asyncio.to_thread(
+                self._site.ensure_model, name, lambda _stage, done, total: self._progress.progress("model", done, total)
+            )
+            card = model.card
+            described = f"{name}  {card.size_bytes // 1_000_000} MB  sha256 {card.digest[:8]}…  {card.licence}"
+            self._progress.done("model", described, self._now() - began, "admitted")
+            models.append(model)
+        return tuple(models)
+
+    async def _child(self, child: Supervised) -> None:
+        """Start one of our own processes and wait until it serves."""
+        self._running.children.append(child)
+        child.begin()
+        deadline = self._now() + self._site.settings.engine.start_timeout_s
+        while child.state is not ReplicaState.READY:
+            if self._now() > deadline:
+                raise StartRefused("A process of Fastness did not start: " + " | ".join(child.last_lines[-5:]))
+            await asyncio.sleep(0.01)
+
+    def _observed(self, replica: Replica) -> None:
+        """A replica changed: tell the gateways first, then the ledger and the log."""
+        fleet = self._running.fleet
+        replicas = fleet.observe() if fleet else (replica,)
+        self._publish(replicas)
+        before = self._states.get(replica.id)
+        self._states[replica.id] = (replica.epoch, replica.state)
+        if before == self._states[replica.id]:
+            return
+        diagnosis = replica.diagnosis.code if replica.diagnosis else None
+        self._site.log.record(
+            "info", "replica", replica=replica.id, state=replica.state.value, epoch=replica.epoch, diagnosis=diagnosis
+        )
+        if replica.state is ReplicaState.READY:
+            self._site.ledger.append(self._event(EventType.MODEL_LOADED, **self._loaded(replica)))
+        elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
+            self._site.ledger.append(
+                self._event(
+                    EventType.ENGINE_FAILED,
+                    replica=replica.id,
+                    model=replica.model,
+                    epoch=replica.epoch,
+                    diagnosis=diagnosis,
+                    restarts=replica.restarts,
+                )
+            )
+            summary = replica.diagnosis.summary if replica.diagnosis else "it ended"
+            self._progress.warn(f"{replica.id}: {summary}. It is being restarted; `fastness ps` tells more.")
+        if all(one.state is ReplicaState.READY for one in replicas) and len(replicas) >= len(self._models):
+            self._replicas_ready.set()
+
+    def _loaded(self, replica: Replica) -> dict[str, Scalar]:
+        digest = next(one.card.digest for one in self._models if one.card.name == replica.model)
+        return {
+            "replica": replica.id, "model": replica.model, "model_digest": digest, "engine": replica.engine,
+            "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
+            "context_tokens": replica.context_tokens,
+        }  # fmt: skip
+
+    def _publish(self, replicas: tuple[Replica, ...]) -> None:
+        self._version += 1
+        snapshot = RoutingSnapshot(self._version, tuple(model.card for model in self._models), replicas)
+        write_snapshot(self._site.run_directory / "routing.json", snapshot)
+
+    async def _all_replicas_ready(self) -> None:
+        """Wait until every replica is ready; raises StartRefused with the diagnosis when one cannot be."""
+        limit_s = self._site.settings.engine.start_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._replicas_ready.wait()
+        except TimeoutError:
+            fleet = self._running.fleet
+            troubles = [
+                f"{one.id} is {one.state}: {one.diagnosis.summary} {one.diagnosis.hint}"
+                if one.diagnosis
+                else f"{one.id} is {one.state}"
+                for one in (fleet.observe() if fleet else ())
+                if one.state is not ReplicaState.READY
+            ]
+            raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(troubles)) from None
+
+    async def _stop(self) -> None:
+        """Gateway first, so that answers under way are finished by engines that still run; then the rest."""
+        if self._running.listener:
+            self._running.listener.close()
+        while self._running.children:
+            await self._running.children.pop().stop()
+        if self._running.fleet:
+            await self._running.fleet.close()
+        for name in ("fastness.json", "routing.json"):
+            (self._site.run_directory / name).unlink(missing_ok=True)
+        await self._record(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
+        await self._site.ledger.close()
+        self._site.log.flush()
+
+    async def _record(self, type_: EventType, **fields: Scalar) -> None:
+        await self._site.ledger.commit(self._event(type_, **fields))
+
+    def _event(self, type_: EventType, **fields: Scalar) -> Event:
+        return Event(type_, int(self._site.clock() * 1_000), fields)
+
+    async def _flush_logs(self) -> None:
+        while True:
+            await asyncio.sleep(0.2)
+            self._site.log.flush()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open the listening socket here: the gateway inherits it, so its port outlives its process."""
+    family = socket.AF_INET6 if ":" in settings.gateway.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.gateway.host, settings.gateway.port), family=family, backlog=1_024)
+    except OSError as error:
+        where = f"{settings.gateway.host}:{settings.gateway.port}"
+        raise StartRefused(
+            f"Cannot listen on {where}: {error.strerror}. "
+            "Stop what listens there, or choose another port: fastness up --port 0"
+        ) from error
+
+
+def _host(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - only to say where a person can reach it from here
+        host = "127.0.0.1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
