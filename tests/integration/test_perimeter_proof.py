@@ -74,7 +74,7 @@ def test_no_probe_passes_in_a_seal_made_here_and_now() -> None:
 
 
 def test_a_seal_that_holds_passes_the_check() -> None:
-    LocalPerimeter().check()
+    assert LocalPerimeter().check().passed == ()
 
 
 def test_a_sealed_process_reaches_no_listener_of_this_machine(targets: tuple[socket.socket, socket.socket]) -> None:
@@ -130,6 +130,15 @@ def test_a_probe_without_an_answer_counts_as_passed() -> None:
     answers = {result.answer for result in results if not result.id.startswith("seen-")}
     assert answers == {"no answer"}
     assert not any(result.refused for result in results if not result.id.startswith("seen-"))
+
+
+def test_a_machine_that_cannot_seal_says_why() -> None:
+    class Unable(LocalPerimeter):
+        def sealed_argv(self, argv: tuple[str, ...], confinement: Confinement) -> tuple[str, ...]:
+            return super().sealed_argv(argv, replace(confinement, readable=(Path("/does/not/exist"),)))
+
+    with pytest.raises(SealUnavailable, match=r"layer `files`: ENOENT: .*/does/not/exist"):
+        Unable().check()
 
 
 def test_the_ground_of_a_proof_is_gone_afterwards(targets: tuple[socket.socket, socket.socket]) -> None:
