@@ -23,6 +23,7 @@ def _read(path: str) -> None:
 
 def _make(path: str) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    os.unlink(path)  # nothing is left behind where there was no seal
 
 
 def _make_special(ground: Ground) -> None:
