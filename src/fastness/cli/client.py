@@ -31,10 +31,10 @@ class Api:
         self._send = send
         self.running = running
 
-    def get(self, path: str, *, timeout_s: float = ANSWER_TIMEOUT_S, **query: Any) -> Any:
+    def get(self, path: str, *, timeout_s: float | None = None, **query: Any) -> Any:
         """Read `/api/v1{path}`; a query value of None is left out. Raises Failure for an error answer or none."""
         given = {name: value for name, value in query.items() if value is not None}
-        return _read(self._call("GET", path, given, None, timeout_s))
+        return _read(self._call("GET", path, given, None, timeout_s or ANSWER_TIMEOUT_S))
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Change something at `/api/v1{path}`; raises Failure for an error answer or none."""

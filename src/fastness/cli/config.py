@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from fastness.cli.composition import Composition
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.render import Column
 from fastness.cli.running import answers, run_path
-from fastness.cli.talk import Json, Quiet, Talk
+from fastness.cli.talk import Json, Quiet, Talk, reading_width
 from fastness.config import SECTIONS, Explanation
 
 SHOW_EXAMPLES = """\
@@ -69,7 +70,7 @@ def explain(
     elif name is None:
         talk.table(COLUMNS, [(row.name, _toml(row.value), row.source, row.doc) for row in explained.values()], "")
     else:
-        talk.text(render.pairs(facts(explained[name]), min(talk.width, 120)))
+        talk.text(render.pairs(facts(explained[name]), reading_width(sys.stdout)))
 
 
 def toml(explained: Mapping[str, Explanation]) -> str:

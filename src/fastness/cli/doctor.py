@@ -12,7 +12,7 @@ import typer
 from fastness.cli import render
 from fastness.cli.composition import Composition, Finding, Verdict
 from fastness.cli.outcome import ExitCode
-from fastness.cli.talk import Json, Quiet, Talk, wants_colour
+from fastness.cli.talk import Json, Quiet, Talk, reading_width, wants_colour
 
 if TYPE_CHECKING:
     from fastness.cli.machine import Machine
@@ -58,7 +58,7 @@ def doctor(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> N
         findings = [asdict(finding) for finding in found]
         talk.document({"ok": not failed, "findings": findings, "not_promised": NOT_PROMISED})
     else:
-        talk.text(report(found, min(talk.width, 100), wants_colour(sys.stdout)))
+        talk.text(report(found, reading_width(sys.stdout), wants_colour(sys.stdout)))
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.OK)
 
 

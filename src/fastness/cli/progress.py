@@ -13,7 +13,7 @@ import typer
 
 from fastness.cli import render
 from fastness.cli.composition import UpReady
-from fastness.cli.talk import Talk, terminal_width, wants_colour
+from fastness.cli.talk import Talk, reading_width, terminal_width, wants_colour
 from fastness.core.model import ModelKind
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Progress:
 
     def warn(self, text: str) -> None:
         """Tell something a person should know."""
-        width = min(terminal_width(sys.stderr), 120)
+        width = reading_width(sys.stderr)
         with self._lock:
             self._line(render.paint(render.hanging(f"{'warning':<11}", text, width), "yellow", self._colour))
 
@@ -99,6 +99,15 @@ class Progress:
             self.talk.text(ready_text(ready, wants_colour(sys.stdout)))
             self.talk.say(f"Ready in {render.duration(ready.elapsed_s)}. Ctrl-C or `fastness stop` ends it.")
         sys.stdout.flush()
+
+    def tick(self) -> None:
+        """Off a terminal, tell again of stages that last; called every second."""
+        with self._lock:
+            now_s = self.clock()
+            for stage in self._open:
+                if now_s - stage.told_s >= PLAIN_EVERY_S:
+                    stage.told_s = now_s
+                    self._line(render.stage(stage.name, stage.detail, "…", stage.state(now_s), render.UNBOUNDED))
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -125,7 +134,7 @@ class Progress:
     def _show(self) -> None:
         if not self._colour and not sys.stderr.isatty():
             if not self._ticker:
-                self._ticker = threading.Thread(target=self._tick, name="up-progress", daemon=True)
+                self._ticker = threading.Thread(target=self._keep_telling, name="up-progress", daemon=True)
                 self._ticker.start()
         elif not self._live:
             from rich.console import Console
@@ -153,14 +162,9 @@ class Progress:
         lines = [render.stage(stage.name, stage.detail, mark, stage.state(now_s), width) for stage in list(self._open)]
         return Text("\n".join(lines), style="dim", no_wrap=True)
 
-    def _tick(self) -> None:
+    def _keep_telling(self) -> None:
         while not self._closed.wait(1.0):
-            with self._lock:
-                now_s = self.clock()
-                for stage in self._open:
-                    if now_s - stage.told_s >= PLAIN_EVERY_S:
-                        stage.told_s = now_s
-                        self._line(render.stage(stage.name, stage.detail, "…", stage.state(now_s), render.UNBOUNDED))
+            self.tick()
 
 
 def ready_document(ready: UpReady) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -174,25 +176,26 @@ def _trust(base_url: str, certificate: str) -> Any:
 
 
 def _relay(response: httpx.Response, answer: Answer, began_s: float, talk: Talk) -> None:
-    import json
-
     clean = sys.stdout.isatty()
     ended = False
-    for line in response.iter_lines():
-        if not line.startswith("data:"):
-            continue
-        content = line[5:].strip()
-        if content == "[DONE]":
-            ended = True
-            break
-        text = answer.take(json.loads(content), time.monotonic() - began_s)
-        if text and not talk.as_json:
-            sys.stdout.write(render.printable(text) if clean else text)
-            sys.stdout.flush()
-    if answer.parts and not talk.as_json:
-        typer.echo()
+    try:
+        for event in _events(response):
+            ended = event == "[DONE]"
+            text = "" if ended else answer.take(json.loads(event), time.monotonic() - began_s)
+            if text and not talk.as_json:
+                sys.stdout.write(render.printable(text) if clean else text)
+                sys.stdout.flush()
+    finally:
+        if answer.parts and not talk.as_json:
+            typer.echo()
     if not ended:
-        raise Failure(ExitCode.FAILED, "The stream ended before the answer was whole.", "fastness logs gateway")
+        raise Failure(ExitCode.FAILED, "The stream ended before the answer was whole.", "fastness logs gateway-0")
+
+
+def _events(response: httpx.Response) -> Iterator[str]:
+    for line in response.iter_lines():
+        if line.startswith("data:"):
+            yield line[5:].strip()
 
 
 def _refusal(client: httpx.Client, base_url: str, response: httpx.Response, model: str) -> Failure:

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
@@ -18,6 +18,9 @@ from fastness.cli.outcome import ExitCode, Failure
 Json = Annotated[bool, typer.Option("--json", help="Write JSON on stdout, for scripts.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+READABLE_COLUMNS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,11 @@ def terminal_width(stream: TextIO) -> int:
     return max(40, shutil.get_terminal_size().columns) if stream.isatty() else render.UNBOUNDED
 
 
+def reading_width(stream: TextIO) -> int:
+    """Return where running text is wrapped on `stream`: never beyond a readable line, and not at all off a terminal."""
+    return min(terminal_width(stream), READABLE_COLUMNS) if stream.isatty() else render.UNBOUNDED
+
+
 def wants_colour(stream: TextIO) -> bool:
     """Tell whether to colour `stream`: only a terminal, and only if NO_COLOR is unset or empty."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -76,7 +84,7 @@ def wants_colour(stream: TextIO) -> bool:
 
 def tell_failure(failure: Failure) -> None:
     """Write a failure on stderr: what is wrong, the facts, what to try."""
-    colour, width = wants_colour(sys.stderr), min(terminal_width(sys.stderr), 120)
+    colour, width = wants_colour(sys.stderr), reading_width(sys.stderr)
     typer.echo(render.paint(render.hanging("error  ", failure.summary, width), "red", colour), err=True, color=colour)
     for line in failure.lines:
         typer.echo(render.hanging("       ", line, width), err=True)

@@ -1,0 +1,100 @@
+"""`fastness ps` and `fastness models`, over the control socket and without it."""
+
+import re
+import time
+
+from fastness.cli.ps import COLUMNS, rows, troubles
+from fastness.cli.render import table
+from fastness.core.model import ModelCard, ModelKind
+from fastness.core.replica import Diagnosis, Replica, ReplicaState
+
+CHAT = ModelCard("smollm2-135m-instruct", ModelKind.CHAT, "b179c952" * 8, 98_362_432, "Apache-2.0", 8_192, 0)
+
+
+def replica(number, state=ReplicaState.READY, **changes):
+    given = {
+        "id": f"smollm2-135m-instruct-{number}",
+        "model": "smollm2-135m-instruct",
+        "engine": "llama.cpp",
+        "state": state,
+        "socket": "/run/x.sock",
+        "slots": 8,
+        "context_tokens": 2_048,
+        "epoch": 1,
+        "sealed": True,
+        "pid": 4_711 + number,
+        "since_s": time.time() - 7_300,
+        "memory_bytes": 412_000_000,
+    }
+    return Replica(**(given | changes))
+
+
+BROKEN = replica(
+    1,
+    ReplicaState.BACKING_OFF,
+    pid=None,
+    memory_bytes=None,
+    restarts=3,
+    sealed=False,
+    diagnosis=Diagnosis(
+        "model_damaged", "the model file is damaged", "fastness doctor", ("gguf_init: invalid magic", "exit 1")
+    ),
+)
+
+
+def test_what_runs_is_one_line_a_replica_and_what_does_not_says_why(fastness):
+    fastness.route([CHAT], [replica(0), BROKEN])
+    with fastness.control():
+        said = fastness.ok("ps")
+        document = fastness.document("ps")
+    lines = said.splitlines()
+    assert lines[0].split() == [column.title for column in COLUMNS]
+    good = r"smollm2-135m-instruct +1/2 +ready +llama\.cpp +4711 +412 MB +2,048 +8 +0 +2 h +yes"
+    assert re.fullmatch(good, lines[1])
+    assert re.fullmatch(r"smollm2-135m-instruct +1/2 +backing_off +llama\.cpp +- +- +2,048 +8 +3 +2 h +NO", lines[2])
+    assert lines[3:] == [
+        "",
+        "smollm2-135m-instruct-1  the model file is damaged (model_damaged)",
+        "  engine said  gguf_init: invalid magic",
+        "  engine said  exit 1",
+        "  try          fastness doctor",
+    ]
+    assert [one["state"] for one in document["replicas"]] == ["ready", "backing_off"]
+
+
+def test_at_80_columns_what_matters_most_stays():
+    shown = [
+        {"model": "smollm2-135m-instruct", "state": "backing_off", "engine": "llama.cpp", "pid": 123_456,
+         "memory_bytes": 412_000_000, "context_tokens": 2_048, "slots": 8, "restarts": 3, "since_s": 0.0,
+         "sealed": True},
+    ]  # fmt: skip
+    lines = table(COLUMNS, rows(shown, 200.0), 80).splitlines()
+    assert len(lines) == 2
+    assert {"MODEL", "REPLICAS", "STATE", "MEM", "SINCE", "SEALED"} <= set(lines[0].split())
+    assert len(table(COLUMNS, rows(shown, 200.0), 120).splitlines()[0].split()) == len(COLUMNS)
+
+
+def test_a_replica_that_is_starting_needs_no_excuse():
+    assert troubles([{"id": "x", "state": "starting", "diagnosis": None}], 80) == []
+
+
+def test_ps_says_that_nothing_runs(fastness):
+    result = fastness("ps")
+    assert result.exit_code == 5
+    assert result.stderr == f"error  Nothing is running for {fastness.home}.\ntry    fastness up\n"
+
+
+def test_models_are_listed_with_their_ready_replicas(fastness):
+    fastness.route([CHAT], [replica(0), BROKEN])
+    with fastness.control():
+        lines = fastness.ok("models").splitlines()
+        document = fastness.document("models")
+    assert lines[0].split() == ["MODEL", "KIND", "READY", "CONTEXT", "SIZE", "LICENCE", "SHA256"]
+    assert re.fullmatch(r"smollm2-135m-instruct +chat +1/2 +8,192 +98 MB +Apache-2\.0 +b179c952b179…", lines[1])
+    assert document["models"][0]["replicas_ready"] == 1
+
+
+def test_models_while_nothing_runs_point_to_up(fastness):
+    result = fastness("models")
+    assert result.exit_code == 0
+    assert "fastness up" in result.stderr
