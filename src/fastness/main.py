@@ -230,6 +230,7 @@ def _control(settings: Settings, run: Path) -> ControlDeps:
 
 def _site(settings: Settings) -> Site:
     """Build what the supervisor stands on."""
+    import asyncio
     import ssl
 
     from fastness.control.supervisor import Model, Site
@@ -258,8 +259,8 @@ def _site(settings: Settings) -> Site:
                 await fleet.start(order)
         return fleet
 
-    async def first_admin() -> str | None:
-        return await asyncio.to_thread(_first_admin_key, run / "control.sock")
+    def first_admin() -> Awaitable[str | None]:
+        return asyncio.to_thread(_first_admin_key, run / "control.sock")
 
     def control() -> Supervised:
         socket_path = run / "control.sock"

@@ -1,97 +1,12 @@
-"""One installation for all acceptance tests: `fastness up --json --port 0`, as a script would start it."""
+"""One installation for all acceptance tests."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
-import httpx
 import pytest
+from installation import Installation, start, stop
 from openai import OpenAI
-
-FASTNESS = Path(sys.executable).with_name("fastness")
-CHAT = "smollm2-135m-instruct"
-EMBEDDING = "minilm-l6-v2"
-
-
-@dataclass
-class Installation:
-    """A running installation and how to reach it."""
-
-    home: Path
-    process: subprocess.Popen[str]
-    base_url: str
-    admin_key: str
-
-    @property
-    def root(self) -> str:
-        return self.base_url.removesuffix("/v1")
-
-    def client(self, key: str | None = None) -> OpenAI:
-        return OpenAI(base_url=self.base_url, api_key=key or self.admin_key, max_retries=0, timeout=120)
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb against this installation."""
-        environ = os.environ | {"FASTNESS_HOME": str(self.home)}
-        return subprocess.run([FASTNESS, *arguments], capture_output=True, text=True, env=environ, timeout=60, check=False)
-
-    def replicas(self) -> list[dict[str, object]]:
-        done = self.run("ps", "--json")
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
-        return found["replicas"] if isinstance(found, dict) else found
-
-    def engine_pid(self, model: str = CHAT) -> int:
-        return next(int(str(one["pid"])) for one in self.replicas() if one["model"] == model)
-
-    def engine_slots(self, model: str = CHAT) -> list[dict[str, object]]:
-        """Ask the engine itself, over its own socket, what its slots do."""
-        socket = next(str(one["socket"]) for one in self.replicas() if one["model"] == model)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as engine:
-            return engine.get("http://engine/slots").json()
-
-
-def start(home: Path, *arguments: str, environ: dict[str, str] | None = None) -> Installation:
-    """Start an installation and wait for its line of JSON."""
-    process = subprocess.Popen(
-        [FASTNESS, "up", "--json", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=(home / "up.stderr").open("a"),
-        text=True,
-        env=os.environ | {"FASTNESS_HOME": str(home)} | (environ or {}),
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line, (home / "up.stderr").read_text()
-    ready = json.loads(line)
-    return Installation(home, process, ready["base_url"], ready["admin_key"])
-
-
-def stop(installation: Installation) -> int:
-    """SIGTERM, and the exit code."""
-    if installation.process.poll() is None:
-        installation.process.send_signal(signal.SIGTERM)
-    code = installation.process.wait(timeout=60)
-    assert installation.process.stdout is not None
-    installation.process.stdout.close()
-    return code
-
-
-def eventually(condition, what: str, limit_s: float = 10.0, period_s: float = 0.02):
-    """Poll until `condition()` is true and return its value; fail after `limit_s`."""
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(period_s)
-    pytest.fail(f"not within {limit_s} s: {what}")
 
 
 @pytest.fixture(scope="session")

@@ -7,17 +7,18 @@ import math
 
 import openai
 import pytest
+from installation import CHAT
 from jsonschema import validate
 from openai import AsyncOpenAI, OpenAI
-
-from tests_support import CHAT
 
 pytestmark = pytest.mark.slow
 ASK = [{"role": "user", "content": "Name three colours."}]
 
 
 def chat(client: OpenAI, **more):
-    return client.chat.completions.create(**({"model": CHAT, "messages": ASK, "max_tokens": 24, "temperature": 0} | more))
+    return client.chat.completions.create(
+        **({"model": CHAT, "messages": ASK, "max_tokens": 24, "temperature": 0} | more)
+    )
 
 
 def test_an_answer_is_text_with_every_required_field(client):
@@ -75,7 +76,11 @@ def test_a_stream_without_usage_asked_has_none(client):
 def test_log_probabilities_are_those_of_the_tokens(client):
     answer = chat(client, logprobs=True, top_logprobs=3)
     tokens = answer.choices[0].logprobs.content
-    assert b"".join(bytes(token.bytes) for token in tokens).decode(errors="replace").startswith(answer.choices[0].message.content[:20])
+    assert (
+        b"".join(bytes(token.bytes) for token in tokens)
+        .decode(errors="replace")
+        .startswith(answer.choices[0].message.content[:20])
+    )
     for token in tokens:
         assert len(token.top_logprobs) == 3
         assert token.logprob <= 0
@@ -115,19 +120,14 @@ def test_stop_ends_an_answer_before_the_sequence(client):
     assert cut.choices[0].finish_reason == "stop"
 
 
-def test_penalties_and_logit_bias_change_the_answer(client):
+def test_penalties_and_logit_bias_change_the_answer(client, installation):
     plain = chat(client, max_tokens=60).choices[0].message.content
     assert chat(client, max_tokens=60, presence_penalty=2, frequency_penalty=2).choices[0].message.content != plain
     token = chat(client, logprobs=True).choices[0].logprobs.content[0].token
-    banned = chat(client, logprobs=True, logit_bias={str(token_id(client, token)): -100})
+    with installation.engine() as engine:
+        (token_id,) = engine.post("/tokenize", json={"content": token}).json()["tokens"]
+    banned = chat(client, logprobs=True, logit_bias={str(token_id): -100})
     assert banned.choices[0].logprobs.content[0].token != token
-
-
-def token_id(client: OpenAI, token: str) -> int:
-    """Find a token's id by forcing candidates: a bias of +100 makes the engine write it."""
-    from tokenizer_of_the_starter import id_of
-
-    return id_of(token)
 
 
 SCHEMA = {
@@ -145,7 +145,13 @@ SCHEMA = {
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_json_schema_is_kept(client, stream):
     form = {"type": "json_schema", "json_schema": {"name": "person", "schema": SCHEMA, "strict": True}}
-    answer = chat(client, messages=[{"role": "user", "content": "Describe a person."}], response_format=form, max_tokens=200, stream=stream)
+    answer = chat(
+        client,
+        messages=[{"role": "user", "content": "Describe a person."}],
+        response_format=form,
+        max_tokens=200,
+        stream=stream,
+    )
     text = "".join(c.choices[0].delta.content or "" for c in answer) if stream else answer.choices[0].message.content
     validate(json.loads(text), SCHEMA)
 
@@ -167,7 +173,9 @@ def test_a_pydantic_model_is_parsed_by_the_sdk(client):
         red: int
         green: int
 
-    answer = client.chat.completions.parse(model=CHAT, messages=ASK, response_format=Colour, max_tokens=100, temperature=0)
+    answer = client.chat.completions.parse(
+        model=CHAT, messages=ASK, response_format=Colour, max_tokens=100, temperature=0
+    )
     assert isinstance(answer.choices[0].message.parsed, Colour)
 
 
@@ -184,13 +192,22 @@ WEATHER = {
         },
     },
 }
-CLOCK = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}}}
+CLOCK = {
+    "type": "function",
+    "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}},
+}
 ASK_WEATHER = [{"role": "user", "content": "What is the weather in Paris in celsius?"}]
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
 def test_a_forced_tool_is_called_with_arguments_that_fit(client, choice):
-    answer = chat(client, messages=ASK_WEATHER, tools=[WEATHER, CLOCK] if choice != "required" else [WEATHER], tool_choice=choice, max_tokens=120)
+    answer = chat(
+        client,
+        messages=ASK_WEATHER,
+        tools=[WEATHER, CLOCK] if choice != "required" else [WEATHER],
+        tool_choice=choice,
+        max_tokens=120,
+    )
     call = answer.choices[0].message.tool_calls[0]
     assert call.type == "function"
     assert call.function.name == "get_weather"
@@ -199,7 +216,13 @@ def test_a_forced_tool_is_called_with_arguments_that_fit(client, choice):
 
 
 def test_a_streamed_tool_call_is_the_same_call(client):
-    options = {"messages": ASK_WEATHER, "tools": [WEATHER], "tool_choice": "required", "max_tokens": 120, "parallel_tool_calls": False}
+    options = {
+        "messages": ASK_WEATHER,
+        "tools": [WEATHER],
+        "tool_choice": "required",
+        "max_tokens": 120,
+        "parallel_tool_calls": False,
+    }
     whole = chat(client, **options).choices[0].message.tool_calls
     name, arguments, ids = "", "", set()
     for chunk in chat(client, **options, stream=True):
@@ -214,7 +237,11 @@ def test_a_streamed_tool_call_is_the_same_call(client):
 
 
 def test_a_tool_result_is_read_and_answered(client):
-    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Paris","unit":"c"}'}}
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "get_weather", "arguments": '{"city":"Paris","unit":"c"}'},
+    }
     messages = [
         *ASK_WEATHER,
         {"role": "assistant", "content": None, "tool_calls": [call]},
@@ -235,7 +262,9 @@ def test_auto_gives_text_or_a_call_never_a_mixture_of_marks(client):
 async def ask_async(installation):
     async with AsyncOpenAI(base_url=installation.base_url, api_key=installation.admin_key, max_retries=0) as client:
         answer = await client.chat.completions.create(model=CHAT, messages=ASK, max_tokens=8, temperature=0)
-        stream = await client.chat.completions.create(model=CHAT, messages=ASK, max_tokens=8, temperature=0, stream=True)
+        stream = await client.chat.completions.create(
+            model=CHAT, messages=ASK, max_tokens=8, temperature=0, stream=True
+        )
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
         return answer.choices[0].message.content, text
 

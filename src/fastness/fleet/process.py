@@ -92,7 +92,10 @@ class Process:
             self._keep(rest)
 
     def _keep(self, line: bytes) -> None:
-        text = line[:LINE_BYTES_MAX].decode(errors="replace").rstrip()
+        # What an engine writes is shown to people: no control character of a terminal may come with it.
+        text = "".join(
+            char if char.isprintable() else " " for char in line[:LINE_BYTES_MAX].decode(errors="replace")
+        ).rstrip()
         self.lines.append(text)
         if self._on_line:
             self._on_line(text)
