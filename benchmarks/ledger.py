@@ -49,8 +49,6 @@ EVENT = Event(
         "queue_ms": 2,
         "ttft_ms": 80,
         "total_ms": 912,
-        "input_commitment": "0f" * 32,
-        "output_commitment": "f0" * 32,
         "finish": "stop",
     },
 )
@@ -153,7 +151,8 @@ async def by_callback(ledger: FileLedger, at_once: int, end: float) -> list[floa
         def done(outcome: Position | LedgerUnavailable) -> None:
             nonlocal running
             if isinstance(outcome, LedgerUnavailable):
-                return finished.set_exception(outcome)
+                finished.set_exception(outcome)
+                return
             now = time.perf_counter()
             latencies_s.append(now - began)
             if now < end:

@@ -43,8 +43,6 @@ _SERVED: Final = {
     "queue_ms": "wait for a free slot",
     "ttft_ms": "from the whole request to the first token; null when there was none",
     "total_ms": "from the whole request to this entry",
-    "input_commitment": "SHA-256 over a random salt and the input, in hex; the salt is not recorded",
-    "output_commitment": "SHA-256 over a random salt and the output, in hex; the salt is not recorded",
 }
 _REFUSED: Final = {"code": "a code of the error table", "status": "the HTTP status"}
 _ENGINE: Final = {
@@ -57,26 +55,25 @@ _ACTOR: Final = {"by": "id of the admin key that asked; `local` for the installa
 _ROWS: Final = (
     EventRow(
         EventType.BOOT,
-        "node, control, gateway-N",
+        "node, control",
         "A process of Fastness began.",
         {
-            "process": "`supervisor`, `control` or `gateway`",
+            "process": "`supervisor` or `control`",
             "version": "version of Fastness",
             "pid": "process id",
             "sealed": "whether engines are sealed off from the network",
-            "config_sha256": "SHA-256 of the effective settings",
         },
     ),
     EventRow(
         EventType.STOPPED,
-        "node, control, gateway-N",
+        "node, control",
         "A process of Fastness ended in order. One that was killed leaves no such entry.",
-        {"process": "as in `boot`", "pid": "process id", "reason": "`signal`, `asked` or `failed`"},
+        {"process": "as in `boot`", "pid": "process id", "reason": "`signal`: it was told to"},
     ),
     EventRow(
         EventType.MODEL_LOADED,
         "node",
-        "An engine has loaded a model whose weights had the admitted digest, and is ready.",
+        "An engine has loaded a model and is ready.",
         {
             **_ENGINE,
             "model_digest": "SHA-256 of the weights",
@@ -84,7 +81,6 @@ _ROWS: Final = (
             "slots": "answers it makes at the same time",
             "context_tokens": "context of each slot",
             "sealed": "whether the engine is sealed off from the network",
-            "load_ms": "from launch to ready",
         },
     ),
     EventRow(
@@ -93,7 +89,6 @@ _ROWS: Final = (
         "An engine ended, or never became ready.",
         {
             **_ENGINE,
-            "exit_code": "its exit code, negative for a signal; null when it had to be killed",
             "diagnosis": "code of the diagnosis; the evidence is in the logs",
             "restarts": "how often it was restarted before",
         },
@@ -104,7 +99,6 @@ _ROWS: Final = (
         "An operator allowed engines to run without a seal.",
         {
             "process": "as in `boot`",
-            "missing": "the layer of the seal that this machine lacks; null when all are there",
         },
     ),
     EventRow(
@@ -145,7 +139,7 @@ _ROWS: Final = (
         {
             **_REQUEST,
             **_SERVED,
-            "finish": "`stop`, `length` or `tool_calls`; the first choice's when there are several",
+            "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),
     EventRow(

@@ -190,7 +190,9 @@ class FileLedger:
 
 
 def _refused(what: object, error: Exception) -> str:
+    if isinstance(error, LedgerUnavailable):
+        return str(error)
     return (
-        f"The log {what} cannot record: {error}. Nothing can be answered until it can. "
+        f"The log {what} cannot record: {getattr(error, 'strerror', None) or error}. Nothing can be answered until it can. "
         "Check the free space and the health of the disk under FASTNESS_HOME; it recovers by itself."
     )

@@ -23,6 +23,7 @@ from fastness.ledger.tail import Tail, find_tail, read_head
 
 HEAD_ENTRIES: Final = 4_096
 """head.json is written anew after this many entries, and when the log is opened and closed."""
+_LOST: Final = "The disk lost acknowledged entries, and nothing can be recorded. Keep the directory and check the disk."
 
 
 class FileOperations:
@@ -183,13 +184,15 @@ class Segments:
         """
         self._open_segment(self._segment, create=False)
         if os.fstat(self._fd).st_size < self._size_bytes:
-            raise LedgerCorrupt(f"{self._path} is shorter than the {self._size_bytes} bytes that were durable")
+            raise LedgerCorrupt(f"{self._path} is shorter than the {self._size_bytes} bytes that were durable. {_LOST}")
         self._files.truncate(self._fd, self._size_bytes)
         self._files.sync(self._fd)
         os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
         tail = find_tail(self._directory, self._log)
         if (tail.entries, tail.chain, tail.torn_bytes) != (self._entries, self._chain, 0):
-            raise LedgerCorrupt(f"After an I/O error {self._path} no longer ends with entry {self._entries - 1}")
+            raise LedgerCorrupt(
+                f"{self._path} no longer ends with entry {self._entries - 1}, which was durable. {_LOST}"
+            )
         self._suspect = False
 
     def _rotate(self) -> None:

@@ -343,7 +343,7 @@ def test_without_a_head_only_changes_of_the_end_stay_hidden(log, tmp_path_factor
         assert not report.sound, (what, index)
 
 
-@QUICK
+@settings(QUICK, max_examples=60)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(200, 5_000))
 def test_no_honest_log_raises_an_alarm(tmp_path_factory, write_log, lives, segment_bytes_max):
     log = tmp_path_factory.mktemp("honest") / "node"
@@ -418,3 +418,16 @@ def test_verification_stands_alone_on_the_standard_library(log):
     assert all(name.startswith(("'fastness.core", "'fastness.ledger", "'fastness'")) for name in ours[1:-1].split(", "))
     assert "fastness.ledger.file" not in ours
     assert "fastness.ledger.segments" not in ours
+
+
+def test_the_few_lines_of_the_documentation_verify_a_log_too(log):
+    page = Path(__file__).parents[3] / "docs/explanation/ledger.md"
+    program = page.read_text().split("```python\n")[1].split("```")[0]
+
+    ran = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(COUNT), tail(log, 1)[0].chain]
+
+    content = segments(log)[1].read_bytes()
+    segments(log)[1].write_bytes(content.replace(b"req_1", b"req_2", 1))
+    ran = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=False)
+    assert "does not fit" in ran.stderr
