@@ -192,7 +192,8 @@ class FileLedger:
 def _refused(what: object, error: Exception) -> str:
     if isinstance(error, LedgerUnavailable):
         return str(error)
+    reason = getattr(error, "strerror", None) or error  # without the path, which is no business of a caller
     return (
-        f"The log {what} cannot record: {getattr(error, 'strerror', None) or error}. Nothing can be answered until it can. "
+        f"The log {what} cannot record: {reason}. Nothing can be answered until it can. "
         "Check the free space and the health of the disk under FASTNESS_HOME; it recovers by itself."
     )
