@@ -22,8 +22,8 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 
 import uvloop
-
 from benchmarks.http_peers import CHUNKS, chat_request
+
 from fastness.config import GatewaySettings
 from fastness.gateway.http import EngineConnections, EngineLost, Exchange, HttpServer, SseSplitter
 
@@ -50,7 +50,7 @@ class WholeRelay:
     def on_end(self) -> None:
         self.exchange.respond(self.status, JSON, self.body)
 
-    def on_error(self, error: EngineLost) -> None:
+    def on_error(self, _: EngineLost) -> None:
         self.exchange.abort()
 
 
@@ -71,7 +71,7 @@ class StreamRelay:
     def on_end(self) -> None:
         self.exchange.finish()
 
-    def on_error(self, error: EngineLost) -> None:
+    def on_error(self, _: EngineLost) -> None:
         self.exchange.abort()
 
 
@@ -131,7 +131,7 @@ def rss_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def run_client(port: int, *arguments: object, warm: Callable[[], None] | None = None) -> tuple[dict[str, float], float]:
+async def run_client(port: int, *arguments: object) -> tuple[dict[str, float], float]:
     """Run a load client; return what it saw and the CPU seconds of this process meanwhile."""
     argv = [sys.executable, "-m", "benchmarks.http_peers", "client", str(port), *map(str, arguments)]
     process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, stdin=PIPE)
@@ -150,7 +150,7 @@ async def run_client(port: int, *arguments: object, warm: Callable[[], None] | N
 async def measured(seconds: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         socket = f"{folder}/engine.sock"
-        engine = Popen([sys.executable, "-m", "benchmarks.http_peers", "engine", socket], stdout=PIPE)  # noqa: ASYNC220
+        engine = Popen([sys.executable, "-m", "benchmarks.http_peers", "engine", socket], stdout=PIPE)
         assert engine.stdout
         engine.stdout.readline()
         try:
@@ -167,7 +167,7 @@ async def _measured(seconds: float, handlers: Handlers) -> None:
 
     async def serving(handler: Callable[[Exchange], None], use: Callable[[int], Awaitable[None]]) -> None:
         server = HttpServer(
-            handler, limits, new_request_id=lambda: f"req_{next(ids):024x}", error_body=lambda refusal, _: b"{}"
+            handler, limits, new_request_id=lambda: f"req_{next(ids):024x}", error_body=lambda *_: b"{}"
         )
         port = await server.listen("127.0.0.1", 0)
         await use(port)
@@ -193,7 +193,9 @@ async def _measured(seconds: float, handlers: Handlers) -> None:
     await serving(handlers.echo, requests("echo, 2 KB, 16 connections, 4 headers", 16, 2_048, "few"))
     await serving(handlers.echo, requests("echo, 2 KB, 16 connections, 17 headers (an SDK's)", 16, 2_048, "many"))
     await serving(handlers.pooled, requests("proxied (task, call), 2 KB, 16 connections, 4 headers", 16, 2_048, "few"))
-    await serving(handlers.pooled, requests("proxied (task, call), 2 KB, 16 connections, 17 headers", 16, 2_048, "many"))
+    await serving(
+        handlers.pooled, requests("proxied (task, call), 2 KB, 16 connections, 17 headers", 16, 2_048, "many")
+    )
     await serving(handlers.pooled, requests("proxied (task, call), 2 KB, 1 connection, 17 headers", 1, 2_048, "many"))
     await serving(handlers.pooled, requests("proxied (task, call), 64 KB, 16 connections", 16, 65_536, "many"))
     await serving(handlers.pooled, requests("proxied (task, call), 400 KB, 4 connections", 4, 409_600, "many"))

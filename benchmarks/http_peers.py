@@ -16,7 +16,9 @@ EVENT = (
     b'"id":"chatcmpl-0123456789abcdef0123456789abcdef","model":"mock","system_fingerprint":"b1-mock",'
     b'"object":"chat.completion.chunk"}\n\n'
 )
-ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"' + b"word " * 100 + b'"}}],"usage":{"total_tokens":1}}'
+ANSWER = (
+    b'{"choices":[{"message":{"role":"assistant","content":"' + b"word " * 100 + b'"}}],"usage":{"total_tokens":1}}'
+)
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 FEW = b"Host: 127.0.0.1\r\nAuthorization: Bearer fst_%b\r\nContent-Type: application/json\r\n" % (b"a" * 49)
