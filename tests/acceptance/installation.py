@@ -65,13 +65,14 @@ class Installation:
 
 def start(home: Path, *arguments: str, environ: dict[str, str] | None = None) -> Installation:
     """Start an installation and wait for its line of JSON."""
-    process = subprocess.Popen(
-        [FASTNESS, "up", "--json", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=(home / "up.stderr").open("a"),
-        text=True,
-        env=os.environ | {"FASTNESS_HOME": str(home)} | (environ or {}),
-    )
+    with (home / "up.stderr").open("a") as talk:
+        process = subprocess.Popen(
+            [FASTNESS, "up", "--json", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=talk,
+            text=True,
+            env=os.environ | {"FASTNESS_HOME": str(home)} | (environ or {}),
+        )
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, (home / "up.stderr").read_text()

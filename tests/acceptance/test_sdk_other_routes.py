@@ -15,6 +15,7 @@ from installation import CHAT, EMBEDDING, eventually
 from openai import OpenAI
 
 pytestmark = pytest.mark.slow
+UNENFORCEABLE = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}
 ASK = [{"role": "user", "content": "Count from one to one hundred in words."}]
 
 
@@ -149,7 +150,7 @@ def test_a_bad_key_is_401_in_the_one_shape(installation, key, code):
         ({"messages": []}, "invalid_value", "messages"),
         ({"messages": [{"role": "user", "content": "word " * 5_000}]}, "context_length_exceeded", "messages"),
         ({"max_tokens": 5_000}, "context_length_exceeded", "messages"),
-        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}}, "unsupported_schema", None),
+        ({"response_format": UNENFORCEABLE}, "unsupported_schema", None),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_a_clear_400_or_404(installation, change, code, param):

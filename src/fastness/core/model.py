@@ -19,7 +19,8 @@ class ToolFormat:
 
     `instruction` is put into the system message with `{tools}` replaced by one JSON object a line. A call is written
     as `open`, a JSON object with `name` and `arguments`, `close`. A tool's result is shown as `result` with
-    `{content}` replaced, in a message of role `result_role`.
+    `{content}` replaced, in a message of role `result_role`. `calls_max` is how many calls in one answer the model can
+    be trusted to end by itself: a small model told that it may repeat a call repeats it.
     """
 
     instruction: str
@@ -27,6 +28,7 @@ class ToolFormat:
     close: str
     result: str = "{content}"
     result_role: str = "tool"
+    calls_max: int = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def tell_of_tools(request: ChatRequest, card_format: ToolFormat | None) -> tuple
 
 def tool_constraint(request: ChatRequest, card_format: ToolFormat, calls_max: int) -> ToolConstraint:
     """Return what binds the answer to the request's tools."""
-    bound = calls_max if request.parallel_tool_calls else 1
+    bound = min(calls_max, card_format.calls_max) if request.parallel_tool_calls else 1
     return ToolConstraint(request.tools, request.tool_mode, card_format.open, card_format.close, bound)
 
 

@@ -121,7 +121,7 @@ class LlamaCppDialect:
         body["messages"] = [{"role": one.role, "content": one.content} for one in work.messages]
         if sampling.top_logprobs is not None:
             body["logprobs"] = True
-            body["top_logprobs"] = sampling.top_logprobs
+            body["top_logprobs"] = max(1, sampling.top_logprobs)  # with 0 it gives none at all
         return EngineCall("/v1/chat/completions", _encode(body))
 
     def answer(self, body: bytes) -> Delta:

@@ -63,7 +63,7 @@ class ChatAnswer:
         self._request = request
         self._head = head
         self._choices = [_Choice(tools) for _ in range(request.choices)]
-        self._wants_logprobs = request.sampling.top_logprobs is not None
+        self._top_logprobs = request.sampling.top_logprobs
         if request.stream:
             # Everything that every chunk repeats, written once: a chunk is then a join of a few bytes.
             self._open = b"".join((
@@ -81,21 +81,22 @@ class ChatAnswer:
         one = self._choices[choice]
         if delta.finish:
             one.finish = delta.finish
-        one.logprobs += delta.logprobs
+        if self._top_logprobs is not None:
+            one.logprobs += delta.logprobs
         if not self._request.stream:
             self._keep(one, delta)
             return b""
         events = b"" if one.begun else self._begin(choice, one)
         if one.reader is None:
             if delta.text:
-                events += self._text(choice, delta.text, delta.logprobs)
+                events += self._event(choice, one, b'{"content":%b}' % _encode(delta.text))
                 if self._request.constraint:
                     one.texts.append(delta.text)
             return events
         pieces = one.reader.feed(delta.text) if delta.text else []
         if delta.finish:
             pieces += one.reader.finish()
-        return events + b"".join(self._piece(choice, piece, delta.logprobs) for piece in pieces)
+        return events + b"".join(self._event(choice, one, self._piece(choice, piece)) for piece in pieces)
 
     def whole(self, usage: Usage) -> bytes:
         """See Answer."""
@@ -103,7 +104,7 @@ class ChatAnswer:
             out.ChatChoice(
                 index,
                 one.message(f"call_{self._head.id[-24:]}{index:02d}"),
-                out.chat_logprobs(one.logprobs) if self._wants_logprobs else None,
+                None if self._top_logprobs is None else out.chat_logprobs(one.logprobs, self._top_logprobs),
                 one.reason(),  # type: ignore[arg-type]  # the reasons are OpenAI's own
             )
             for index, one in enumerate(self._choices)
@@ -119,8 +120,8 @@ class ChatAnswer:
         for index, one in enumerate(self._choices):
             if not one.begun:
                 events += self._begin(index, one)
-            events += b'%b%d,"delta":{},"logprobs":null,"finish_reason":%b%b' % (
-                self._open, index, _encode(one.reason()), self._close,
+            events += b'%b%d,"delta":{},"logprobs":%b,"finish_reason":%b%b' % (
+                self._open, index, self._logprobs(one), _encode(one.reason()), self._close,
             )  # fmt: skip
         if self._request.include_usage:
             prefix = self._open[: -len(b'{"index":')]
@@ -134,8 +135,8 @@ class ChatAnswer:
     def broken(self) -> str | None:
         """See Answer. An engine that dropped a constraint must not pass for one that kept it."""
         for one in self._choices:
-            if one.finish is FinishReason.LENGTH:
-                continue
+            if one.finish is FinishReason.LENGTH or self._request.sampling.stop:
+                continue  # cut short by the caller's own bound
             if isinstance(self._request.constraint, JsonConstraint) and not _is_json("".join(one.texts)):
                 return "the engine's answer is not the JSON that was asked for"
             if one.reader and self._request.tool_mode == "required" and not one.reader.calls:
@@ -154,16 +155,24 @@ class ChatAnswer:
         one.begun = True
         return b'%b%d,"delta":{"role":"assistant","content":"","refusal":null}%b' % (self._open, index, self._plain)
 
-    def _text(self, index: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> bytes:
-        if not logprobs:
-            return b'%b%d,"delta":{"content":%b}%b' % (self._open, index, _encode(text), self._plain)
-        return b'%b%d,"delta":{"content":%b},"logprobs":%b,"finish_reason":null%b' % (
-            self._open, index, _encode(text), _encode(out.chat_logprobs(logprobs)), self._close,
+    def _event(self, index: int, one: _Choice, delta: bytes) -> bytes:
+        if not one.logprobs:
+            return b'%b%d,"delta":%b%b' % (self._open, index, delta, self._plain)
+        return b'%b%d,"delta":%b,"logprobs":%b,"finish_reason":null%b' % (
+            self._open, index, delta, self._logprobs(one), self._close,
         )  # fmt: skip
 
-    def _piece(self, index: int, piece: Piece, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+    def _logprobs(self, one: _Choice) -> bytes:
+        """Write what no chunk has carried yet: text may be held back until it is known whether it is a call."""
+        if not one.logprobs:
+            return _NO_LOGPROBS
+        written = _encode(out.chat_logprobs(one.logprobs, self._top_logprobs or 0))
+        one.logprobs.clear()
+        return written
+
+    def _piece(self, index: int, piece: Piece) -> bytes:
         if isinstance(piece, TextPiece):
-            return self._text(index, piece.text, logprobs)
+            return b'{"content":%b}' % _encode(piece.text)
         if isinstance(piece, CallPiece):
             call_id = f"call_{self._head.id[-24:]}{index:02d}{piece.index}"
             call = b'{"index":%d,"id":%b,"type":"function","function":{"name":%b,"arguments":""}}' % (
@@ -172,7 +181,7 @@ class ChatAnswer:
         else:
             assert isinstance(piece, ArgumentsPiece)
             call = b'{"index":%d,"function":{"arguments":%b}}' % (piece.index, _encode(piece.text))
-        return b'%b%d,"delta":{"tool_calls":[%b]}%b' % (self._open, index, call, self._plain)
+        return b'{"tool_calls":[%b]}' % call
 
 
 def _is_json(text: str) -> bool:

@@ -14,7 +14,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class _Choice:
-    """One choice in the making; `prompt` is what `echo` puts in front."""
+    """One choice in the making; `prompt` is what `echo` puts in front, `length` the characters of tokens sent."""
 
     __slots__ = ("finish", "length", "logprobs", "prompt", "texts")
 
@@ -36,7 +36,7 @@ class CompletionAnswer:
     def __init__(self, request: CompletionRequest, head: Head) -> None:
         self._request = request
         self._head = head
-        self._wants_logprobs = request.sampling.top_logprobs is not None
+        self._top_logprobs = request.sampling.top_logprobs
         self._choices = [
             _Choice(str(prompt) if request.echo else "") for prompt in request.prompts for _ in range(request.choices)
         ]
@@ -46,18 +46,14 @@ class CompletionAnswer:
         one = self._choices[choice]
         if delta.finish:
             one.finish = delta.finish
+        one.logprobs += delta.logprobs
         if not self._request.stream:
             one.texts.append(delta.text)
-            one.logprobs += delta.logprobs
             return b""
         text = delta.text
         if one.prompt:
             text, one.prompt = one.prompt + text, ""
-        if not text:
-            return b""
-        logprobs = out.completion_logprobs(delta.logprobs, one.length) if self._wants_logprobs else None
-        one.length += len(text)
-        return self._event(out.CompletionChoice(choice, text, logprobs, None))
+        return self._event(choice, one, text, None) if text else b""
 
     def whole(self, usage: Usage) -> bytes:
         """See Answer."""
@@ -65,7 +61,7 @@ class CompletionAnswer:
             out.CompletionChoice(
                 index,
                 one.prompt + "".join(one.texts),
-                out.completion_logprobs(one.logprobs, len(one.prompt)) if self._wants_logprobs else None,
+                self._logprobs(one.logprobs, len(one.prompt)),
                 one.reason(),  # type: ignore[arg-type]  # the reasons are OpenAI's own
             )
             for index, one in enumerate(self._choices)
@@ -74,10 +70,7 @@ class CompletionAnswer:
 
     def last(self, usage: Usage) -> bytes:
         """See Answer."""
-        events = b"".join(
-            self._event(out.CompletionChoice(index, "", None, one.reason()))  # type: ignore[arg-type]  # as above
-            for index, one in enumerate(self._choices)
-        )
+        events = b"".join(self._event(index, one, "", one.reason()) for index, one in enumerate(self._choices))
         if self._request.include_usage:
             events += b"data: %b\n\n" % _encode(self._completion([], out.usage_out(usage)))
         return events + END_OF_STREAM
@@ -90,8 +83,20 @@ class CompletionAnswer:
         """See Answer: nothing is enforced on this route."""
         return None
 
-    def _event(self, choice: out.CompletionChoice) -> bytes:
+    def _logprobs(
+        self, tokens: tuple[TokenLogprob, ...] | list[TokenLogprob], offset: int
+    ) -> out.CompletionLogprobs | None:
+        if self._top_logprobs is None:
+            return None
+        return out.completion_logprobs(tokens, self._top_logprobs, offset)
+
+    def _event(self, index: int, one: _Choice, text: str, reason: str | None) -> bytes:
+        """Write a chunk with the log probabilities that no chunk has carried yet."""
+        logprobs = out.completion_logprobs(one.logprobs, one.length) if one.logprobs else None
+        one.length += sum(len(token.token) for token in one.logprobs)
+        one.logprobs.clear()
         usage = None if self._request.include_usage else msgspec.UNSET
+        choice = out.CompletionChoice(index, text, logprobs, reason)  # type: ignore[arg-type]  # as above
         return b"data: %b\n\n" % _encode(self._completion([choice], usage))
 
     def _completion(

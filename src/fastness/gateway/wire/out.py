@@ -206,20 +206,24 @@ def usage_out(usage: Usage) -> UsageOut:
     )
 
 
-def chat_logprobs(tokens: tuple[TokenLogprob, ...] | list[TokenLogprob]) -> ChatLogprobs:
-    """Write log probabilities in the chat shape."""
-    return ChatLogprobs([_token_logprob(one) for one in tokens])
+def chat_logprobs(tokens: tuple[TokenLogprob, ...] | list[TokenLogprob], top: int) -> ChatLogprobs:
+    """Write log probabilities in the chat shape, with `top` alternatives each (an engine may give more)."""
+    return ChatLogprobs([_token_logprob(one, top) for one in tokens])
 
 
-def _token_logprob(one: TokenLogprob) -> TokenLogprobOut:
-    return TokenLogprobOut(one.token, list(one.token_bytes), one.logprob, [_top_logprob(top) for top in one.top])
+def _token_logprob(one: TokenLogprob, top: int) -> TokenLogprobOut:
+    return TokenLogprobOut(
+        one.token, list(one.token_bytes), one.logprob, [_top_logprob(other) for other in one.top[:top]]
+    )
 
 
 def _top_logprob(one: TokenLogprob) -> TopLogprobOut:
     return TopLogprobOut(one.token, list(one.token_bytes), one.logprob)
 
 
-def completion_logprobs(tokens: tuple[TokenLogprob, ...] | list[TokenLogprob], offset: int) -> CompletionLogprobs:
+def completion_logprobs(
+    tokens: tuple[TokenLogprob, ...] | list[TokenLogprob], top: int, offset: int
+) -> CompletionLogprobs:
     """Write log probabilities in the older shape; `offset` counts the characters of text before them."""
     offsets = []
     for one in tokens:
@@ -228,6 +232,6 @@ def completion_logprobs(tokens: tuple[TokenLogprob, ...] | list[TokenLogprob], o
     return CompletionLogprobs(
         tokens=[one.token for one in tokens],
         token_logprobs=[one.logprob for one in tokens],
-        top_logprobs=[{t.token: t.logprob for t in one.top} for one in tokens],
+        top_logprobs=[{other.token: other.logprob for other in one.top[:top]} for one in tokens] if top else None,
         text_offset=offsets,
     )
