@@ -92,7 +92,7 @@ class CompletionAnswer:
 
     def _event(self, index: int, one: _Choice, text: str, reason: str | None) -> bytes:
         """Write a chunk with the log probabilities that no chunk has carried yet."""
-        logprobs = out.completion_logprobs(one.logprobs, one.length) if one.logprobs else None
+        logprobs = self._logprobs(one.logprobs, one.length) if one.logprobs else None
         one.length += sum(len(token.token) for token in one.logprobs)
         one.logprobs.clear()
         usage = None if self._request.include_usage else msgspec.UNSET
