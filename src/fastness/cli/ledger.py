@@ -38,10 +38,10 @@ fastness ledger verify /media/evidence/ledger --json"""
 ENTRIES_MAX: Final = 1_000
 FIND_TIMEOUT_S: Final = 600.0
 COLUMNS = (
-    Column("TIME"),
-    Column("LOG"),
-    Column("INDEX", right=True),
-    Column("TYPE"),
+    Column("TIME", firm=True),
+    Column("LOG", firm=True),
+    Column("INDEX", right=True, firm=True),
+    Column("TYPE", firm=True),
     Column("FIELDS"),
 )
 LOG_COLUMNS = (

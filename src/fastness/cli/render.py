@@ -37,11 +37,15 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its title, whether numbers stand right, and when it goes (highest `spare` first) if space is short."""
+    """A column. If space is short, those with `spare` go (highest first), then those that are not `firm` are folded.
+
+    `right` puts numbers below each other.
+    """
 
     title: str
     right: bool = False
     spare: int = 0
+    firm: bool = False
 
 
 def printable(text: str) -> str:
@@ -120,7 +124,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, 
             columns[index].title,
             justify="right" if columns[index].right else "left",
             overflow="fold",
-            no_wrap=False,
+            no_wrap=columns[index].firm,
         )
     for row in cells:
         drawn.add_row(*(Text(row[index], style=_STYLES.get(row[index], "")) for index in kept))

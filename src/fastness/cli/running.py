@@ -49,12 +49,12 @@ def is_fastness(pid: int) -> bool:
     """Tell whether process `pid` is a supervisor of ours: started by this user as `fastness up`."""
     try:
         entry = Path("/proc") / str(pid)
-        argv = entry.joinpath("cmdline").read_bytes().split(b"\0")
+        argv = os.fsdecode(entry.joinpath("cmdline").read_bytes()).split("\0")
         owner = entry.stat().st_uid
     except OSError:
         return False
-    names = {Path(os.fsdecode(word)).name for word in argv}
-    return owner == os.getuid() and b"up" in argv and bool(names & {"fastness", "fastness.main", "main.py"})
+    ours = any(Path(word).name == "fastness" or "fastness.main" in word for word in argv)
+    return owner == os.getuid() and ours and "up" in argv
 
 
 def answers(path: Path) -> bool:

@@ -1,5 +1,7 @@
 """Every verb explains itself: examples first, options told, and the reference page in step."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,8 @@ import typer
 from fastness.cli.app import ORDER, build_app
 from fastness.cli.reference import cli_reference
 
-PAGE = Path(__file__).parents[3] / "docs/reference/cli.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs/reference/cli.md"
 HEAVY = {"httpx", "rich", "asyncio", "msgspec", "sqlalchemy", "starlette", "uvicorn", "uvloop", "fastness.control"}
 
 
@@ -23,21 +26,17 @@ def verbs(command=None, path=()):
             yield (*path, name)
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
 @pytest.mark.parametrize("path", sorted(verbs()), ids=" ".join)
-def test_help_leads_with_two_examples_of_that_verb(fastness, path, flag):
-    lines = fastness.ok(*path, flag).splitlines()
+def test_help_leads_with_two_examples_and_every_verb_has_json_and_quiet(fastness, path):
+    said = fastness.ok(*path, "--help")
+    assert fastness.ok(*path, "-h") == said
+    lines = said.splitlines()
     assert lines[0] == "Examples:"
     noun, act = path[0], path[-1]
     assert all(f"fastness {noun}" in line for line in lines[1:3])
     assert any(f"fastness {noun} {act}" in line or noun == act for line in lines[1:3])
     assert lines[3] == ""
     assert lines[4].startswith("Usage: ")
-
-
-@pytest.mark.parametrize("path", sorted(verbs()), ids=" ".join)
-def test_every_verb_has_json_and_quiet(fastness, path):
-    said = fastness.ok(*path, "--help")
     assert "--json" in said
     assert "--quiet" in said
 
@@ -79,3 +78,34 @@ def test_help_loads_nothing_heavy():
     code = "import sys; from fastness.cli.app import build_app; build_app(None); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     assert not HEAVY & set(loaded)
+
+
+def shown_commands():
+    """Every `fastness …` in a code block of the documentation, with the page it is on."""
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for block in re.findall(r"```(?:console|bash|sh)\n(.*?)```", page.read_text(), re.DOTALL):
+            for line in block.splitlines():
+                for text in re.findall(r"(?:^|[$( ]) ?fastness( [^|<>&)#]*)", line):
+                    yield page.name, text
+
+
+def can_be_given(app, text):
+    command, words = typer.main.get_command(app), shlex.split(text)
+    while hasattr(command, "commands") and words:
+        name = words.pop(0)
+        if name not in command.commands:
+            return f"there is no {name!r}"
+        command = command.commands[name]
+    try:
+        if not hasattr(command, "commands"):
+            command.make_context("fastness", words).close()
+    except Exception as error:
+        return str(error)
+    return None
+
+
+def test_every_command_that_documentation_shows_can_be_given(fastness):
+    shown = set(shown_commands())
+    assert len(shown) > 30
+    wrong = [f"{page}: fastness{text}: {why}" for page, text in shown if (why := can_be_given(fastness.app, text))]
+    assert not wrong
