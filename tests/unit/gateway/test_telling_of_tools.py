@@ -99,3 +99,9 @@ def test_the_constraint_carries_tools_mode_and_marks() -> None:
 def test_without_parallel_calls_one_is_the_most() -> None:
     asked = replace(request(Message("user", "hi")), parallel_tool_calls=False)
     assert tool_constraint(asked, FORMAT, 16).calls_max == 1
+
+
+def test_no_more_calls_are_allowed_than_the_model_can_end_by_itself() -> None:
+    asked = request(Message("user", "hi"))
+    assert tool_constraint(asked, replace(FORMAT, calls_max=2), 16).calls_max == 2
+    assert tool_constraint(asked, replace(FORMAT, calls_max=32), 16).calls_max == 16

@@ -25,7 +25,7 @@ TEXT = st.text(max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=12,
+    max_leaves=6,
 )
 WORDS = st.sampled_from(["user", "assistant", "tool", "system", "text", "function", "required", "json_schema", "auto"])
 KEYS = st.sampled_from(
@@ -34,28 +34,34 @@ KEYS = st.sampled_from(
 NEAR_JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 30) | st.floats(-3, 3) | TEXT | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | TEXT, inner, max_size=5),
-    max_leaves=15,
+    max_leaves=8,
 )
 
 
 def bodies(body: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with this route's field names and anything as values."""
     names = st.sampled_from(body.__struct_fields__) | TEXT
-    return st.dictionaries(names, JSON | NEAR_JSON, max_size=8)
+    return st.dictionaries(names, JSON | NEAR_JSON, max_size=5)
 
 
-def judged(parse: Any, raw: bytes) -> None:
+def refusal_of(parse: Any, raw: bytes) -> Refusal | None:
+    """Parse: a refusal is returned, anything else that is raised fails the test."""
     try:
         request = parse(raw, LIMITS)
     except Refusal as refusal:
+        return refusal
+    hash(request)  # a core value: frozen all the way down
+    return None
+
+
+def judged(parse: Any, raw: bytes) -> None:
+    refusal = refusal_of(parse, raw)
+    if refusal is not None:
         assert refusal.status == 400
         assert refusal.code in ERROR_CODES
         error = json.loads(error_body(refusal))["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["message"]
-        assert b"\r\n" in error_headers(refusal)
-    else:
-        hash(request)  # a core value: frozen all the way down
 
 
 @pytest.mark.parametrize(("body", "parse"), ROUTES)
@@ -69,7 +75,7 @@ def test_any_bytes_are_taken_or_refused(body: Any, parse: Any) -> None:
 
 @pytest.mark.parametrize(("body", "parse"), ROUTES)
 def test_any_json_is_taken_or_refused(body: Any, parse: Any) -> None:
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(JSON | bodies(body))
     @example({"model": "\ud800"})
     @example({"model": "small", "messages": [{"role": "user", "content": "\udfff"}], "stop": "\ud800"})
@@ -79,14 +85,14 @@ def test_any_json_is_taken_or_refused(body: Any, parse: Any) -> None:
     any_json()
 
 
-@settings(max_examples=400, deadline=None)
-@given(st.fixed_dictionaries({}, optional={name: NEAR_JSON | JSON for name in ChatBody.__struct_fields__}))
+@settings(max_examples=100, deadline=None)
+@given(bodies(ChatBody))
 def test_a_whole_request_with_some_fields_odd_is_taken_or_refused(odd: dict[str, Any]) -> None:
     body = {"model": "small", "messages": [{"role": "user", "content": "hi"}]} | odd
     judged(parse_chat, json.dumps(body).encode())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(NEAR_JSON | st.fixed_dictionaries({"role": WORDS, "content": NEAR_JSON}), max_size=6))
 def test_any_messages_are_taken_or_refused(messages: list[Any]) -> None:
     judged(parse_chat, json.dumps({"model": "small", "messages": messages}).encode())
@@ -98,14 +104,11 @@ def test_what_is_taken_fits_our_own_openapi_document(body: Any, parse: Any) -> N
     schema = {"$ref": f"#/components/schemas/{body.__name__}", "components": document["components"]}
     validator = Draft202012Validator(schema)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(bodies(body))
     def taken_fits(value: dict[str, Any]) -> None:
-        try:
-            parse(json.dumps(value, allow_nan=False).encode(), LIMITS)
-        except (Refusal, ValueError):
-            return
-        assert validator.is_valid(value)
+        raw = json.dumps(value).encode()
+        assert refusal_of(parse, raw) or validator.is_valid(json.loads(raw))
 
     taken_fits()
 

@@ -46,7 +46,8 @@ class CompletionAnswer:
         one = self._choices[choice]
         if delta.finish:
             one.finish = delta.finish
-        one.logprobs += delta.logprobs
+        if self._top_logprobs is not None:
+            one.logprobs += delta.logprobs
         if not self._request.stream:
             one.texts.append(delta.text)
             return b""
@@ -61,7 +62,7 @@ class CompletionAnswer:
             out.CompletionChoice(
                 index,
                 one.prompt + "".join(one.texts),
-                self._logprobs(one.logprobs, len(one.prompt)),
+                self._logprobs(one),
                 one.reason(),  # type: ignore[arg-type]  # the reasons are OpenAI's own
             )
             for index, one in enumerate(self._choices)
@@ -83,16 +84,14 @@ class CompletionAnswer:
         """See Answer: nothing is enforced on this route."""
         return None
 
-    def _logprobs(
-        self, tokens: tuple[TokenLogprob, ...] | list[TokenLogprob], offset: int
-    ) -> out.CompletionLogprobs | None:
+    def _logprobs(self, one: _Choice) -> out.CompletionLogprobs | None:
         if self._top_logprobs is None:
             return None
-        return out.completion_logprobs(tokens, self._top_logprobs, offset)
+        return out.completion_logprobs(one.logprobs, self._top_logprobs, one.length)
 
     def _event(self, index: int, one: _Choice, text: str, reason: str | None) -> bytes:
         """Write a chunk with the log probabilities that no chunk has carried yet."""
-        logprobs = self._logprobs(one.logprobs, one.length) if one.logprobs else None
+        logprobs = self._logprobs(one) if one.logprobs else None
         one.length += sum(len(token.token) for token in one.logprobs)
         one.logprobs.clear()
         usage = None if self._request.include_usage else msgspec.UNSET
