@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -28,6 +28,7 @@ class Installation:
     process: subprocess.Popen[str]
     base_url: str
     admin_key: str
+    sockets: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> str:
@@ -54,7 +55,9 @@ class Installation:
 
     def engine(self, model: str = CHAT) -> httpx.Client:
         """A client of the engine's own socket, to see what it really does."""
-        socket = next(str(one["socket"]) for one in self.replicas() if one["model"] == model)
+        if model not in self.sockets:
+            self.sockets |= {str(one["model"]): str(one["socket"]) for one in self.replicas()}
+        socket = self.sockets[model]
         return httpx.Client(transport=httpx.HTTPTransport(uds=socket), base_url="http://engine", timeout=30)
 
     def busy_slots(self, model: str = CHAT) -> int:

@@ -170,6 +170,7 @@ def test_what_cannot_be_done_is_a_clear_400_or_404(installation, change, code, p
 
 
 def test_leaving_a_stream_frees_the_engines_slot(installation):
+    assert installation.busy_slots() == 0
     with installation.client() as client:
         stream = client.chat.completions.create(model=CHAT, messages=ASK, max_tokens=1_500, temperature=0, stream=True)
         next(iter(stream))

@@ -14,13 +14,14 @@ from fastness.gateway.http import Exchange
 from fastness.gateway.prepare import (
     check_embedding,
     input_tokens_bound,
+    inputs_of,
     overflow,
     prepare_chat,
     prepare_completion,
 )
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import StreamRun, broken, post, run_stream, run_whole
-from fastness.gateway.routing import find_model
+from fastness.gateway.routing import Served, find_model
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -96,26 +97,19 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
 
 async def fit(gateway: Gateway, trip: Trip) -> None:
     """Whether it fits the context. The engine counts only when the size in bytes leaves a doubt."""
-    if not isinstance(trip.request, ChatRequest | CompletionRequest) or trip.served is None:
-        return
-    counted: dict[object, int] = {}
-    limit = trip.served.context_tokens()
-    for work in trip.generations:
-        output = work.sampling.max_output_tokens
-        if input_tokens_bound(work) + (output or 1) <= limit:
-            continue
-        key = work.prompt if work.prompt is not None else work.messages
-        if key not in counted:
-            counted[key] = await _count(gateway, trip, work)
-        if counted[key] + (output or 1) > limit:
-            raise overflow(counted[key], output, limit, trip.served.card)
-
-
-async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
     assert trip.served
+    limit = trip.served.context_tokens()
+    for work, output in inputs_of(trip):
+        if input_tokens_bound(work) + output > limit:
+            needed = await _count(gateway, trip.served, work)
+            if needed + output > limit:
+                raise overflow(needed, output, limit, trip.served.card)
+
+
+async def _count(gateway: Gateway, served: Served, work: Generation) -> int:
     if isinstance(work.prompt, tuple):
         return len(work.prompt)
-    replica = trip.served.ready_replica()
+    replica = served.ready_replica()
     dialect = gateway.routing.dialect(replica)
     call = dialect.count(work)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from fastness.config import LimitSettings
@@ -21,6 +22,7 @@ from fastness.gateway.answer.chat import ChatAnswer
 from fastness.gateway.answer.completion import CompletionAnswer
 from fastness.gateway.answer.port import Answer, Head
 from fastness.gateway.tools import tell_of_tools, tool_constraint
+from fastness.gateway.trip import Trip
 
 TEMPLATE_TOKENS = 64
 """What a chat template may add around a conversation (a default system message included), at most."""
@@ -70,16 +72,26 @@ def input_tokens_bound(generation: Generation) -> int:
     return text + TEMPLATE_TOKENS + TEMPLATE_TOKENS_A_MESSAGE * len(generation.messages)
 
 
-def overflow(needed: int, output: int | None, limit: int, card: ModelCard) -> Refusal:
+def inputs_of(trip: Trip) -> Iterator[tuple[Generation, int]]:
+    """Yield each different input of a request once, with the output tokens that must fit beside it."""
+    if isinstance(trip.request, EmbeddingRequest):
+        for text in trip.request.inputs:
+            yield Generation(Sampling(), prompt=text), 0
+        return
+    choices = trip.request.choices if trip.request else 1
+    for work in trip.generations[::choices]:
+        yield work, work.sampling.max_output_tokens or 1
+
+
+def overflow(needed: int, output: int, limit: int, card: ModelCard) -> Refusal:
     """Make the refusal for a request that does not fit: needed, limit, and what to try."""
-    asked = f"{needed + (output or 1):,} tokens ({needed:,} input + {output or 1:,} output)"
-    over = needed + (output or 1) - limit
+    over = needed + output - limit
+    asked, what = f"{needed + output:,} tokens", f" ({needed:,} input + {output:,} output)" if output else ""
     message = (
-        f"This request needs {asked}; {card.name} takes {limit:,} here. "
-        f"Shorten the input by {over:,} tokens{', ask for fewer output tokens' if output else ''}, "
-        "or use a deployment with a longer context."
+        f"This request needs {asked}{what}; {card.name} takes {limit:,} here. Shorten the input by {over:,} tokens"
+        f"{', ask for fewer output tokens,' if output > 1 else ''} or use a deployment with a longer context."
     )
-    return Refusal("context_length_exceeded", message, param="messages")
+    return Refusal("context_length_exceeded", message, param="messages" if output else "input")
 
 
 def _choices(one: Generation, count: int) -> tuple[Generation, ...]:

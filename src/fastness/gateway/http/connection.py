@@ -130,14 +130,15 @@ class Connection(asyncio.Protocol):
         self._written_bytes += sum(map(len, parts))
         self._transport.writelines(parts)
 
-    def response_head(self, request_id: str, status: int, headers: bytes, framing: bytes) -> bytes:
+    def response_head(self, request_id: str, status: int, headers: bytes, framing: str) -> bytes:
         """Make the head of the one answer; it says `connection: close` when this is the last."""
         server = self._server
         beginning = server.heads.beginning(status)
         if server.draining:
             self._keep_alive = False
-        close = b"" if self._keep_alive else b"connection: close\r\n"
-        return b"%bx-request-id: %b\r\n%b%b%b\r\n" % (beginning, request_id.encode("ascii"), headers, framing, close)
+        close = "" if self._keep_alive else "connection: close\r\n"
+        ours = f"x-request-id: {request_id}\r\n{framing}{close}\r\n".encode("ascii")
+        return b"".join((beginning, headers, ours))
 
     def answered(self) -> None:
         """The answer is complete: on to the next request, or goodbye."""
@@ -248,7 +249,7 @@ class Connection(asyncio.Protocol):
         request_id = self._server.new_request_id()
         body = self._server.error_body(refusal, request_id)
         self._keep_alive = False
-        framing = b"content-length: %d\r\n" % len(body)
+        framing = f"content-length: {len(body)}\r\n"
         self.write(self.response_head(request_id, refusal.status, JSON, framing) + body)
         self._linger()
 
@@ -283,6 +284,7 @@ class Connection(asyncio.Protocol):
 
     def _linger(self) -> None:
         self._closing = True
+        self._received_at = 0.0
         self._reader.clear()
         self._account()
         self.deadline = monotonic() + LINGER_S

@@ -133,9 +133,9 @@ class Exchange:
         if status in BODILESS:
             if body:
                 raise ValueError(f"an answer with status {status} has no body")
-            head = connection.response_head(self.request_id, status, block, b"")
+            head = connection.response_head(self.request_id, status, block, "")
         else:
-            head = connection.response_head(self.request_id, status, block, b"content-length: %d\r\n" % len(body))
+            head = connection.response_head(self.request_id, status, block, f"content-length: {len(body)}\r\n")
         if self.method == "HEAD":
             connection.write(head)
         elif len(body) < LARGE_BYTES:
@@ -151,7 +151,7 @@ class Exchange:
             return
         if status in BODILESS:
             raise ValueError(f"an answer with status {status} has no body to stream")
-        framing = b"transfer-encoding: chunked\r\n" if self._framed else b""
+        framing = "transfer-encoding: chunked\r\n" if self._framed else ""
         self._connection.write(self._connection.response_head(self.request_id, status, header_block(headers), framing))
         self._state = _STREAMING
 

@@ -58,33 +58,40 @@ class HeadMemory:
     """The last head of a connection: a client repeats itself, byte for byte, except for Content-Length.
 
     A head that equals the last one but for the digits of that one value is known to be good: it is what was judged,
-    with another number. This saves most of the work on a head, for every SDK that keeps its connections.
+    with another number. This saves most of the work on a head, for every SDK that keeps its connections. `head`
+    stands until the next call.
     """
 
-    __slots__ = ("_after", "_before", "_body_bytes_max", "_head", "_headers_max")
+    __slots__ = ("_after", "_before", "_body_bytes_max", "_headers_max", "_known", "head")
 
     def __init__(self, headers_max: int, body_bytes_max: int) -> None:
         self._headers_max = headers_max
         self._body_bytes_max = body_bytes_max
         self._before = self._after = b""
-        self._head: RequestHead | None = None
+        self._known = False
+        self.head: RequestHead
+
+    def recall(self, source: bytes | bytearray) -> int:
+        """Return where a known head at the beginning of `source` ends, or 0. Raises Refusal."""
+        if not self._known or not source.startswith(self._before):
+            return 0
+        begin = len(self._before)
+        end = source.find(b"\r", begin, begin + LENGTH_DIGITS_MAX + 1)
+        digits = source[begin:end]
+        if end < 0 or not digits.isdigit() or not source.startswith(self._after, end):
+            return 0
+        self.head.length = length = int(digits)
+        if length > self._body_bytes_max:
+            raise _body_too_large(length, self._body_bytes_max)
+        return end + len(self._after)
 
     def read(self, raw: bytes) -> RequestHead:
-        """Read one head, as `read_head` does. Raises Refusal. The head stands until the next call."""
-        head = self._head
-        if head is not None and raw.startswith(self._before) and raw.endswith(self._after):
-            digits = raw[len(self._before) : len(raw) - len(self._after)]
-            if digits.isdigit() and len(digits) <= LENGTH_DIGITS_MAX:
-                head.length = int(digits)
-                if head.length > self._body_bytes_max:
-                    raise _body_too_large(head.length, self._body_bytes_max)
-                return head
-        head = read_head(raw, self._headers_max, self._body_bytes_max)
+        """Read a head that is not known, as `read_head` does. Raises Refusal."""
+        self._known = False
+        head = self.head = read_head(raw, self._headers_max, self._body_bytes_max)
         match = _LENGTH_LINE.search(raw)
-        if match is None or head.chunked:
-            self._head = None
-        else:
-            self._before, self._after, self._head = raw[: match.start(1)], raw[match.end(1) :], head
+        if match is not None:
+            self._before, self._after, self._known = raw[: match.start(1)], raw[match.end(1) :], True
         return head
 
 

@@ -59,16 +59,20 @@ class RequestReader:
         if self.waiting:
             self.waiting += data
             source = self.waiting
-        end = source.find(HEAD_END) + len(HEAD_END)
-        limits = self._limits
-        if end < len(HEAD_END):
-            self._check_begun_head(source)
-            if source is data:
-                self.waiting += data
-            return False
-        if end > limits.header_bytes_max:
-            raise self._head_too_large()
-        head = self._memory.read(bytes(source[:end]))
+        memory = self._memory
+        end = memory.recall(source)
+        if end:
+            head = memory.head
+        else:
+            end = source.find(HEAD_END) + len(HEAD_END)
+            if end < len(HEAD_END):
+                self._check_begun_head(source)
+                if source is data:
+                    self.waiting += data
+                return False
+            if end > self._limits.header_bytes_max:
+                raise self._head_too_large()
+            head = memory.read(bytes(source[:end]))
         self.head = head
         total = end + head.length
         if head.chunked or len(source) < total:
