@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -159,13 +158,13 @@ def verify(
 
 def row(entry: dict[str, Any]) -> tuple[str, ...]:
     """Return one line of a list of entries."""
-    said = " ".join(f"{name}={_plain(value)}" for name, value in entry["fields"].items() if value is not None)
+    said = " ".join(f"{name}={render.plain(value)}" for name, value in entry["fields"].items() if value is not None)
     return (_time(entry["time_ms"]), entry["log"], str(entry["index"]), entry["type"], said)
 
 
 def facts(entry: dict[str, Any]) -> list[tuple[str, str]]:
     """Return everything in one entry as named facts."""
-    named = [(name, _plain(value)) for name, value in entry["fields"].items()]
+    named = [(name, render.plain(value)) for name, value in entry["fields"].items()]
     return [
         ("log", entry["log"]),
         ("index", str(entry["index"])),
@@ -210,7 +209,3 @@ def _document(log: LogReport) -> dict[str, Any]:
 
 def _time(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

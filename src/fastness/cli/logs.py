@@ -150,7 +150,7 @@ class LogLine:
         level, process, event = (str(rest.pop(name, "-")) for name in ("level", "process", "event"))
         rest.pop("time", None)
         clock = datetime.fromtimestamp(self.time_s, UTC).strftime("%m-%d %H:%M:%S.%f")[:-3]
-        said = " ".join(f"{name}={value}" for name, value in rest.items() if value is not None)
+        said = " ".join(f"{name}={render.plain(value)}" for name, value in rest.items() if value is not None)
         style = {"error": "red", "warning": "yellow"}.get(level)
         shown = render.printable(f"{clock}  {level:<7}  {process:<10}  {event:<22}  {said}").rstrip()
         return render.paint(shown, style, colour) if style else shown

@@ -40,14 +40,20 @@ _BY_STATUS = {
 
 
 class Failure(Exception):  # noqa: N818 - an outcome of a verb, not a defect of it
-    """Ends a verb with `exit_code`. `summary` is one sentence; `hint` what to try; `lines` further facts, one each."""
+    """Ends a verb with `exit_code`. `summary` is one sentence; `hint` what to try; `lines` further facts, one each.
 
-    def __init__(self, exit_code: ExitCode, summary: str, hint: str = "", lines: tuple[str, ...] = ()) -> None:
+    `code` is that of core/error.py, where an API refused.
+    """
+
+    def __init__(
+        self, exit_code: ExitCode, summary: str, hint: str = "", lines: tuple[str, ...] = (), code: str = ""
+    ) -> None:
         super().__init__(summary)
         self.exit_code = exit_code
         self.summary = summary
         self.hint = hint
         self.lines = lines
+        self.code = code
 
 
 def exit_code_of(status: int, code: str) -> ExitCode:

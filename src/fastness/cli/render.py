@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import textwrap
 from collections.abc import Sequence
@@ -96,6 +97,11 @@ def moment(time_s: float | None) -> str:
 def count(number: int | None) -> str:
     """Write an integer with thousands separated; `-` when unknown."""
     return "-" if number is None else f"{number:,}"
+
+
+def plain(value: object) -> str:
+    """Write a value of JSON for people: text as it is, the rest as JSON has it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def yes_no(value: bool) -> str:

@@ -6,7 +6,7 @@ import difflib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -29,6 +29,10 @@ fastness run smollm2-135m-instruct - --system 'Summarise in one sentence.' < let
 
 SILENCE_TIMEOUT_S: Final = 300.0
 """Between two events of the stream; the gateway's own limits are shorter and say why."""
+
+GATEWAY_POLL_S: Final = 0.15
+KEY_KNOWN_WITHIN_S: Final = 3.0
+"""A gateway looks for new keys every 100 ms; a busy machine may make that longer."""
 
 
 @dataclass(slots=True)
@@ -115,7 +119,6 @@ def run(
     running = find_running(settings)
     if running is None:
         raise nothing_runs(settings.home)
-    key = composition.environ.get("FASTNESS_API_KEY") or _ephemeral_key(composition, settings)
     text = sys.stdin.read() if prompt == "-" else prompt
     messages = [{"role": "system", "content": system}] if system is not None else []
     body = {
@@ -127,7 +130,12 @@ def run(
         "temperature": temperature,
     }
     given = {name: value for name, value in body.items() if value is not None}
-    answer = _ask(running.base_url, key, given, settings.gateway.tls_certificate, talk)
+
+    def ask(key: str) -> Answer:
+        return _ask(running.base_url, key, given, settings.gateway.tls_certificate, talk)
+
+    key = composition.environ.get("FASTNESS_API_KEY")
+    answer = ask(key) if key else _with_new_key(_ephemeral_key(composition, settings), ask)
     if as_json:
         talk.document(answer.document())
     talk.say(answer.summary())
@@ -138,6 +146,18 @@ def run(
 def _ephemeral_key(composition: Composition, settings: Settings) -> str:
     with management(composition, settings, must_run=True) as api:
         return str(api.post("/keys/ephemeral")["key"])
+
+
+def _with_new_key(key: str, ask: Callable[[str], Answer]) -> Answer:
+    """Ask with a key that gateways learn of at their next poll: until then they do not know it."""
+    deadline = time.monotonic() + KEY_KNOWN_WITHIN_S
+    while True:
+        time.sleep(GATEWAY_POLL_S)
+        try:
+            return ask(key)
+        except Failure as failure:
+            if failure.code != "invalid_api_key" or time.monotonic() > deadline:
+                raise
 
 
 def _ask(base_url: str, key: str, body: dict[str, Any], certificate: str, talk: Talk) -> Answer:
@@ -208,6 +228,8 @@ def _refusal(client: httpx.Client, base_url: str, response: httpx.Response, mode
         return failure
     listed = client.get(f"{base_url}/models")
     names = [row["id"] for row in listed.json()["data"]] if listed.is_success else []
+    if model in names:
+        return failure  # it is there, but not for chats; the gateway says so
     near = difflib.get_close_matches(model, names, n=1, cutoff=0.4)
     return Failure(
         ExitCode.NOT_FOUND,
@@ -224,4 +246,5 @@ def failure_of(status: int, body: Any) -> Failure:
     code = str(error.get("code") or "")
     text = str(error.get("message") or f"The gateway answered {status}.")
     hints = {401: "unset FASTNESS_API_KEY to run with a key made for this run", 429: "the same again in a moment"}
-    return Failure(exit_code_of(status, code), f"{text} ({code})" if code else text, hints.get(status, ""))
+    told = f"{text} ({code})" if code else text
+    return Failure(exit_code_of(status, code), told, hints.get(status, ""), code=code)

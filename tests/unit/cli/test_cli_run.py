@@ -33,7 +33,7 @@ class Gateway(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Route)
-        self.events, self.refusal, self.asked = WHOLE, None, []
+        self.events, self.refusal, self.unknown_for, self.asked = WHOLE, None, 0, []
 
     @property
     def base_url(self):
@@ -44,8 +44,11 @@ class Route(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.server.asked.append((self.path, self.headers["authorization"], body))
-        if self.server.refusal:
-            status, error = self.server.refusal
+        refusal = self.server.refusal
+        if len(self.server.asked) <= self.server.unknown_for:
+            refusal = (401, {"message": "Unknown.", "code": "invalid_api_key"})
+        if refusal:
+            status, error = refusal
             self._answer(status, json.dumps({"error": error}).encode(), "application/json")
         else:
             lines = [event if isinstance(event, str) else json.dumps(event) for event in self.server.events]
@@ -165,6 +168,13 @@ def test_a_mistyped_model_is_told_what_was_meant_and_what_there_is(fastness, gat
     ]
 
 
+def test_a_model_that_cannot_chat_is_told_in_the_gateways_words(fastness, gateway):
+    gateway.refusal = (404, {"message": "minilm-l6-v2 only embeds.", "code": "model_not_found"})
+    result = fastness("run", "minilm-l6-v2", "Hi")
+    assert result.exit_code == 4
+    assert result.stderr == "error  minilm-l6-v2 only embeds. (model_not_found)\n"
+
+
 def test_a_failure_in_the_middle_is_told_and_what_came_is_kept(fastness, gateway):
     gateway.events = [chunk("A strong"), {"error": {"message": "The engine ended.", "code": "engine_failed"}}]
     result = fastness("run", MODELS[0], "Hi")
@@ -187,6 +197,24 @@ def test_without_a_key_one_is_made_that_expires_by_itself(fastness):
         made = fastness.document("keys")["keys"][0]
     assert gateway.asked[0][1].startswith(f"Bearer {made['hint']}")
     assert 0 < made["expires_s"] - made["created_s"] <= 3_600
+
+
+def test_a_key_just_made_is_tried_again_until_the_gateway_knows_it(fastness, monkeypatch):
+    monkeypatch.setattr("fastness.cli.run.GATEWAY_POLL_S", 0.01)
+    with fastness.control(), serving(fastness) as gateway:
+        fastness.ok("tenants", "create", "default")
+        gateway.unknown_for = 2
+        assert fastness.ok("run", MODELS[0], "Hi").startswith("A stronghold.")
+        assert len(gateway.asked) == 3
+        assert len({authorization for _, authorization, _ in gateway.asked}) == 1, "the same key each time"
+
+
+def test_a_key_that_was_given_is_tried_once(fastness, gateway):
+    gateway.unknown_for = 1
+    result = fastness("run", MODELS[0], "Hi")
+    assert result.exit_code == 3
+    assert len(gateway.asked) == 1
+    assert "unset FASTNESS_API_KEY" in result.stderr
 
 
 def test_a_gateway_that_does_not_answer_is_unreachable(fastness):
