@@ -11,10 +11,10 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_run_directory_is_left_behind() -> Iterator[None]:
+def _no_run_directory_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Homes with long paths have their run directory in /tmp; those of this session's homes go with them."""
-    pattern = f"fastness-{os.getuid()}-*"
-    before = set(Path("/tmp").glob(pattern))
     yield
-    for left in set(Path("/tmp").glob(pattern)) - before:
-        shutil.rmtree(left, ignore_errors=True)
+    ours = str(tmp_path_factory.getbasetemp())
+    for mark in Path("/tmp").glob(f"fastness-{os.getuid()}-*/home"):
+        if mark.read_text().startswith(ours):
+            shutil.rmtree(mark.parent, ignore_errors=True)

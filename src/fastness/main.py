@@ -167,6 +167,7 @@ def prepare_directories(settings: Settings) -> Path:
     if run.stat().st_uid != os.getuid():
         raise PermissionError(f"{run} belongs to somebody else; remove it, or choose a shorter FASTNESS_HOME")
     run.chmod(0o700)
+    (run / "home").write_text(f"{settings.home}\n")  # whose this is, for whoever finds it in /tmp
     return run
 
 
