@@ -193,8 +193,7 @@ def _convert(card: ModelCard, source: Source, folder: Path, partial: _Partial, p
     files: dict[str, memoryview] = {}
     for file in source.files:
         with _open_source(card, source, folder, file) as opened:
-            # Mapped, so that what is hashed and what is converted are the same bytes and are read once.
-            content = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+            content = _mapped(opened)  # so that what is hashed and what is converted are the same bytes, read once
         _compare(card.name, str(folder / file.path), hashlib.sha256(content).hexdigest(), file.digest)
         done_bytes += file.size_bytes
         progress("verify", done_bytes, total_bytes)
@@ -245,12 +244,11 @@ def _compare(name: str, where: str, got: str, expected: str) -> None:
 def _inspect(file: Path, card: ModelCard) -> None:
     """Read the header of what an engine will parse, and hold the card to it."""
     try:
-        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            with memoryview(mapped) as content:
-                header = read_gguf(content)
-            kind = header.text("general.architecture")
-            context_tokens = header.number(f"{kind}.context_length")
-            dimensions = header.number(f"{kind}.embedding_length")
+        with file.open("rb") as opened:
+            header = read_gguf(_mapped(opened))
+        kind = header.text("general.architecture")
+        context_tokens = header.number(f"{kind}.context_length")
+        dimensions = header.number(f"{kind}.embedding_length")
     except GgufError as error:
         raise ModelRefused(f"{card.name}: the weights are not a GGUF file that may be loaded: {error}") from error
     if card.context_tokens > context_tokens or card.embedding_dimensions not in (None, dimensions):
@@ -258,6 +256,11 @@ def _inspect(file: Path, card: ModelCard) -> None:
             f"{card.name}: the card says {card.context_tokens} tokens and {card.embedding_dimensions} dimensions; "
             f"the weights have {context_tokens} and {dimensions}"
         )
+
+
+def _mapped(opened: BinaryIO) -> memoryview:
+    """Map a file; the mapping goes when the last view on it does."""
+    return memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @contextmanager
