@@ -1,0 +1,257 @@
+"""Routing by snapshot: who waits moves on, who gives up leaves nothing behind, and no model stands in for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from fastness.config import TrafficSettings
+from fastness.core.error import Refusal
+from fastness.core.model import ModelCard, ModelKind
+from fastness.core.replica import Diagnosis, Replica, ReplicaState, RoutingSnapshot
+from fastness.gateway.routing import Routing, Served, admit, find_model
+
+T = TypeVar("T")
+SMALL = ModelCard("small", ModelKind.CHAT, "ab" * 32, 1, "Apache-2.0", 8_192, 0)
+MINI = ModelCard("mini", ModelKind.EMBEDDING, "cd" * 32, 1, "Apache-2.0", 512, 0)
+ONE = Replica("small-0", "small", "fake", ReplicaState.READY, "/run/small-0.sock", 1, 2_048, 1, True)
+TWO = replace(ONE, id="small-1", socket="/run/small-1.sock")
+VECTORS = replace(ONE, id="mini-0", model="mini", socket="/run/mini-0.sock", context_tokens=512)
+DIAGNOSIS = Diagnosis("out_of_memory", "it ran out of memory", "give it more")
+
+
+class Site:
+    """A gateway's routing, with what it was told to forget."""
+
+    def __init__(self, *replicas: Replica, **traffic: Any) -> None:
+        self.forgotten: list[str] = []
+        settings = TrafficSettings(**({"engine_queue": 0} | traffic))
+        self.routing = Routing(settings, lambda engine: engine, self.forgotten.append)  # type: ignore[arg-type,return-value]
+        self.change(*replicas)
+
+    def change(self, *replicas: Replica, models: tuple[ModelCard, ...] = (SMALL, MINI)) -> None:
+        self.routing.replace(RoutingSnapshot(1, models, replicas))
+
+    def small(self) -> Served:
+        served = self.routing.find("small")
+        assert served
+        return served
+
+    async def enter(self, ticket: str, timeout_s: float = 60.0) -> str:
+        return await admit(self.small(), ticket, 0.0, timeout_s)
+
+    def leave(self, replica: str = "small-0") -> None:
+        self.small().wake(self.small().queue.release(replica))
+
+
+def running(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def within_time() -> None:
+        async with asyncio.timeout(20):
+            await test()
+
+    asyncio.run(within_time())
+
+
+async def until_waiting(site: Site, count: int) -> None:
+    while len(site.small().queue.waiting) != count:
+        await asyncio.sleep(0)
+
+
+async def refusal_of(work: Awaitable[T]) -> Refusal:
+    with pytest.raises(Refusal) as raised:
+        await work
+    return raised.value
+
+
+def test_a_free_slot_is_entered_without_waiting() -> None:
+    async def test() -> None:
+        assert await Site(ONE).enter("a") == "small-0"
+
+    running(test)
+
+
+def test_who_waits_is_let_in_when_a_slot_is_given_back_first_come_first_served() -> None:
+    async def test() -> None:
+        site = Site(ONE)
+        await site.enter("a")
+        async with asyncio.TaskGroup() as group:
+            second = group.create_task(site.enter("b"))
+            await until_waiting(site, 1)
+            third = group.create_task(site.enter("c"))
+            await until_waiting(site, 2)
+            site.leave()
+            assert await second == "small-0"
+            assert not third.done()
+            site.leave()
+            assert await third == "small-0"
+
+    running(test)
+
+
+def test_a_few_may_wait_inside_the_engine_so_that_no_slot_idles() -> None:
+    async def test() -> None:
+        site = Site(ONE, engine_queue=2)
+        assert [await site.enter(name) for name in "abc"] == ["small-0"] * 3
+
+    running(test)
+
+
+def test_who_waits_is_let_in_by_a_replica_that_becomes_ready() -> None:
+    async def test() -> None:
+        site = Site(replace(ONE, state=ReplicaState.STARTING))
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(site.enter("a"))
+            await until_waiting(site, 1)
+            site.change(ONE)
+            assert await waiting == "small-0"
+
+    running(test)
+
+
+def test_who_waits_too_long_is_told_so_and_leaves_nothing_behind() -> None:
+    async def test() -> None:
+        site = Site(ONE)
+        await site.enter("a")
+        refusal = await refusal_of(site.enter("b", 0.01))
+        assert refusal.code == "queue_timeout"
+        assert refusal.retry_after_s
+        assert not site.small().queue.waiting
+        assert not site.small().futures
+        site.leave()
+        assert await site.enter("c") == "small-0"
+
+    running(test)
+
+
+def test_who_waits_in_vain_because_nothing_became_ready_is_told_what_is_with_the_replicas() -> None:
+    async def test() -> None:
+        site = Site(replace(ONE, state=ReplicaState.BACKING_OFF, diagnosis=DIAGNOSIS))
+        refusal = await refusal_of(site.enter("a", 0.01))
+        assert refusal.code == "no_replica_ready"
+        assert "small-0 is backing_off (it ran out of memory)" in refusal.message
+
+    running(test)
+
+
+def test_where_every_replica_has_failed_nobody_waits() -> None:
+    async def test() -> None:
+        site = Site(replace(ONE, state=ReplicaState.FAILED))
+        assert (await refusal_of(site.enter("a"))).code == "no_replica_ready"
+
+    running(test)
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
+    async def test() -> None:
+        site = Site(ONE, queue_max=0)
+        await site.enter("a")
+        refusal = await refusal_of(site.enter("b"))
+        assert (refusal.code, refusal.status) == ("queue_full", 429)
+        assert refusal.retry_after_s
+
+    running(test)
+
+
+def test_who_is_cancelled_while_waiting_leaves_nothing_behind() -> None:
+    async def test() -> None:
+        site = Site(ONE)
+        await site.enter("a")
+        task = asyncio.get_running_loop().create_task(site.enter("b"))
+        await until_waiting(site, 1)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not site.small().queue.waiting
+        site.leave()
+        assert site.small().queue.lanes["small-0"].in_flight == 0
+
+    running(test)
+
+
+def test_a_slot_given_in_the_very_moment_of_giving_up_goes_to_the_next() -> None:
+    async def test() -> None:
+        site = Site(ONE)
+        await site.enter("a")
+        async with asyncio.TaskGroup() as group:
+            loop = asyncio.get_running_loop()
+            second = loop.create_task(site.enter("b"))
+            await until_waiting(site, 1)
+            third = group.create_task(site.enter("c"))
+            await until_waiting(site, 2)
+            site.leave()
+            second.cancel()
+            assert await third == "small-0"
+        assert second.cancelled()
+        assert site.small().queue.lanes["small-0"].in_flight == 1
+
+    running(test)
+
+
+def test_connections_to_engines_that_left_or_restarted_are_forgotten() -> None:
+    site = Site(ONE, TWO)
+    site.change(ONE, TWO)
+    assert site.forgotten == []
+    site.change(replace(ONE, epoch=2))
+    assert site.forgotten == [ONE.socket, TWO.socket]
+
+
+def test_a_replica_that_only_changed_its_state_keeps_its_connections() -> None:
+    site = Site(ONE)
+    site.change(replace(ONE, state=ReplicaState.DRAINING))
+    assert site.forgotten == []
+    assert not site.small().queue.is_served()
+
+
+def test_a_model_that_left_is_not_found_any_more() -> None:
+    site = Site(ONE)
+    site.change(models=(MINI,))
+    assert site.routing.find("small") is None
+
+
+def test_it_is_ready_when_every_model_has_a_ready_replica() -> None:
+    assert not Routing(TrafficSettings(), lambda _: None, lambda _: None).is_ready()  # type: ignore[arg-type,return-value]
+    assert not Site(ONE).routing.is_ready()
+    assert not Site(ONE, replace(VECTORS, state=ReplicaState.STARTING)).routing.is_ready()
+    assert Site(ONE, VECTORS).routing.is_ready()
+
+
+def test_the_context_is_the_longest_that_a_replica_offers_or_the_models_own() -> None:
+    assert Site(ONE, replace(TWO, context_tokens=4_096)).small().context_tokens() == 4_096
+    assert Site().small().context_tokens() == 8_192
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+def test_a_model_is_found_by_its_whole_name() -> None:
+    routing = Site(ONE).routing
+    assert find_model(routing, "small", everything, ModelKind.CHAT).card is SMALL
+    assert find_model(routing, "mini", everything, None).card is MINI
+
+
+@pytest.mark.parametrize("name", ["smal", "SMALL", "", "small ", "gpt-4o", "x" * 10_000])
+def test_no_other_model_stands_in_and_the_refusal_lists_what_there_is(name: str) -> None:
+    with pytest.raises(Refusal) as raised:
+        find_model(Site(ONE).routing, name, everything, ModelKind.CHAT)
+    assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
+    assert "Models available: small." in raised.value.message
+    assert len(raised.value.message) < 300, "what was sent is not echoed at any length"
+
+
+def test_a_model_for_another_route_is_refused_as_such() -> None:
+    with pytest.raises(Refusal, match=r"'mini' is not for this route\. Models available: small"):
+        find_model(Site(ONE).routing, "mini", everything, ModelKind.CHAT)
+
+
+def test_a_key_learns_nothing_of_models_it_may_not_use() -> None:
+    routing = Site(ONE).routing
+    messages = set()
+    for name in ("small", "other"):
+        with pytest.raises(Refusal) as raised:
+            find_model(routing, name, lambda _: False, ModelKind.CHAT)
+        messages.add(raised.value.message.replace(name, "it"))
+    assert messages == {"There is no model 'it' for this key. Models available: none."}
