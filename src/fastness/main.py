@@ -143,7 +143,7 @@ def local_api(settings: Settings) -> AsgiApp:
     return build_app(_control(settings, run))
 
 
-def machine_facts(settings: Settings) -> list[Finding]:
+def machine_facts(_settings: Settings) -> list[Finding]:
     """What `doctor` needs of the other rooms: the seal's proof."""
     from fastness.cli.composition import Verdict
     from fastness.perimeter.local import LocalPerimeter
@@ -210,12 +210,13 @@ def _control(settings: Settings, run: Path) -> ControlDeps:
     from fastness.control.api import ControlDeps
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
+    from fastness.registry.library import ModelLibrary
     from fastness.store.sql import SqlStore, sqlite_url
 
     store = SqlStore.open(sqlite_url(settings.home / "fastness.db"))
     ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, _milliseconds)
     pepper = load_or_create(settings.home / "secrets/pepper")
-    deps = ControlDeps(
+    return ControlDeps(
         access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),
         run_directory=run,
         logs_directory=settings.home / "logs",
@@ -225,8 +226,8 @@ def _control(settings: Settings, run: Path) -> ControlDeps:
         clock=time.time,
         entropy=os.urandom,
         log=_log(settings, "control"),
+        admitted=ModelLibrary(settings.home).cards,
     )
-    return deps
 
 
 def _site(settings: Settings) -> Site:
