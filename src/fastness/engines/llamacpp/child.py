@@ -1,4 +1,8 @@
-"""What runs inside the seal: llama.cpp's server on one Unix socket."""
+"""What runs inside the seal: llama.cpp's server on one Unix socket, until SIGTERM.
+
+`python -I -m fastness.engines.llamacpp.child '<task as JSON>'`. It imports as little as it can: it is part of the
+time to the first token.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,79 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
+from typing import Any, Final
+
+from fastness.engines.llamacpp.vocabulary import literal_template, read_vocabulary
+
+ERRORS: Final = 1
+"""llama.cpp's verbosity. Warnings would be a line or two a request."""
+EMBEDDING_BATCH_TOKENS: Final = 2_048
+"""Tokens of several texts computed together; at least the context of one, which cannot be parted."""
+_DIE_WITH_PARENT: Final = 1
 
 
 def main() -> int:
-    """Serve until SIGTERM."""
+    """Serve the task in argv until SIGTERM; returns the exit status."""
     task = json.loads(sys.argv[1])
-    os.environ["GOMP_SPINCOUNT"] = "2000"
+    _die_with_parent(task["parent"])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    os.environ["GOMP_SPINCOUNT"] = "2000"  # before the import: spinning threads starve each other on a busy machine
     import xllamacpp
 
-    p = xllamacpp.CommonParams()
-    p.model.path = task["weights"]
-    p.hostnames = [task["socket"]]
-    p.n_parallel = task["slots"]
-    p.n_ctx = task["slots"] * task["context_tokens"]
-    p.cpuparams.n_threads = task["threads"]
-    p.cpuparams_batch.n_threads = task["threads"]
-    p.endpoint_slots = True
-    p.endpoint_metrics = True
-    p.cache_ram_mib = 0
-    p.ctx_shift = False
+    server = xllamacpp.Server(_params(xllamacpp, task))
+    if not task["embedding"]:
+        _warm_up_grammars(server)
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    sys.stderr.flush()
+    os._exit(0)  # the server's threads hold nothing that must be saved
+
+
+def _params(xllamacpp: Any, task: dict[str, Any]) -> Any:
+    params = xllamacpp.CommonParams()
+    params.model.path = task["weights"]
+    params.hostnames = [task["socket"]]
+    params.verbosity = ERRORS
+    params.n_parallel = task["slots"]
+    params.n_ctx = task["slots"] * task["context_tokens"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = task["threads"]
+    params.n_gpu_layers = 0
+    params.fit_params = False  # the task says what fits
+    params.ctx_shift = False  # never forget the beginning in silence
+    params.cache_ram_mib = 0
+    params.cache_idle_slots = False
+    params.endpoint_slots = params.endpoint_metrics = True
+    params.ui = False
+    params.cors_credentials = False
+    params.cors_origins = ""
     if task["embedding"]:
-        p.embedding = True
-        p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        p.n_batch = p.n_ubatch = max(512, task["context_tokens"])
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    server = xllamacpp.Server(p)
-    signal.sigwait({signal.SIGTERM})
-    os._exit(0 if server else 1)
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        params.n_batch = params.n_ubatch = max(EMBEDDING_BATCH_TOKENS, task["context_tokens"])
+        return params
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    params.prefill_assistant = False  # a last message of the assistant is answered, not continued
+    template, controls = read_vocabulary(Path(task["weights"]))
+    if template is not None:
+        params.use_jinja = True
+        params.chat_template = literal_template(template, controls)
+    return params
+
+
+def _warm_up_grammars(server: Any) -> None:
+    """Have the engine index its vocabulary now: 0.3 s, in which it would answer nobody."""
+    server.handle_completions({"prompt": "a", "n_predict": 1, "grammar": '%llguidance {}\nstart: "a"'})
+
+
+def _die_with_parent(parent: int | None) -> None:
+    """End when the process that started this one does; `parent` None means that the seal has seen to it."""
+    if parent is None:
+        return
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the process that started this engine is gone")
 
 
 if __name__ == "__main__":

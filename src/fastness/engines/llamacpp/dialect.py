@@ -1,4 +1,9 @@
-"""How llama.cpp's server is spoken to: Generations in, Deltas out. Pure."""
+"""How llama.cpp's server is spoken to: Generations in, Deltas out. Pure, and on the data path.
+
+Everything that bears on an answer is sent explicitly, in OpenAI's meaning: temperature 1 and top_p 1 when the caller
+says nothing, temperature applied before top_p, no top_k, min_p or other sampler. docs/reference/engines.md says where
+the engine's meaning differs all the same.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,19 @@ from typing import Any, Final
 
 import msgspec
 
-from fastness.core.request import Delta, FinishReason, Generation, JsonConstraint, TokenLogprob, ToolConstraint, Usage
-from fastness.engines.llamacpp.grammar import json_grammar, tool_grammar
+from fastness.core.request import Delta, FinishReason, Generation, Sampling, TokenLogprob, Usage
+from fastness.engines.llamacpp.grammar import grammar
+from fastness.engines.llamacpp.schema import Unenforceable
 from fastness.engines.port import EngineCall, EngineError, Vectors
 
-_encode: Final = msgspec.json.Encoder().encode
+PENALTY_TOKENS: Final = 64
+"""How many of the last tokens, the input's among them, the penalties look at."""
+SEEDS: Final = 2**32 - 1
+"""The engine takes 32 bits, and reads the highest as `random`."""
+LOGPROB_MIN: Final = -9_999.0
+"""OpenAI's number for a token that could not have been chosen."""
+
+_STREAM_OPTIONS: Final = {"include_usage": True}
 
 
 class _Details(msgspec.Struct):
@@ -25,8 +38,8 @@ class _Usage(msgspec.Struct):
 
 class _Token(msgspec.Struct):
     token: str
-    bytes: list[int]
-    logprob: float | None
+    bytes: list[int] | None = None
+    logprob: float | None = None
     top_logprobs: list[_Token] = []
 
 
@@ -68,14 +81,15 @@ class _Rows(msgspec.Struct):
     usage: _Usage
 
 
-class _Counted(msgspec.Struct):
+class _Count(msgspec.Struct):
     input_tokens: int | None = None
     tokens: list[int] | None = None
 
 
-_answer: Final = msgspec.json.Decoder(_Answer)
-_rows: Final = msgspec.json.Decoder(_Rows)
-_counted: Final = msgspec.json.Decoder(_Counted)
+_encode: Final = msgspec.json.Encoder().encode
+_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
+_decode_rows: Final = msgspec.json.Decoder(_Rows).decode
+_decode_count: Final = msgspec.json.Decoder(_Count).decode
 
 
 class LlamaCppDialect:
@@ -85,74 +99,75 @@ class LlamaCppDialect:
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""
+        sampling = work.sampling
+        if work.prompt is not None and not work.prompt:
+            return "The prompt is empty, and this engine generates nothing from nothing. Send at least one token."
+        if sampling.max_output_tokens == 0:
+            return "`max_tokens` is 0, and this engine writes at least one token. Ask for 1 or more."
+        if sampling.top_logprobs is not None and sampling.stop:
+            return (
+                "Log probabilities cannot be given together with stop sequences: this engine joins tokens that may "
+                "begin a stop sequence, and loses some. Leave out one of the two."
+            )
+        if work.constraint is not None:
+            try:
+                grammar(work.constraint)
+            except Unenforceable as error:
+                return str(error)
         return None
 
     def generation(self, work: Generation) -> EngineCall:
-        """See Dialect."""
+        """See Dialect. Raises Unenforceable (a ValueError) for a constraint that `unsupported` names."""
         sampling = work.sampling
-        body: dict[str, Any] = {
-            "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
-            "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
-            "top_k": 0,
-            "min_p": 0.0,
-            "stream": work.stream,
-            "cache_prompt": work.cache_prompt,
-        }
-        for name in ("presence_penalty", "frequency_penalty", "seed"):
-            if (value := getattr(sampling, name)) is not None:
-                body[name] = value
-        if sampling.stop:
-            body["stop"] = sampling.stop
-        if sampling.logit_bias:
-            body["logit_bias"] = [list(pair) for pair in sampling.logit_bias]
-        if sampling.max_output_tokens is not None:
-            body["max_tokens"] = sampling.max_output_tokens
+        body = _sampled(sampling)
+        body["stream"] = work.stream
+        body["cache_prompt"] = work.cache_prompt
         if work.stream:
-            body["stream_options"] = {"include_usage": True}
-        if isinstance(work.constraint, JsonConstraint):
-            body["grammar"] = json_grammar(work.constraint)
-        elif isinstance(work.constraint, ToolConstraint):
-            body["grammar"] = tool_grammar(work.constraint)
+            body["stream_options"] = _STREAM_OPTIONS
+        if work.constraint is not None:
+            body["grammar"] = grammar(work.constraint)
         if work.prompt is not None:
             body["prompt"] = work.prompt
             if sampling.top_logprobs is not None:
                 body["logprobs"] = max(1, sampling.top_logprobs)
             return EngineCall("/v1/completions", _encode(body))
-        body["messages"] = [{"role": one.role, "content": one.content} for one in work.messages]
+        body["messages"] = _messages(work)
         if sampling.top_logprobs is not None:
             body["logprobs"] = True
-            body["top_logprobs"] = max(1, sampling.top_logprobs)  # with 0 it gives none at all
+            body["top_logprobs"] = max(1, sampling.top_logprobs)  # for 0 it would give none at all
         return EngineCall("/v1/chat/completions", _encode(body))
 
     def answer(self, body: bytes) -> Delta:
         """See Dialect."""
-        read = _answer.decode(body)
+        read = _decode_answer(body)
         if len(read.choices) != 1:
-            raise ValueError("an answer has one choice")
-        return self._delta(read)
+            raise ValueError(f"an answer has one choice, not {len(read.choices)}")
+        return _delta(read)
 
     def delta(self, event: bytes) -> Delta | None:
-        """See Dialect."""
-        read = _answer.decode(event)
-        if read.error:
-            raise EngineError(read.error.code, read.error.message, read.error.n_prompt_tokens)
-        return self._delta(read)
+        """See Dialect. `logprobs` may have more alternatives than were asked for: at least one."""
+        read = _decode_answer(event)
+        if read.error is not None:
+            raise _engine_error(read.error.code, read.error)
+        delta = _delta(read)
+        return delta if delta.text or delta.finish or delta.usage or delta.logprobs else None
 
     def count(self, work: Generation) -> EngineCall:
         """See Dialect."""
         if work.prompt is not None:
-            return EngineCall("/tokenize", _encode({"content": work.prompt, "add_special": True}))
-        messages = [{"role": one.role, "content": one.content} for one in work.messages]
-        return EngineCall("/v1/chat/completions/input_tokens", _encode({"messages": messages}))
+            return EngineCall(
+                "/tokenize", _encode({"content": work.prompt, "add_special": True, "parse_special": True})
+            )
+        return EngineCall("/v1/chat/completions/input_tokens", _encode({"messages": _messages(work)}))
 
     def counted(self, body: bytes) -> int:
         """See Dialect."""
-        read = _counted.decode(body)
-        if read.input_tokens is not None:
-            return read.input_tokens
-        if read.tokens is None:
-            raise ValueError("no count")
-        return len(read.tokens)
+        read = _decode_count(body)
+        if read.tokens is not None:
+            return len(read.tokens)
+        if read.input_tokens is None:
+            raise ValueError("neither `input_tokens` nor `tokens` came")
+        return read.input_tokens
 
     def embedding(self, inputs: tuple[str | tuple[int, ...], ...]) -> EngineCall:
         """See Dialect."""
@@ -160,34 +175,74 @@ class LlamaCppDialect:
 
     def vectors(self, body: bytes) -> Vectors:
         """See Dialect."""
-        read = _rows.decode(body)
+        read = _decode_rows(body)
         rows = sorted(read.data, key=lambda row: row.index)
+        if [row.index for row in rows] != list(range(len(rows))):
+            raise ValueError("the rows are not numbered from 0")
         return Vectors(tuple(tuple(row.embedding) for row in rows), _usage(read.usage))
 
     def error(self, status: int, body: bytes) -> EngineError:
         """See Dialect."""
         try:
-            trouble = _answer.decode(body).error or _Trouble()
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            trouble = _Trouble()
-        return EngineError(status, trouble.message, trouble.n_prompt_tokens)
+            trouble = _decode_answer(body).error
+        except (ValueError, RecursionError):
+            trouble = None
+        return _engine_error(status, trouble or _Trouble())
 
-    def _delta(self, read: _Answer) -> Delta:
-        usage = _usage(read.usage) if read.usage else None
-        if not read.choices:
-            return Delta(usage=usage)
-        choice = read.choices[0]
-        part = choice.message or choice.delta
-        text = (part.content if part else choice.text) or ""
-        logprobs = tuple(map(_token, choice.logprobs.content or ())) if choice.logprobs else ()
-        return Delta(text, logprobs, FinishReason(choice.finish_reason) if choice.finish_reason else None, usage)
+
+def _sampled(sampling: Sampling) -> dict[str, Any]:
+    """Write what decides on tokens. Only the samplers that do something are named: each walks the vocabulary."""
+    top_p = 1.0 if sampling.top_p is None else sampling.top_p
+    samplers = ["temperature"]
+    body: dict[str, Any] = {
+        "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
+        "top_p": top_p,
+        "samplers": samplers,
+    }
+    if top_p < 1.0:
+        samplers.append("top_p")
+    if sampling.presence_penalty or sampling.frequency_penalty:
+        samplers.insert(0, "penalties")
+        body["presence_penalty"] = sampling.presence_penalty or 0.0
+        body["frequency_penalty"] = sampling.frequency_penalty or 0.0
+        body["repeat_last_n"] = PENALTY_TOKENS
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed % SEEDS
+    if sampling.stop:
+        body["stop"] = sampling.stop
+    if sampling.logit_bias:
+        body["logit_bias"] = sampling.logit_bias
+    if sampling.max_output_tokens is not None:
+        body["max_tokens"] = sampling.max_output_tokens
+    return body
+
+
+def _messages(work: Generation) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in work.messages]
+
+
+def _delta(read: _Answer) -> Delta:
+    usage = None if read.usage is None else _usage(read.usage)
+    if not read.choices:
+        return Delta(usage=usage)
+    choice = read.choices[0]
+    part = choice.delta or choice.message
+    text = (choice.text if part is None else part.content) or ""
+    logprobs = tuple(map(_token, choice.logprobs.content or ())) if choice.logprobs is not None else ()
+    finish = None if choice.finish_reason is None else FinishReason(choice.finish_reason)
+    return Delta(text, logprobs, finish, usage)
 
 
 def _usage(wire: _Usage) -> Usage:
     details = wire.prompt_tokens_details
-    return Usage(wire.prompt_tokens, wire.completion_tokens, details.cached_tokens if details else 0)
+    return Usage(wire.prompt_tokens, wire.completion_tokens, 0 if details is None else details.cached_tokens)
 
 
 def _token(wire: _Token) -> TokenLogprob:
-    logprob = -9999.0 if wire.logprob is None else wire.logprob
-    return TokenLogprob(wire.token, bytes(wire.bytes), logprob, tuple(map(_token, wire.top_logprobs)))
+    logprob = LOGPROB_MIN if wire.logprob is None else max(wire.logprob, LOGPROB_MIN)
+    token_bytes = wire.token.encode() if wire.bytes is None else bytes(wire.bytes)
+    return TokenLogprob(wire.token, token_bytes, logprob, tuple(map(_token, wire.top_logprobs)))
+
+
+def _engine_error(status: int, trouble: _Trouble) -> EngineError:
+    return EngineError(status, trouble.message, trouble.n_prompt_tokens)

@@ -24,6 +24,7 @@ class LlamaCppEngine:
             "context_tokens": task.context_tokens,
             "threads": task.threads,
             "embedding": task.card.kind is ModelKind.EMBEDDING,
+            "parent": None,
         }
         return Launch(
             (sys.executable, "-I", "-m", "fastness.engines.llamacpp.child", json.dumps(said)),
