@@ -120,6 +120,7 @@ class Supervisor:
         self._models: tuple[Model, ...] = ()
         self._version = int(site.clock() * 1_000)
         self._states: dict[str, tuple[int, ReplicaState]] = {}
+        self._began: dict[str, float] = {}
         self._replicas_ready = asyncio.Event()
         self._now = asyncio.get_running_loop().time
 
@@ -159,13 +160,13 @@ class Supervisor:
         self._running.fleet = await site.start_replicas(self._models, self._unsealed, self._observed)
         await self._child(site.control())
         admin_key = await site.first_admin()
+        gateway_began = self._now()
         listener = _listen(settings)
         self._running.listener = listener
-        gateway = site.gateway(listener)
-        await self._child(gateway)
+        await self._child(site.gateway(listener))
         scheme = "https" if settings.gateway.tls_certificate else "http"
         base_url = f"{scheme}://{_host(listener)}/v1"
-        self._progress.done("gateway", base_url, self._now() - began)
+        self._progress.done("gateway", base_url, self._now() - gateway_began)
         write_snapshot(
             site.run_directory / "fastness.json",
             {"pid": os.getpid(), "base_url": base_url, "started_s": site.clock(), "sealed": not self._unsealed},
@@ -224,7 +225,11 @@ class Supervisor:
         self._site.log.record(
             "info", "replica", replica=replica.id, state=replica.state.value, epoch=replica.epoch, diagnosis=diagnosis
         )
+        if replica.state is ReplicaState.STARTING:
+            self._began[replica.id] = self._now()
         if replica.state is ReplicaState.READY:
+            if not self._replicas_ready.is_set():
+                self._progress.done("engine", _described(replica), self._now() - self._began[replica.id])
             self._site.ledger.append(self._event(EventType.MODEL_LOADED, **self._loaded(replica)))
         elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
             self._site.ledger.append(
@@ -296,6 +301,10 @@ class Supervisor:
         while True:
             await asyncio.sleep(0.2)
             self._site.log.flush()
+
+
+def _described(replica: Replica) -> str:
+    return f"{replica.engine} · {replica.model} · {replica.slots} slots × {replica.context_tokens:,} tokens"
 
 
 def _listen(settings: Settings) -> socket.socket:
