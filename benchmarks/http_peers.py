@@ -51,7 +51,7 @@ class Engine(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.missing:
             end = data.index(b"\r\n\r\n") + 4
-            at = data.index(b"content-length: ") + 16
+            at = data[:end].lower().index(b"content-length: ") + 16
             self.missing = int(data[at : data.index(b"\r", at)])
             self.interval_s = float(data[end + 15 : end + 27]) / 1_000
             data = data[end:]
@@ -156,8 +156,7 @@ async def client(port: int, mode: str, *arguments: str) -> None:
     seen.clear()
     await asyncio.sleep(seconds)
     times = sorted(seen)
-    key = "requests" if mode == "requests" else "chunks"
-    print(json.dumps({key: len(times), "p50_ms": times[len(times) // 2] * 1e3}), flush=True)
+    print(json.dumps({"count": len(times), "p50_ms": times[len(times) // 2] * 1e3}), flush=True)
 
 
 async def engine(path: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from fastness.gateway.http.engine_connection import EngineConnection
@@ -57,17 +57,18 @@ class EngineConnections:
 
     A pooled connection that turns out closed before the first byte of the answer is replaced once by a fresh one.
     After a streamed answer a connection is not used again (llama-server closes it, whatever it announced). Time
-    limits other than `connect_timeout_s` are the caller's, through `cancel`. `idle_max` is per socket.
+    limits other than `connect_timeout_s` are the caller's, through `cancel`. `idle_max` is per socket, and
+    `idle_timeout_s` is below the five seconds after which llama-server closes an idle connection itself.
     """
 
-    def __init__(self, *, connect_timeout_s: float = 5.0, idle_timeout_s: float = 15.0, idle_max: int = 64) -> None:
+    def __init__(self, *, connect_timeout_s: float = 5.0, idle_timeout_s: float = 4.0, idle_max: int = 64) -> None:
         self._loop = asyncio.get_running_loop()
         self._connect_timeout_s = connect_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._idle_max = idle_max
         self._idle: dict[str, list[EngineConnection]] = {}
         self._open: set[EngineConnection] = set()
-        self._connecting: dict[asyncio.Task[None], EngineStream] = {}
+        self._connecting: dict[asyncio.Task[None], tuple[EngineStream, float]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._down = False
         self._empty = asyncio.Event()
@@ -105,11 +106,10 @@ class EngineConnections:
         if self._sweeper is not None:
             self._sweeper.cancel()
         connecting = dict(self._connecting)
-        for task in connecting:
+        for task, (call, _) in connecting.items():
+            call.fail(EngineUnreachable("this gateway is shutting down"))
             task.cancel()
         await asyncio.gather(*connecting, return_exceptions=True)
-        for call in connecting.values():
-            call.fail(EngineUnreachable("this gateway is shutting down"))
         for connection in tuple(self._open):
             connection.lose("this gateway is shutting down")
         if self._open:
@@ -138,7 +138,7 @@ class EngineConnections:
         connection.idle_since = self._loop.time()
         connection.idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = self._loop.call_later(self._idle_timeout_s / 2, self._sweep)
+            self._sweep_later()
 
     def connect(self, call: EngineStream) -> None:
         """Make the call on a fresh connection."""
@@ -146,8 +146,10 @@ class EngineConnections:
             self._loop.call_soon(call.fail, EngineUnreachable("this gateway is shutting down"))
             return
         task = self._loop.create_task(self._connect(call))
-        self._connecting[task] = call
+        self._connecting[task] = (call, self._loop.time() + self._connect_timeout_s)
         task.add_done_callback(self._connecting.pop)
+        if self._sweeper is None:
+            self._sweep_later()
 
     # ---- our own steps
 
@@ -164,38 +166,47 @@ class EngineConnections:
     async def _connect(self, call: EngineStream) -> None:
         idle = self._idle.setdefault(call.socket, [])
         try:
-            async with asyncio.timeout(self._connect_timeout_s):
-                connection = await self._open_one(call.socket, idle)
-        except TimeoutError:
+            connection = await self._open_one(call, idle)
+        except (
+            asyncio.CancelledError
+        ):  # by the sweep: a timeout of its own for each connection would cost as much again
             call.fail(EngineUnreachable(f"the engine accepted no connection within {self._connect_timeout_s:g} s"))
         except OSError as error:
             call.fail(EngineUnreachable(f"no engine listens on its socket: {error.strerror or error}"))
         else:
-            if call.done:
+            if connection is not None and call.done:
                 connection.drop()
-            else:
+            elif connection is not None:
                 call.attach(connection)
 
-    async def _open_one(self, socket: str, idle: list[EngineConnection]) -> EngineConnection:
+    async def _open_one(self, call: EngineStream, idle: list[EngineConnection]) -> EngineConnection | None:
         wait_s = BUSY_WAIT_FIRST_S
-        while True:
+        make = partial(EngineConnection, self, idle)
+        while not call.done:
             try:
-                _, connection = await self._loop.create_unix_connection(lambda: EngineConnection(self, idle), socket)
+                return (await self._loop.create_unix_connection(make, call.socket))[1]
             except BlockingIOError:
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, BUSY_WAIT_MAX_S)
-            else:
-                return connection
+        return None
+
+    def _sweep_later(self) -> None:
+        interval_s = min(self._idle_timeout_s, self._connect_timeout_s) / 4
+        self._sweeper = self._loop.call_later(interval_s, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
-        oldest = self._loop.time() - self._idle_timeout_s
+        now = self._loop.time()
+        for task, (_, deadline) in self._connecting.items():
+            if now >= deadline:
+                task.cancel()
+        oldest = now - self._idle_timeout_s
         for idle in self._idle.values():
             for connection in [connection for connection in idle if connection.idle_since <= oldest]:
                 idle.remove(connection)
                 connection.drop()
-        if any(self._idle.values()):
-            self._sweeper = self._loop.call_later(self._idle_timeout_s / 2, self._sweep)
+        if self._connecting or any(self._idle.values()):
+            self._sweep_later()
 
 
 def _head(path: str, body: bytes) -> bytes:

@@ -164,7 +164,8 @@ class EngineConnection(asyncio.Protocol):
         call.detach()
         if call.reusable and self._keep_alive and not self._surplus and not self._transport.is_closing():
             self.used = True
-            self._transport.resume_reading()
+            if call.paused:
+                self._transport.resume_reading()
             self._pool.give_back(self, call.socket)
         else:
             self._transport.abort()

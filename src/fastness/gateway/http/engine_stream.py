@@ -34,7 +34,7 @@ class Sink(Protocol):
 class EngineStream:
     """One call in progress."""
 
-    __slots__ = ("_connection", "_paused", "body", "bytes_max", "done", "head", "reusable", "sink", "socket")
+    __slots__ = ("_connection", "body", "bytes_max", "done", "head", "paused", "reusable", "sink", "socket")
 
     def __init__(self, socket: str, head: bytes, body: bytes, sink: Sink, bytes_max: int, reusable: bool) -> None:
         self.socket = socket
@@ -45,7 +45,7 @@ class EngineStream:
         self.reusable = reusable
         self.done = False
         self._connection: EngineConnection | None = None
-        self._paused = False
+        self.paused = False
 
     def cancel(self) -> None:
         """Close the connection at once, which stops the engine's work; the sink hears nothing more. Idempotent."""
@@ -57,13 +57,13 @@ class EngineStream:
 
     def pause(self) -> None:
         """Stop reading from the engine; a read that is under way may still arrive."""
-        self._paused = True
+        self.paused = True
         if self._connection is not None:
             self._connection.pause(True)
 
     def resume(self) -> None:
         """Read on."""
-        self._paused = False
+        self.paused = False
         if self._connection is not None:
             self._connection.pause(False)
 
@@ -71,7 +71,7 @@ class EngineStream:
         """Told by the pool: this connection carries the call."""
         self._connection = connection
         connection.begin(self)
-        if self._paused:
+        if self.paused:
             connection.pause(True)
 
     def detach(self) -> None:
