@@ -169,7 +169,7 @@ def test_off_a_terminal_a_long_stage_is_told_again_now_and_then(capsys):
     progress.close()
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].split() == ["model", "smollm2", "…", "50", "%", "of", "98", "MB"]
-    assert len(lines) == 2
+    assert lines[-1].split() == ["model", "smollm2", "admitted", "6.0", "s"]
 
 
 ON_A_TERMINAL = """
