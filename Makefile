@@ -39,7 +39,7 @@ bench: $(DEV)  ## side by side in one run
 	$(PY) -m benchmarks
 
 docs: $(DEV)  ## write the generated reference pages anew
-	$(PY) -m fastness.reference
+	$(PY) docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist
