@@ -107,7 +107,7 @@ class Progress:
             for stage in self._open:
                 if now_s - stage.told_s >= PLAIN_EVERY_S:
                     stage.told_s = now_s
-                    self._line(render.stage(stage.name, stage.detail, "…", stage.state(now_s), render.UNBOUNDED))
+                    self._line(render.stage(stage.name, stage.detail, f"… {stage.state(now_s)}", "", render.UNBOUNDED))
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -159,7 +159,10 @@ class Progress:
         now_s = self.clock()
         mark = _SPINNER[int(now_s * 8) % len(_SPINNER)]
         width = terminal_width(sys.stderr)
-        lines = [render.stage(stage.name, stage.detail, mark, stage.state(now_s), width) for stage in list(self._open)]
+        lines = [
+            render.stage(stage.name, stage.detail, f"{mark} {stage.state(now_s)}", "", width)
+            for stage in list(self._open)
+        ]
         return Text("\n".join(lines), style="dim", no_wrap=True)
 
     def _keep_telling(self) -> None:
@@ -184,7 +187,8 @@ def ready_text(ready: UpReady, colour: bool) -> str:
     """Return what `up` prints for people: address, key, examples to paste, and how to check the promise."""
     key = "made on an earlier start; fastness keys create --role admin makes another"
     if ready.admin_key:
-        key = f"{render.paint(ready.admin_key, 'bold', colour)}  (shown once; fastness keys create makes more)"
+        key = render.paint(ready.admin_key, "bold", colour)
+        key += f"\n{'':<{render.STAGE_COLUMN}}shown once; fastness keys create makes more"
     lines = ["", f"{'address':<11}{render.paint(ready.base_url, 'bold', colour)}", f"{'admin key':<11}{key}"]
     if ready.console_url:
         lines.append(f"{'console':<11}{ready.console_url}")

@@ -1,11 +1,14 @@
 """`fastness tenants` and `fastness keys`, on the real store, ledger and management API."""
 
+import io
 import json
 import re
 
 import pytest
 
 from fastness.cli.keys import lifetime_s
+from fastness.cli.outcome import Failure
+from fastness.cli.talk import Talk
 from fastness.identity.keys import parse
 
 
@@ -114,3 +117,24 @@ def test_an_unknown_role_is_a_usage_error_naming_the_roles(fastness):
     assert result.exit_code == 2
     assert "developer" in result.stderr
     assert "admin" in result.stderr
+
+
+class Person(io.StringIO):
+    """Somebody at a terminal who types one line."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("answer", ["y\n", "YES\n"])
+def test_who_says_yes_is_believed(monkeypatch, capsys, answer):
+    monkeypatch.setattr("sys.stdin", Person(answer))
+    Talk().confirm("Revoke it?")
+    assert capsys.readouterr() == ("", "Revoke it? [y/N] ")
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_anything_else_changes_nothing(monkeypatch, answer):
+    monkeypatch.setattr("sys.stdin", Person(answer))
+    with pytest.raises(Failure, match=r"Nothing was changed\."):
+        Talk().confirm("Revoke it?")
