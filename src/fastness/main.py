@@ -54,6 +54,9 @@ def load_settings(
     """Read the settings; raises ConfigError."""
     if config is not None:
         os.environ["FASTNESS_CONFIG"] = str(config.absolute())
+    for name, value in flags.items():
+        if value is not None:  # the processes started from this one shall see what was said here
+            os.environ["FASTNESS__" + name.upper().replace(".", "__")] = str(value)
     return load(os.environ, flags)
 
 

@@ -197,7 +197,7 @@ class Supervisor:
                 self._site.ensure_model, name, lambda _stage, done, total: self._progress.progress("model", done, total)
             )
             card = model.card
-            described = f"{name}  {card.size_bytes // 1_000_000} MB  sha256 {card.digest[:8]}…  {card.licence}"
+            described = f"{name}  {round(card.size_bytes / 1e6)} MB  sha256 {card.digest[:8]}…  {card.licence}"
             self._progress.done("model", described, self._now() - began, "admitted")
             models.append(model)
         return tuple(models)

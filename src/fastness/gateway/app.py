@@ -102,16 +102,12 @@ class App:
         exchange.respond(200, JSON_HEADERS, openapi_document())
 
     def _models(self, exchange: Exchange) -> None:
-        principal = self._gateway.authenticator.authenticate(
-            exchange.headers.get("authorization"), self._gateway.clock()
-        )
+        principal = self._gateway.authenticate(exchange.headers.get("authorization"))
         shown = [_model_out(one) for one in self._gateway.routing.models() if principal.may_use(one.card.name)]
         exchange.respond(200, JSON_HEADERS, _encode(out.ModelList(shown)))
 
     def _model(self, exchange: Exchange, name: str) -> None:
-        principal = self._gateway.authenticator.authenticate(
-            exchange.headers.get("authorization"), self._gateway.clock()
-        )
+        principal = self._gateway.authenticate(exchange.headers.get("authorization"))
         served = find_model(self._gateway.routing, name, principal.may_use, None)
         exchange.respond(200, JSON_HEADERS, _encode(_model_out(served)))
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from fastness.config import Settings
@@ -32,8 +33,53 @@ class Authenticator(Protocol):
         ...
 
 
+@dataclass(eq=False, slots=True)
+class Deadline:
+    """When a task has waited long enough, on the loop's clock."""
+
+    task: asyncio.Task[object]
+    at: float
+    passed: bool = False
+
+
+class Slot:
+    """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
+
+    __slots__ = ("_gateway", "_name", "_served", "_taken", "_trip")
+
+    def __init__(self, gateway: Gateway, trip: Trip) -> None:
+        assert trip.served
+        self._gateway, self._trip, self._served = gateway, trip, trip.served
+
+    async def __aenter__(self) -> Replica:
+        """Wait for the slot and return its replica; raises Refusal."""
+        trip, served, now = self._trip, self._served, self._gateway.now
+        began = now()
+        self._name = await admit(served, self, began, self._gateway.settings.traffic.queue_timeout_s)
+        self._taken = now()
+        replica = served.replicas.get(self._name)
+        if replica is None:
+            self._free()
+            raise served.not_ready()
+        trip.replica = replica
+        trip.queue_s = max(trip.queue_s, self._taken - began)
+        return replica
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Free the slot."""
+        self._free()
+
+    def _free(self) -> None:
+        admitted = self._served.queue.release(self._name, self._gateway.now() - self._taken)
+        if admitted:
+            self._served.wake(admitted)
+
+
 class Gateway:
-    """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds."""
+    """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
+
+    `reread_access` looks for a newer access snapshot and tells whether there was one.
+    """
 
     def __init__(
         self,
@@ -45,35 +91,33 @@ class Gateway:
         meters: Meters,
         log: JsonLog,
         clock: Callable[[], float],
+        reread_access: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
         self.routing = routing
-        self.authenticator = authenticator
         self.ledger = ledger
         self.engines = engines
         self.meters = meters
         self.log = log
         self.clock = clock
         self.now = asyncio.get_running_loop().time
+        self._authenticator = authenticator
+        self._reread_access = reread_access
         self._runs: set[StreamRun] = set()
+        self._deadlines: set[Deadline] = set()
 
-    @asynccontextmanager
-    async def slot(self, trip: Trip) -> AsyncIterator[Replica]:
-        """Hold a slot on the replica that takes this trip; it is freed however the block ends."""
-        served = trip.served
-        assert served
-        began = self.now()
-        name = await admit(served, object(), began, self.settings.traffic.queue_timeout_s)
-        taken = self.now()
+    def authenticate(self, authorization: str | None) -> Principal:
+        """Return who asks; raises Refusal. A key that is not known may be newer than what was read last."""
         try:
-            replica = served.replicas.get(name)
-            if replica is None:
-                raise served.not_ready()
-            trip.replica = replica
-            trip.queue_s = max(trip.queue_s, taken - began)
-            yield replica
-        finally:
-            served.wake(served.queue.release(name, self.now() - taken))
+            return self._authenticator.authenticate(authorization, self.clock())
+        except Refusal as refusal:
+            if refusal.code != "invalid_api_key" or not self._reread_access():
+                raise
+            return self._authenticator.authenticate(authorization, self.clock())
+
+    def slot(self, trip: Trip) -> Slot:
+        """Hold a slot on the replica that takes this trip, for the length of a block."""
+        return Slot(self, trip)
 
     @contextmanager
     def watched(self, trip: Trip, run: StreamRun) -> Iterator[None]:
@@ -88,18 +132,28 @@ class Gateway:
         finally:
             self._runs.discard(run)
 
-    async def within_answer_time(self, work: Awaitable[T]) -> T:
+    async def within_answer_time(self, work: Coroutine[object, object, T]) -> T:
         """Wait for a whole answer, not longer than an answer may take; raises Refusal."""
-        limit_s = self.settings.traffic.answer_timeout_s
+        task = asyncio.current_task()
+        assert task is not None
+        deadline = Deadline(task, self.now() + self.settings.traffic.answer_timeout_s)
+        self._deadlines.add(deadline)
         try:
-            async with asyncio.timeout(limit_s):
-                return await work
-        except TimeoutError:
+            return await work
+        except asyncio.CancelledError:
+            if not deadline.passed or task.uncancel() > 0:
+                raise
+            limit_s = self.settings.traffic.answer_timeout_s
             raise Refusal("engine_timeout", f"The answer took longer than {limit_s:g} s.") from None
+        finally:
+            self._deadlines.discard(deadline)
 
     def sweep(self) -> None:
-        """End the streams that make no progress; called several times a second."""
+        """End what takes too long; called several times a second, so that no request needs a timer of its own."""
         now, traffic = self.now(), self.settings.traffic
+        for deadline in [one for one in self._deadlines if now > one.at and not one.passed]:
+            deadline.passed = True
+            deadline.task.cancel()
         for run in list(self._runs):
             run.check(now, traffic)
 

@@ -57,7 +57,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
 
 def authenticate(gateway: Gateway, trip: Trip) -> None:
     """Who asks."""
-    trip.principal = gateway.authenticator.authenticate(trip.exchange.headers.get("authorization"), gateway.clock())
+    trip.principal = gateway.authenticate(trip.exchange.headers.get("authorization"))
 
 
 def parse(gateway: Gateway, trip: Trip) -> None:

@@ -69,7 +69,17 @@ async def serve(parts: GatewayParts) -> int:
     engines = EngineConnections()
     routing = Routing(settings.traffic, parts.dialect, engines.forget)
     meters = Meters(GatewayMetrics())
-    gateway = Gateway(settings, routing, parts.access, parts.ledger, engines, meters, parts.log, parts.clock)
+    gateway = Gateway(
+        settings,
+        routing,
+        parts.access,
+        parts.ledger,
+        engines,
+        meters,
+        parts.log,
+        parts.clock,
+        reread_access=lambda: _read_access(parts),
+    )
     app = App(gateway)
     server = HttpServer(
         app,
@@ -118,10 +128,16 @@ async def _poll(parts: GatewayParts, routing: Routing) -> None:
 
 
 def _read_snapshots(parts: GatewayParts, routing: Routing) -> None:
-    if (access := parts.access_reader.poll()) is not None:
-        parts.access.replace(access)
+    _read_access(parts)
     if (snapshot := parts.routing_reader.poll()) is not None:
         routing.replace(snapshot)
+
+
+def _read_access(parts: GatewayParts) -> bool:
+    access = parts.access_reader.poll()
+    if access is not None:
+        parts.access.replace(access)
+    return access is not None
 
 
 async def _sweep(gateway: Gateway) -> None:

@@ -39,7 +39,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
     fields["cached_tokens"] = trip.usage.cached_tokens
     fields["choices"] = max(1, len(trip.generations))
     if trip.answer:
-        fields["finish"] = ",".join(trip.answer.finish_reasons())
+        fields["finish"] = ",".join(sorted(set(trip.answer.finish_reasons())))
     if trip.first_token_at is not None:
         fields["ttft_ms"] = _ms(trip.first_token_at - trip.exchange.received_at)
     return Event(EventType.INFERENCE_COMPLETED, _ms(gateway.clock()), fields)

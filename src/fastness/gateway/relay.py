@@ -25,6 +25,7 @@ class StreamRun:
         "_dialect",
         "_finish",
         "_give",
+        "_now",
         "_paused",
         "_progress_at",
         "_replica",
@@ -49,6 +50,7 @@ class StreamRun:
         self._usage: Usage | None = None
         self.stream: EngineStream | None = None
         self.done: asyncio.Future[Usage] = loop.create_future()
+        self._now = loop.time
         self._began_at = self._progress_at = loop.time()
         self._paused = False
         self._tokens = 0
@@ -90,7 +92,7 @@ class StreamRun:
     def resume(self) -> None:
         """The client has caught up."""
         self._paused = False
-        self._progress_at = asyncio.get_running_loop().time()
+        self._progress_at = self._now()
         if self.stream:
             self.stream.resume()
 
@@ -120,7 +122,7 @@ class StreamRun:
         self._finish = delta.finish or self._finish
         self._usage = delta.usage or self._usage
         if delta.text or delta.finish:
-            self._progress_at = asyncio.get_running_loop().time()
+            self._progress_at = self._now()
             self._tokens += 1
             self._give(delta)
 

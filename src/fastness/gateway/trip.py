@@ -14,6 +14,7 @@ from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Served
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
+_GENERATING = (ChatRequest, CompletionRequest)
 
 
 @dataclass(slots=True)
@@ -39,7 +40,7 @@ class Trip:
     @property
     def streams(self) -> bool:
         """Whether the client asked for a stream."""
-        return isinstance(self.request, ChatRequest | CompletionRequest) and self.request.stream
+        return isinstance(self.request, _GENERATING) and self.request.stream
 
     def pause(self) -> None:
         """The client is slow: its engines wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Final, Literal
 
 import msgspec
@@ -177,15 +178,19 @@ def parse_chat(raw: bytes, limits: LimitSettings) -> ChatRequest:
     )
 
 
+_LIMITED: Final = attrgetter(*(name for name, _, _ in _ONLY), *(name for name, _ in _NEVER))
+_NOT_SENT: Final = (None,) * len(_ONLY) + (_NULL,) * len(_NEVER)
+
+
 def _refuse_unsupported(body: ChatBody) -> None:
-    for name, allowed, why in _ONLY:
-        value = getattr(body, name)
-        if value is not None and value not in allowed:
-            raise unsupported(name, f"{why}.")
-    for name, why in _NEVER:
-        value = getattr(body, name)
-        if value is not _NULL and bytes(value) != b"null":
-            raise unsupported(name, f"{why}.")
+    if _LIMITED(body) != _NOT_SENT:
+        for name, allowed, why in _ONLY:
+            value = getattr(body, name)
+            if value is not None and value not in allowed:
+                raise unsupported(name, f"{why}.")
+        for name, why in _NEVER:
+            if bytes(getattr(body, name)) != b"null":
+                raise unsupported(name, f"{why}.")
     if body.stream_options and body.stream_options.include_obfuscation:
         raise unsupported("stream_options.include_obfuscation", "chunks are not padded; leave it out or send false.")
 
