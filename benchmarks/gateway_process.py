@@ -1,0 +1,70 @@
+"""The gateway process alone, as it is shipped: `python -m benchmarks.gateway_process HOME`.
+
+It is `fastness gateway` on a prepared home: keys, ledger with its fsync, logs and metrics are all on; only who made the
+snapshots differs. `prepare` writes them. The process prints its port. With FASTNESS_BENCH_PROFILE=FILE it writes a
+cProfile there at its end.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastness.config import load, run_directory
+from fastness.core.model import ModelCard, ModelKind
+from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
+from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
+from fastness.identity import keys
+from fastness.identity.pepper import load_or_create
+from fastness.main import LISTENER_VARIABLE, prepare_directories, run_gateway
+from fastness.store.snapshot_file import write_snapshot
+
+KEYS = 100
+"""Keys in the snapshot: a handful would flatter the look-up."""
+
+
+def prepare(home: Path, sockets: Mapping[str, Path], *, slots: int = 4_096, context_tokens: int = 262_144) -> str:
+    """Make a home whose gateway serves each model of `sockets` from one replica there; return a developer's key."""
+    settings, _ = load({"FASTNESS_HOME": str(home)})
+    prepare_directories(settings)
+    pepper = load_or_create(home / "secrets/pepper")
+    now_s = int(time.time())
+    texts = [keys.mint(os.urandom(32), Role.DEVELOPER) for _ in range(KEYS)]
+    issued = tuple(
+        ApiKey(f"key_{n}", "health", f"key {n}", Role.DEVELOPER, keys.hint(text), keys.mac(pepper, text), now_s)
+        for n, text in enumerate(texts)
+    )
+    run = run_directory(home, os.getuid())
+    write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("health", "Health", now_s),), issued))
+    cards = tuple(ModelCard(name, ModelKind.CHAT, "b179" * 16, 1, "none", context_tokens, now_s) for name in sockets)
+    replicas = tuple(
+        Replica(f"{name}-0", name, "llamacpp", ReplicaState.READY, str(path), slots, context_tokens, 1, sealed=True)
+        for name, path in sockets.items()
+    )
+    write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas))
+    return texts[-1]
+
+
+def main(home: Path) -> int:
+    """Run the gateway until SIGTERM, on a port of the kernel's choice."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4_096)
+    print(listener.getsockname()[1], flush=True)
+    os.environ[LISTENER_VARIABLE] = str(listener.detach())
+    settings, _ = load(os.environ | {"FASTNESS_HOME": str(home)})
+    wanted = os.environ.get("FASTNESS_BENCH_PROFILE")
+    if not wanted:
+        return run_gateway(settings)
+    profile = cProfile.Profile()
+    try:
+        return profile.runcall(run_gateway, settings)
+    finally:
+        profile.dump_stats(wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
