@@ -26,27 +26,13 @@ class Connection(asyncio.Protocol):
     """The server's side of one TCP or TLS connection.
 
     Requests are taken strictly one after the other: while one is being answered, bytes of the next wait in the
-    reader. `deadline` is in `time.monotonic()` seconds; the server's sweep looks at it.
+    reader. Times are of `time.monotonic()`, in seconds; the server's sweep looks at `deadline`.
     """
 
     __slots__ = (
-        "_body_since",
-        "_client",
-        "_closing",
-        "_exchange",
-        "_held_bytes",
-        "_keep_alive",
-        "_pumping",
-        "_reader",
-        "_reading_paused",
-        "_received_at",
-        "_server",
-        "_taken_at",
-        "_taken_bytes",
-        "_transport",
-        "_written_bytes",
-        "deadline",
-        "paused",
+        *("_body_since", "_client", "_closing", "_exchange", "_held_bytes", "_keep_alive", "_pumping", "_reader"),
+        *("_reading_paused", "_received_at", "_server", "_taken_at", "_taken_bytes", "_transport", "_written_bytes"),
+        *("deadline", "paused"),
     )
 
     def __init__(self, server: HttpServer) -> None:
@@ -170,8 +156,7 @@ class Connection(asyncio.Protocol):
         if unsent:
             taken = self._written_bytes - unsent
             if taken != self._taken_bytes:
-                self._taken_bytes = taken
-                self._taken_at = now
+                self._taken_bytes, self._taken_at = taken, now
             elif now - self._taken_at >= self._server.limits.write_timeout_s:
                 self.cut()
         else:
@@ -249,8 +234,8 @@ class Connection(asyncio.Protocol):
         request_id = self._server.new_request_id()
         body = self._server.error_body(refusal, request_id)
         self._keep_alive = False
-        framing = f"content-length: {len(body)}\r\n"
-        self.write(self.response_head(request_id, refusal.status, JSON, framing) + body)
+        head = self.response_head(request_id, refusal.status, JSON, f"content-length: {len(body)}\r\n")
+        self.write(head + body)
         self._linger()
 
     def _expire(self) -> None:
@@ -259,12 +244,10 @@ class Connection(asyncio.Protocol):
             self.cut()
         elif not self._received_at:
             self._close()
-        elif self._reader.head is None:
-            most = limits.header_timeout_s
-            self._refuse(Refusal("request_timeout", f"The headers did not arrive within {most:g} s."))
         else:
-            most = limits.body_timeout_s
-            self._refuse(Refusal("request_timeout", f"The body did not arrive within {most:g} s."))
+            head = self._reader.head is None
+            what, most = ("headers", limits.header_timeout_s) if head else ("body", limits.body_timeout_s)
+            self._refuse(Refusal("request_timeout", f"The {what} did not arrive within {most:g} s."))
 
     def _account(self) -> None:
         server, held = self._server, self._reader.held_bytes

@@ -162,7 +162,8 @@ class EngineConnection(asyncio.Protocol):
             return
         self._call = None
         call.detach()
-        if call.reusable and self._keep_alive and not self._surplus and not self._transport.is_closing():
+        clean = not self._surplus and not self._transport.get_write_buffer_size() and self.usable
+        if call.reusable and self._keep_alive and clean:
             self.used = True
             if call.paused:
                 self._transport.resume_reading()

@@ -64,7 +64,8 @@ class Exchange:
     client: str
     """The client's IP address, or an empty string."""
     received_at: float
-    """`time.monotonic()` (the clock of `loop.time()`) when the first byte came, in seconds."""
+    """`time.monotonic()` (the clock of `loop.time()`) when its first byte came, in seconds. Of a pipelined request:
+    when its turn came."""
     request_id: str
     """Already in the `x-request-id` header of whatever is answered."""
     on_pause: Callback | None
