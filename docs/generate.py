@@ -226,7 +226,8 @@ that are served, so no caller can make a new time series.
 ## Logs
 
 One file of JSON lines for each process below `FASTNESS_HOME/logs`, rotated by size
-([settings](configuration.md#telemetry)); `fastness logs` reads them. A record has only fields of this list; anything else is an error in our own tests.
+([settings](configuration.md#telemetry)); `fastness logs` reads them. A record has only fields of this list; anything
+else is an error in our own tests.
 
 | field | what it is |
 |---|---|
