@@ -27,10 +27,11 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 fast: $(DEV)
-	$(PY) -m pytest -q -m 'not slow and not soak'
+	$(PY) -m pytest -q -n 2 -m 'not slow and not soak'
 
-test: lint types  ## everything, real engines included
-	$(PY) -m pytest -m 'not soak'
+test: lint types  ## everything, real engines included, with no route out of this machine
+	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak'
+	$(PY) tests/unplugged.py -m 'slow and not soak'
 
 soak: $(DEV)  ## longer proofs
 	$(PY) -m pytest -m soak --timeout=5000
