@@ -15,9 +15,11 @@ from fastness.fleet.backoff import Backoff
 from fastness.fleet.port import ReplicaOrder
 from fastness.fleet.probe import status_of
 from fastness.fleet.process import Process
-from fastness.fleet.supervised import Care, Supervised
+from fastness.fleet.supervised import Care, Ending, Supervised
 
+WATCH_PERIOD_S: Final = 2.0
 HEALTH_TIMEOUT_S: Final = 2.0
+EVIDENCE_LINES_MAX: Final = 4
 
 
 class LocalFleet:
@@ -29,23 +31,31 @@ class LocalFleet:
         on_change: Callable[[Replica], None],
         clock: Callable[[], float],
         on_line: Callable[[str, str], None] | None = None,
+        *,
+        watch_period_s: float = WATCH_PERIOD_S,
+        health_timeout_s: float = HEALTH_TIMEOUT_S,
     ) -> None:
         self._settings = settings
         self._on_change = on_change
         self._clock = clock
         self._on_line = on_line
+        self._watch_period_s = watch_period_s
+        self._health_timeout_s = health_timeout_s
         self._kept: dict[str, tuple[ReplicaOrder, Supervised]] = {}
 
     async def start(self, order: ReplicaOrder) -> None:
         """See Fleet."""
         if order.id in self._kept:
             raise ValueError(f"replica {order.id} is in this fleet already")
+        if order.socket.parent != order.scratch or order.scratch.name != order.id:
+            raise ValueError(f"replica {order.id} needs a scratch directory of its own name, with its socket in it")
         care = Care(
             start=lambda: self._execute(order),
-            is_ready=lambda: _is_healthy(order),
+            is_ready=lambda: self._is_healthy(order),
             backoff=Backoff(self._settings.backoff_first_s, self._settings.backoff_max_s),
             start_timeout_s=self._settings.start_timeout_s,
             stop_timeout_s=self._settings.stop_timeout_s,
+            watch_period_s=self._watch_period_s,
         )
         supervised = Supervised(care, lambda: self._on_change(self._replica(order.id)))
         self._kept[order.id] = (order, supervised)
@@ -55,7 +65,7 @@ class LocalFleet:
         """See Fleet."""
         _, supervised = self._kept[replica_id]
         await supervised.stop()
-        del self._kept[replica_id]
+        self._kept.pop(replica_id, None)
 
     def observe(self) -> tuple[Replica, ...]:
         """See Fleet."""
@@ -71,6 +81,11 @@ class LocalFleet:
         tell = self._on_line
         on_line = (lambda line: tell(order.id, line)) if tell else None
         return await Process.start(order.argv, order.environ, on_line=on_line)
+
+    async def _is_healthy(self, order: ReplicaOrder) -> bool:
+        if not order.socket.exists():
+            return False
+        return await status_of(order.socket, order.health_path, self._health_timeout_s) == 200
 
     def _replica(self, replica_id: str) -> Replica:
         order, supervised = self._kept[replica_id]
@@ -92,14 +107,17 @@ class LocalFleet:
         )
 
 
-async def _is_healthy(order: ReplicaOrder) -> bool:
-    return order.socket.exists() and await status_of(order.socket, order.health_path, HEALTH_TIMEOUT_S) == 200
-
-
 def _diagnosis(order: ReplicaOrder, supervised: Supervised) -> Diagnosis | None:
-    """What its last end means; nothing is wrong with one that is ready or was never started before."""
-    if supervised.state in (ReplicaState.READY, ReplicaState.STOPPED) or not supervised.restarts:
+    """What its last end means, until it is ready again."""
+    if supervised.ending is None or supervised.state not in (ReplicaState.STARTING, ReplicaState.BACKING_OFF):
         return None
+    if supervised.ending is Ending.HUNG:
+        return Diagnosis(
+            "engine_hung",
+            "The engine is alive, but it does not answer; it was ended and is started anew.",
+            "If this comes back, give the engine more processor time: fewer slots, or fewer threads than cores.",
+            supervised.last_lines[-EVIDENCE_LINES_MAX:],
+        )
     return order.diagnose(supervised.last_lines, supervised.exit_code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,16 +14,28 @@ from typing import Final
 LINES_MAX: Final = 200
 LINE_BYTES_MAX: Final = 2_048
 READ_BYTES: Final = 65_536
+FLOOD_PAUSE_S: Final = 0.005
+"""Pause after a full read: a process that floods its stderr waits for us, not everybody else for it."""
+LAST_WORDS_S: Final = 0.1
+"""How long the stderr of an ended process may still be read: it is over at once unless somebody left the group."""
 
 
 class Process:
-    """A started process in a session of its own. `lines` are the last lines of its stderr, oldest first."""
+    """A started process in a session of its own. `lines` are the last lines of its stderr, oldest first.
 
-    def __init__(self, inner: asyncio.subprocess.Process, on_line: Callable[[str], None] | None) -> None:
+    `on_line` gets each line, cut at LINE_BYTES_MAX; what it raises as OSError is ignored. Use `start`.
+    """
+
+    def __init__(self, inner: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> None:
         self._inner = inner
         self._on_line = on_line
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[int] = self._loop.create_future()
+        # A descriptor of the process, not its number: its end is seen at once on any event loop, in any thread.
+        self._descriptor = os.pidfd_open(inner.pid)
+        self._loop.add_reader(self._descriptor, self._ended)
+        self._listener = self._loop.create_task(self._listen())
         self.lines: deque[str] = deque(maxlen=LINES_MAX)
-        self._listener = asyncio.create_task(self._listen())
 
     @classmethod
     async def start(
@@ -34,16 +47,21 @@ class Process:
         on_line: Callable[[str], None] | None = None,
     ) -> Process:
         """Start `argv` with exactly `environ`; `descriptors` stay open in it. Raises OSError."""
-        inner = await asyncio.create_subprocess_exec(
-            *argv,
+        inner = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as the program is executed, after a few ms
+            list(argv),
             env=dict(environ),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,
             pass_fds=tuple(descriptors),
         )
-        return cls(inner, on_line)
+        try:
+            return cls(inner, on_line)
+        except OSError:
+            inner.kill()
+            inner.communicate()
+            raise
 
     @property
     def pid(self) -> int:
@@ -52,50 +70,55 @@ class Process:
 
     async def wait(self) -> int:
         """Wait until it has ended and return its exit code, negative for a signal."""
-        return await self._inner.wait()
+        return await asyncio.shield(self._exit)
 
     async def end(self, timeout_s: float) -> int:
-        """Ask it to end, insist after `timeout_s`, and end what it left behind; return its exit code."""
-        if self._inner.returncode is None:
-            with suppress(ProcessLookupError):
-                self._inner.send_signal(signal.SIGTERM)
+        """Ask it to end, insist after `timeout_s`; return its exit code when its last words are in `lines`."""
+        if not self._exit.done():
+            signal.pidfd_send_signal(self._descriptor, signal.SIGTERM)
             try:
-                async with asyncio.timeout(timeout_s):
-                    await self._inner.wait()
-            except TimeoutError:
+                await asyncio.wait((self._exit,), timeout=timeout_s)
+            finally:
                 self.kill()
-        code = await self._inner.wait()
-        self.kill()
-        # Somebody who left the group may still hold the pipe: its last words are not worth waiting for.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await asyncio.shield(self._listener)
+        code = await self.wait()
+        await asyncio.wait((self._listener,), timeout=LAST_WORDS_S)
         self._listener.cancel()
         await asyncio.gather(self._listener, return_exceptions=True)
         return code
 
     def kill(self) -> None:
-        """SIGKILL to the whole group, now."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._inner.pid, signal.SIGKILL)
+        """SIGKILL to the whole group, now; nothing once it has ended, when the group's number may be another's."""
+        if not self._exit.done():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._inner.pid, signal.SIGKILL)
+
+    def _ended(self) -> None:
+        self._loop.remove_reader(self._descriptor)
+        os.close(self._descriptor)
+        self.kill()  # what it left behind; it is not waited for yet, so its number is still its own
+        self._exit.set_result(self._inner.wait())
 
     async def _listen(self) -> None:
-        stderr = self._inner.stderr
-        assert stderr is not None
-        rest = b""
-        while chunk := await stderr.read(READ_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            rest = rest[:LINE_BYTES_MAX]
-            for line in lines:
-                self._keep(line)
-        if rest:
-            self._keep(rest)
+        reader, rest = asyncio.StreamReader(limit=READ_BYTES), b""
+        transport, _ = await self._loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._inner.stderr
+        )
+        try:
+            while chunk := await reader.read(READ_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                rest = rest[:LINE_BYTES_MAX]
+                for line in lines:
+                    self._keep(line)
+                if len(chunk) == READ_BYTES:
+                    await asyncio.sleep(FLOOD_PAUSE_S)
+        finally:
+            if rest:
+                self._keep(rest)
+            transport.close()
 
     def _keep(self, line: bytes) -> None:
-        # What an engine writes is shown to people: no control character of a terminal may come with it.
-        text = "".join(
-            char if char.isprintable() else " " for char in line[:LINE_BYTES_MAX].decode(errors="replace")
-        ).rstrip()
+        text = line[:LINE_BYTES_MAX].decode(errors="replace").rstrip()
         self.lines.append(text)
         if self._on_line:
-            self._on_line(text)
+            with suppress(OSError):  # a full disk must not stop the reading: the process would wait for us
+                self._on_line(text)

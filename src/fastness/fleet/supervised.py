@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from fastness.core.replica import ReplicaState
@@ -12,24 +14,39 @@ from fastness.fleet.backoff import Backoff
 from fastness.fleet.process import Process
 
 READY_PERIOD_S: Final = 0.02
-ALIVE_PERIOD_S: Final = 2.0
-ALIVE_MISSES_MAX: Final = 5
+
+
+class Ending(StrEnum):
+    """How the last run ended."""
+
+    NOT_STARTED = "not_started"
+    EXITED = "exited"
+    LATE = "late"
+    HUNG = "hung"
 
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """How a process is looked after. `is_ready` answers at any time whether it serves; it never raises."""
+    """How a process is looked after. `is_ready` answers at any time whether it serves; it never raises.
+
+    A ready process is asked every `watch_period_s`; after `misses_max` misses in a row it hangs and is started anew.
+    """
 
     start: Callable[[], Awaitable[Process]]
     is_ready: Callable[[], Awaitable[bool]]
     backoff: Backoff
     start_timeout_s: float
     stop_timeout_s: float
-    watch: bool = True
+    watch_period_s: float = 2.0
+    misses_max: int = 5
 
 
 class Supervised:
-    """One process kept up. `on_change` is called after each change of `state`, from the event loop."""
+    """One process kept up, for as long as it takes: it is never given up, only waited for longer.
+
+    `on_change` is called after each change of `state`, from the event loop. `ending`, `exit_code` and `last_lines`
+    tell of the last run that ended; `exit_code` is None when it was ended by us. `epoch` counts the starts.
+    """
 
     def __init__(self, care: Care, on_change: Callable[[], None]) -> None:
         self._care = care
@@ -38,10 +55,10 @@ class Supervised:
         self._task: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._now = asyncio.get_running_loop().time
+        self._since = self._now()
         self.state = ReplicaState.STOPPED
         self.epoch = 0
-        self.restarts = 0
-        self._since = self._now()
+        self.ending: Ending | None = None
         self.exit_code: int | None = None
         self.last_lines: tuple[str, ...] = ()
 
@@ -49,6 +66,11 @@ class Supervised:
     def pid(self) -> int | None:
         """The process id while there is one."""
         return self._process.pid if self._process else None
+
+    @property
+    def restarts(self) -> int:
+        """How often it has been started again."""
+        return max(0, self.epoch - 1)
 
     def state_age_s(self) -> float:
         """For how long it has been in its state."""
@@ -66,26 +88,28 @@ class Supervised:
 
     async def _keep_up(self) -> None:
         failures = 0
-        while not self._stopping.is_set():
-            self.epoch += 1
-            self._set(ReplicaState.STARTING)
-            ran_s = await self._once()
-            if self._stopping.is_set():
-                break
-            failures = self._care.backoff.failures_after(failures, ran_s)
-            self.restarts += 1
-            self._set(ReplicaState.BACKING_OFF)
-            await _within(self._stopping.wait(), self._care.backoff.delay_s(failures))
-        self._set(ReplicaState.STOPPED)
+        try:
+            while not self._stopping.is_set():
+                self.epoch += 1
+                self._set(ReplicaState.STARTING)
+                ready_s = await self._once()
+                if self._stopping.is_set():
+                    break
+                failures = self._care.backoff.failures_after(failures, ready_s)
+                self._set(ReplicaState.BACKING_OFF)
+                await _within(self._stopping.wait(), self._care.backoff.delay_s(failures))
+        finally:
+            self._set(ReplicaState.STOPPED)
 
     async def _once(self) -> float:
         """Run it once; return for how long it was ready, in seconds."""
         try:
-            self._process = await self._care.start()
+            process = await self._care.start()
         except OSError as error:
-            self.exit_code, self.last_lines = None, (f"cannot be started: {error}",)
+            self.ending, self.exit_code = Ending.NOT_STARTED, None
+            self.last_lines = (f"cannot be started: {error}",)
             return 0.0
-        process, ready_at = self._process, None
+        self._process, ready_at = process, None
         gone = asyncio.create_task(process.wait())
         try:
             if await self._until(gone, self._until_ready()):
@@ -93,30 +117,40 @@ class Supervised:
                 self._set(ReplicaState.READY)
                 await self._until(gone, self._until_unwell())
         finally:
-            self._leave(gone)
-            self.exit_code = await process.end(self._care.stop_timeout_s)
-            await asyncio.gather(gone, return_exceptions=True)
-            self.last_lines = tuple(process.lines)
+            ready_s = 0.0 if ready_at is None else self._now() - ready_at
+            by_itself = gone.done()
+            if not by_itself:
+                self._give_up(process)
+            exit_code = await process.end(self._care.stop_timeout_s)
+            await gone
             self._process = None
-        return 0.0 if ready_at is None else self._now() - ready_at
+            if by_itself:
+                self._remember(Ending.EXITED, process, exit_code)
+        return ready_s
 
-    def _leave(self, gone: asyncio.Task[int]) -> None:
-        """Say at once that it serves no more, before waiting for its end."""
-        if self.state is ReplicaState.READY:
+    def _give_up(self, process: Process) -> None:
+        """Say at once that it serves no more, before the wait for its end."""
+        was_ready = self.state is ReplicaState.READY
+        if not self._stopping.is_set():
+            self._remember(Ending.HUNG if was_ready else Ending.LATE, process, None)
+        if was_ready:
             self._set(ReplicaState.DRAINING if self._stopping.is_set() else ReplicaState.BACKING_OFF)
-        if not gone.done():
-            gone.cancel()
+
+    def _remember(self, ending: Ending, process: Process, exit_code: int | None) -> None:
+        self.ending, self.exit_code, self.last_lines = ending, exit_code, tuple(process.lines)
 
     async def _until(self, gone: asyncio.Task[int], wish: Awaitable[bool]) -> bool:
         """Wait for `wish`, for the process to end, or to be told to stop; return what was wished, else False."""
         wished = asyncio.ensure_future(wish)
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((wished, gone, stopping), return_when=asyncio.FIRST_COMPLETED)
-        result = wished.done() and not gone.done() and not self._stopping.is_set() and wished.result()
-        for task in (wished, stopping):
-            task.cancel()
-        await asyncio.gather(wished, stopping, return_exceptions=True)
-        return result
+        try:
+            await asyncio.wait((wished, gone, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            done = wished.done()
+            for task in (wished, stopping):
+                task.cancel()
+            await asyncio.gather(wished, stopping, return_exceptions=True)
+        return done and not gone.done() and not self._stopping.is_set() and wished.result()
 
     async def _until_ready(self) -> bool:
         deadline = self._now() + self._care.start_timeout_s
@@ -129,9 +163,9 @@ class Supervised:
     async def _until_unwell(self) -> bool:
         """Return when it has not answered several times in a row: it hangs, and is better started anew."""
         misses = 0
-        while misses < ALIVE_MISSES_MAX:
-            await asyncio.sleep(ALIVE_PERIOD_S)
-            misses = misses + 1 if self._care.watch and not await self._care.is_ready() else 0
+        while misses < self._care.misses_max:
+            await asyncio.sleep(self._care.watch_period_s)
+            misses = 0 if await self._care.is_ready() else misses + 1
         return False
 
     def _set(self, state: ReplicaState) -> None:
@@ -141,8 +175,6 @@ class Supervised:
 
 
 async def _within(wait: Awaitable[bool], limit_s: float) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(limit_s):
             await wait
-    except TimeoutError:
-        pass
