@@ -35,7 +35,7 @@ def framed(pieces: list[bytes], trailers: bytes = b"") -> bytes:
 
 def test_chunks_become_a_body_and_what_follows_is_returned():
     body = ChunkedBody(100)
-    assert body.feed(b'3\r\nabc\r\n0A;ext="1"\r\n0123456789\r\n000\r\nX: y\r\nZ:\r\n\r\nGET /') == b"GET /"
+    assert body.feed(b'3\r\nabc\r\n0A;ext="1;\\"";a;b=c\r\n0123456789\r\n000\r\nX: y\r\nZ:\r\n\r\nGET /') == b"GET /"
     assert bytes(body.body) == b"abc0123456789"
 
 
@@ -69,6 +69,10 @@ def test_it_does_not_matter_where_reads_are_cut(pieces, data):
         b"3\r\nabc0\r\n\r\n",
         b"3\r\nabc\n0\r\n\r\n",
         b"3\r\nabc\rX0\r\n\r\n",
+        b"3;\r\nabc\r\n0\r\n\r\n",
+        b"3;a=\r\nabc\r\n0\r\n\r\n",
+        b"3; a\r\nabc\r\n0\r\n\r\n",
+        b'3;a="b\r\nabc\r\n0\r\n\r\n',
         b"3;a\x00b\r\nabc\r\n0\r\n\r\n",
         b"3;a\nb\r\nabc\r\n0\r\n\r\n",
         b"fffffffff\r\n",

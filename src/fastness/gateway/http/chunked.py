@@ -15,13 +15,18 @@ TRAILER_BYTES_MAX: Final = 4_096
 FRAMING_BYTES_MAX: Final = 65_536
 """Framing allowed beyond one byte of it for each byte of body: a million one-byte chunks are an attack on our time."""
 
-_EXTENSION: Final = rb"(?:;[\t -~\x80-\xff]*)?"
-_FIRST: Final = re.compile(rb"([0-9A-Fa-f]{1,8})" + _EXTENSION + rb"\r\n")
-_NEXT: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,8})" + _EXTENSION + rb"\r\n")
-_FIRST_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{0,8}" + _EXTENSION + rb"\r?")
-_NEXT_BEGUN: Final = re.compile(rb"(?:\r(?:\n[0-9A-Fa-f]{0,8}" + _EXTENSION + rb"\r?)?)?")
-_TRAILERS: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*\r\n")
-_TRAILERS_BEGUN: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*[\t -~\x80-\xff]*\r?")
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_TEXT: Final = rb"[\t -~\x80-\xff]*"
+_QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~])*"'
+_EXTENSIONS: Final = rb"(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
+_SIZE: Final = rb"([0-9A-Fa-f]{1,8})%b\r\n" % _EXTENSIONS
+_SIZE_BEGUN: Final = rb"[0-9A-Fa-f]{0,8}(?:;%b)?\r?" % _TEXT
+_FIRST: Final = re.compile(_SIZE)
+_NEXT: Final = re.compile(rb"\r\n" + _SIZE)
+_FIRST_BEGUN: Final = re.compile(_SIZE_BEGUN)
+_NEXT_BEGUN: Final = re.compile(rb"(?:\r(?:\n%b)?)?" % _SIZE_BEGUN)
+_TRAILERS: Final = re.compile(rb"(?:%b:%b\r\n)*\r\n" % (_TOKEN, _TEXT))
+_TRAILERS_BEGUN: Final = re.compile(rb"(?:%b:%b\r\n)*%b\r?" % (_TOKEN, _TEXT, _TEXT))
 
 
 class ChunkedBody:
