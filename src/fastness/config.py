@@ -89,7 +89,9 @@ class EngineSettings:
     replicas: int = _setting(1, "Replicas of the chat model.", 1, 64)
     slots: int = _setting(8, "Answers one chat replica makes at the same time.", 1, 256)
     slot_context_tokens: int = _setting(2_048, "Context of each slot; more costs memory.", 128, 1_048_576)
-    threads: int = _setting(0, "Threads of the chat engine; 0 takes the cores this process may use.", 0, 1_024)
+    threads: int = _setting(
+        0, "Threads of an engine; 0 takes the usable cores but one, which the gateway needs.", 0, 1_024
+    )
     start_timeout_s: float = _setting(60.0, "From launch to ready.", 0.1, 3_600)
     stop_timeout_s: float = _setting(5.0, "From SIGTERM to SIGKILL.", 0, 600)
     backoff_first_s: float = _setting(

@@ -360,7 +360,7 @@ def _orders(
             scratch=scratch,
             slots=wanted.slots,
             context_tokens=min(wanted.slot_context_tokens, model.card.context_tokens),
-            threads=wanted.threads or len(os.sched_getaffinity(0)),
+            threads=wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1),
         )
         launch = kind.launch(task)
         confinement = Confinement(

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
 from fastness.core.error import Refusal
@@ -16,11 +16,15 @@ from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
 from fastness.gateway.http import EngineConnections
 from fastness.gateway.meters import Meters
-from fastness.gateway.relay import StreamRun
+from fastness.gateway.relay import EngineAway, StreamRun
 from fastness.gateway.routing import Routing, admit
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.telemetry.log import JsonLog
+
+ATTEMPTS_MAX: Final = 5
+SUSPICION_S: Final = 1.0
+"""How long a replica that could not be reached gets nothing, unless its supervisor starts it anew before."""
 
 T = TypeVar("T")
 
@@ -119,6 +123,18 @@ class Gateway:
         """Hold a slot on the replica that takes this trip, for the length of a block."""
         return Slot(self, trip)
 
+    async def on_some_replica(self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]]) -> T:
+        """Do `work` on a slot's replica; on another one, or later, when an engine turns out not to be there."""
+        for _ in range(ATTEMPTS_MAX):
+            async with self.slot(trip) as replica:
+                try:
+                    return await work(replica)
+                except EngineAway as away:
+                    refusal = away
+                    assert trip.served
+                    trip.served.suspect(replica, self.now() + SUSPICION_S)
+        raise refusal
+
     @contextmanager
     def watched(self, trip: Trip, run: StreamRun) -> Iterator[None]:
         """Watch a stream for progress, and pause the engine while its client is slow."""
@@ -156,6 +172,7 @@ class Gateway:
             deadline.task.cancel()
         for run in list(self._runs):
             run.check(now, traffic)
+        self.routing.sweep()
 
     def append(self, event: Event) -> None:
         """Record what needs no waiting for; a ledger that cannot is already refusing answers."""

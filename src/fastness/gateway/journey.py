@@ -6,7 +6,9 @@ import asyncio
 
 from fastness.core.error import Refusal
 from fastness.core.model import ModelKind
+from fastness.core.replica import Replica
 from fastness.core.request import ChatRequest, CompletionRequest, Delta, EmbeddingRequest, Generation, Operation, Usage
+from fastness.engines.port import Vectors
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
 from fastness.gateway.gateway import Gateway
@@ -155,18 +157,21 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 
 
 async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
-    assert trip.served and trip.answer
-    work = trip.generations[choice]
-    async with gateway.slot(trip) as replica:
+    work, answer = trip.generations[choice], trip.answer
+    assert answer
+
+    async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
-        if not work.stream:
-            delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, work))
-            trip.answer.take(choice, delta)
-            assert delta.usage
-            return delta.usage
-        run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
-        with gateway.watched(trip, run):
-            return await run_stream(gateway.engines, dialect, replica, work, run)
+        if work.stream:
+            run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
+            with gateway.watched(trip, run):
+                return await run_stream(gateway.engines, dialect, replica, work, run)
+        delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, work))
+        answer.take(choice, delta)
+        assert delta.usage  # run_whole gives no answer without
+        return delta.usage
+
+    return await gateway.on_some_replica(trip, on)
 
 
 def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
@@ -182,16 +187,19 @@ def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
 
 
 async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> None:
-    async with gateway.slot(trip) as replica:
+    async def on(replica: Replica) -> Vectors:
         dialect = gateway.routing.dialect(replica)
         call = dialect.embedding(request.inputs)
         body = await gateway.within_answer_time(post(gateway.engines, dialect, replica, call.path, call.body))
-    try:
-        vectors = dialect.vectors(body)
-    except ValueError:
-        raise broken(replica, "gave vectors that cannot be read") from None
-    if len(vectors.rows) != len(request.inputs):
-        raise broken(replica, "gave another number of vectors than texts")
+        try:
+            vectors = dialect.vectors(body)
+        except ValueError:
+            raise broken(replica, "gave vectors that cannot be read") from None
+        if len(vectors.rows) != len(request.inputs):
+            raise broken(replica, "gave another number of vectors than texts")
+        return vectors
+
+    vectors = await gateway.on_some_replica(trip, on)
     trip.usage = vectors.usage
     trip.body = embedding_answer(request, vectors.rows, vectors.usage)
 

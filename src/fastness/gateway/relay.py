@@ -11,10 +11,14 @@ from fastness.core.error import Refusal
 from fastness.core.replica import Replica
 from fastness.core.request import Delta, FinishReason, Generation, Usage
 from fastness.engines.port import Dialect, EngineError
-from fastness.gateway.http import EngineConnections, EngineLost, EngineStream, SseSplitter
+from fastness.gateway.http import EngineConnections, EngineLost, EngineStream, EngineUnreachable, SseSplitter
 
 ERROR_BYTES_MAX: Final = 65_536
 ANSWER_BYTES_MAX: Final = 67_108_864
+
+
+class EngineAway(Refusal):
+    """No connection to the engine could be made: nothing was asked of it, so another may be asked instead."""
 
 
 class StreamRun:
@@ -79,9 +83,9 @@ class StreamRun:
         elif not self.done.done():
             self._fail(broken(self._replica, "ended its stream early"))
 
-    def on_error(self, _error: EngineLost) -> None:
+    def on_error(self, error: EngineLost) -> None:
         """See Sink."""
-        self._fail(broken(self._replica, "was lost"))
+        self._fail(lost(self._replica, error))
 
     def pause(self) -> None:
         """The client is slow: stop reading from the engine. Its own write timeout ends a client that stays so."""
@@ -165,11 +169,19 @@ async def post(connections: EngineConnections, dialect: Dialect, replica: Replic
     """POST to a replica's engine and return the body of its 200 answer; raises Refusal for anything else."""
     try:
         answer = await connections.call(replica.socket, path, body, answer_bytes_max=ANSWER_BYTES_MAX)
-    except EngineLost:
-        raise broken(replica, "was lost") from None
+    except EngineLost as error:
+        raise lost(replica, error) from None
     if answer.status != 200:
         raise engine_refusal(dialect.error(answer.status, answer.body))
     return answer.body
+
+
+def lost(replica: Replica, error: EngineLost) -> Refusal:
+    """Make the refusal for an engine that was lost, before or after it was asked."""
+    if isinstance(error, EngineUnreachable):
+        message = f"The engine of replica {replica.id} cannot be reached. It is being restarted; try again."
+        return EngineAway("engine_failed", message, retry_after_s=1)
+    return broken(replica, "was lost")
 
 
 def broken(replica: Replica, how: str) -> Refusal:

@@ -22,6 +22,7 @@ class Served:
     queue: SlotQueue
     replicas: dict[str, Replica] = field(default_factory=dict)
     futures: dict[Hashable, asyncio.Future[str]] = field(default_factory=dict)
+    suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def context_tokens(self) -> int:
         """The longest context that a replica offers; the model's own when none is known."""
@@ -35,6 +36,21 @@ class Served:
                 future.set_result(replica)
             else:
                 self.wake(self.queue.release(replica))
+
+    def suspect(self, replica: Replica, until_s: float) -> None:
+        """Send nothing more to a replica that could not be reached, until it has a new epoch or `until_s`."""
+        self.suspects[replica.id] = (replica.epoch, until_s)
+        self.queue.close(replica.id)
+
+    def open_lanes(self, now_s: float, engine_queue: int) -> None:
+        """Give the ready replicas their lanes: all but those under suspicion."""
+        for name, (epoch, until_s) in list(self.suspects.items()):
+            if now_s >= until_s or name not in self.replicas or self.replicas[name].epoch != epoch:
+                del self.suspects[name]
+        ready = [
+            one for one in self.replicas.values() if one.state is ReplicaState.READY and one.id not in self.suspects
+        ]
+        self.wake(self.queue.set_lanes((one.id, one.slots + engine_queue) for one in ready))
 
     def any_replica(self) -> Replica:
         """Any replica whatever its state, for what depends on its engine only; raises Refusal when there is none."""
@@ -64,8 +80,13 @@ class Routing:
     """The current snapshot, and one queue a model that outlives snapshots."""
 
     def __init__(
-        self, traffic: TrafficSettings, dialect: Callable[[str], Dialect], forget: Callable[[str], None]
+        self,
+        traffic: TrafficSettings,
+        dialect: Callable[[str], Dialect],
+        forget: Callable[[str], None],
+        now: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._now = now
         self._traffic = traffic
         self._dialect = dialect
         self._forget = forget
@@ -82,10 +103,15 @@ class Routing:
                 after = one.replicas.get(before.id)
                 if after is None or after.epoch != before.epoch:
                     self._forget(before.socket)
-            ready = [replica for replica in one.replicas.values() if replica.state is ReplicaState.READY]
-            one.wake(one.queue.set_lanes((replica.id, replica.slots + self._traffic.engine_queue) for replica in ready))
+            one.open_lanes(self._now(), self._traffic.engine_queue)
         for name in self._served.keys() - {card.name for card in snapshot.models}:
             self._served.pop(name).queue.set_lanes(())
+
+    def sweep(self) -> None:
+        """Give replicas another chance whose time under suspicion is over."""
+        for one in self._served.values():
+            if one.suspects:
+                one.open_lanes(self._now(), self._traffic.engine_queue)
 
     def models(self) -> list[Served]:
         """Everything served, by name."""

@@ -66,6 +66,11 @@ class SlotQueue:
                 del self.lanes[replica]
         return self.advance()
 
+    def close(self, replica: str) -> None:
+        """Send nothing more to a replica, until `set_lanes` names it again."""
+        if lane := self.lanes.get(replica):
+            lane.open = False
+
     def set_lanes(self, ready: Iterable[tuple[str, int]]) -> list[tuple[Hashable, str]]:
         """Take the ready replicas with their capacities; the others get nothing new. Return who may run now."""
         wanted = dict(ready)
