@@ -1,19 +1,24 @@
-"""Which engines and dialects there are."""
+"""Which engines there are: for the composition root; everyone else sees the port."""
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import Final
+
+from fastness.engines.fake.engine import FakeDialect, FakeEngine
 from fastness.engines.llamacpp.dialect import LlamaCppDialect
 from fastness.engines.llamacpp.engine import LlamaCppEngine
 from fastness.engines.port import Dialect, Engine
 
-_DIALECT = LlamaCppDialect()
+_DIALECTS: Final = MappingProxyType[str, Dialect]({"llamacpp": LlamaCppDialect(), "fake": FakeDialect()})
+_ENGINES: Final = MappingProxyType[str, Engine]({"llamacpp": LlamaCppEngine(), "fake": FakeEngine()})
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of an engine; raises KeyError."""
-    return {"llamacpp": _DIALECT, "fake": _DIALECT}[name]
+    """Return how the engine `name` is spoken to; raises KeyError."""
+    return _DIALECTS[name]
 
 
 def engine(name: str) -> Engine:
-    """An engine; raises KeyError."""
-    return {"llamacpp": LlamaCppEngine()}[name]
+    """Return how replicas of the engine `name` are executed; raises KeyError."""
+    return _ENGINES[name]

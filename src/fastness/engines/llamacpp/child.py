@@ -17,20 +17,21 @@ from fastness.engines.llamacpp.vocabulary import literal_template, read_vocabula
 
 ERRORS: Final = 1
 """llama.cpp's verbosity. Warnings would be a line or two a request."""
-EMBEDDING_BATCH_TOKENS: Final = 2_048
-"""Tokens of several texts computed together; at least the context of one, which cannot be parted."""
-_DIE_WITH_PARENT: Final = 1
+EMBEDDING_BATCH_TOKENS: Final = 512
+"""Tokens of several texts computed together; at least the context of one, which cannot be parted. More was slower."""
 
 
 def main() -> int:
     """Serve the task in argv until SIGTERM; returns the exit status."""
     task = json.loads(sys.argv[1])
-    _die_with_parent(task["parent"])
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     os.environ["GOMP_SPINCOUNT"] = "2000"  # before the import: spinning threads starve each other on a busy machine
     import xllamacpp
 
-    server = xllamacpp.Server(_params(xllamacpp, task))
+    try:
+        server = xllamacpp.Server(_params(xllamacpp, task))
+    except (OSError, ValueError, RuntimeError) as error:  # its own lines on stderr say more
+        sys.exit(f"{type(error).__name__}: {error}")
     if not task["embedding"]:
         _warm_up_grammars(server)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
@@ -72,17 +73,6 @@ def _params(xllamacpp: Any, task: dict[str, Any]) -> Any:
 def _warm_up_grammars(server: Any) -> None:
     """Have the engine index its vocabulary now: 0.3 s, in which it would answer nobody."""
     server.handle_completions({"prompt": "a", "n_predict": 1, "grammar": '%llguidance {}\nstart: "a"'})
-
-
-def _die_with_parent(parent: int | None) -> None:
-    """End when the process that started this one does; `parent` None means that the seal has seen to it."""
-    if parent is None:
-        return
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the process that started this engine is gone")
 
 
 if __name__ == "__main__":

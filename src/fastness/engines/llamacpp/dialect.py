@@ -7,6 +7,7 @@ the engine's meaning differs all the same.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,8 @@ SEEDS: Final = 2**32 - 1
 LOGPROB_MIN: Final = -9_999.0
 """OpenAI's number for a token that could not have been chosen."""
 
+_TOO_LARGE: Final = re.compile(r"input \((\d{1,9}) tokens\) is too large")
+"""How it says of a text to embed, as a failure of its own, that it does not fit."""
 _STREAM_OPTIONS: Final = {"include_usage": True}
 
 
@@ -245,4 +248,6 @@ def _token(wire: _Token) -> TokenLogprob:
 
 
 def _engine_error(status: int, trouble: _Trouble) -> EngineError:
+    if trouble.n_prompt_tokens is None and (found := _TOO_LARGE.match(trouble.message)):
+        return EngineError(400, trouble.message, int(found[1]))
     return EngineError(status, trouble.message, trouble.n_prompt_tokens)

@@ -1,13 +1,24 @@
-"""llama.cpp as the fleet needs it."""
+"""llama.cpp as the fleet needs it: what to execute for a replica, and what its end means."""
 
 from __future__ import annotations
 
 import json
 import sys
+from typing import Final
 
 from fastness.core.model import ModelKind
 from fastness.core.replica import Diagnosis
+from fastness.engines import diagnosis
 from fastness.engines.port import EngineTask, Launch
+
+BASE_BYTES: Final = 4 << 30
+"""Address space of Python, the libraries and the working buffers. It is reserved, not used."""
+SLOT_BYTES: Final = 160 << 20
+"""Address space of a slot's thread: its stack and its heap."""
+WEIGHTS_COPIES: Final = 3
+"""The file is mapped, and repacked for the processor."""
+CONTEXT_SHARE: Final = 2_000
+"""A token's keys and values take at most the weights' bytes over this: 1/4,266 for SmolLM2, 1/7,400 for Llama 2."""
 
 
 class LlamaCppEngine:
@@ -16,21 +27,20 @@ class LlamaCppEngine:
     name = "llamacpp"
 
     def launch(self, task: EngineTask) -> Launch:
-        """See Engine."""
-        said = {
+        """See Engine. The memory bound is one on address space: generous, against a runaway, not for accounting."""
+        told = {
             "weights": str(task.weights),
             "socket": str(task.socket),
             "slots": task.slots,
             "context_tokens": task.context_tokens,
             "threads": task.threads,
             "embedding": task.card.kind is ModelKind.EMBEDDING,
-            "parent": None,
         }
         return Launch(
-            (sys.executable, "-I", "-m", "fastness.engines.llamacpp.child", json.dumps(said)),
-            {"GOMP_SPINCOUNT": "2000", "HOME": str(task.scratch), "TMPDIR": str(task.scratch)},
-            (task.weights,),
-            16 << 30,
+            argv=(sys.executable, "-I", "-m", "fastness.engines.llamacpp.child", json.dumps(told)),
+            environ={"HOME": str(task.scratch), "TMPDIR": str(task.scratch), "LANG": "C.UTF-8"},
+            readable=(task.weights,),
+            memory_bytes_max=memory_bytes_max(task),
         )
 
     def health(self) -> str:
@@ -39,4 +49,11 @@ class LlamaCppEngine:
 
     def diagnose(self, stderr: tuple[str, ...], exit_code: int | None) -> Diagnosis:
         """See Engine."""
-        return Diagnosis("unknown", f"it ended with {exit_code}", "", stderr[-4:])
+        return diagnosis.diagnose(stderr, exit_code)
+
+
+def memory_bytes_max(task: EngineTask) -> int:
+    """Return a bound on address space that the task stays well below."""
+    weights = task.card.size_bytes
+    context = task.slots * task.context_tokens * (weights // CONTEXT_SHARE)
+    return BASE_BYTES + task.slots * SLOT_BYTES + WEIGHTS_COPIES * weights + context

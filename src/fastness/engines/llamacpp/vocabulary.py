@@ -24,9 +24,12 @@ _TEMPLATE: Final = "tokenizer.chat_template"
 
 
 def read_vocabulary(weights: Path) -> tuple[str | None, tuple[str, ...]]:
-    """Return the chat template, if there is one, and the control tokens; raises ValueError or struct.error."""
+    """Return the chat template, if there is one, and the control tokens; raises OSError, or ValueError."""
     with weights.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _Reader(content).read()
+        try:
+            return _Reader(content).read()
+        except (struct.error, KeyError, OverflowError):
+            raise ValueError("the file is no GGUF file, or ends within its header") from None
 
 
 def literal_template(template: str, controls: tuple[str, ...]) -> str:
