@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,8 +16,11 @@ import msgspec
 import uvloop
 
 from fastness.engines.fake import wire
-from fastness.engines.fake.answer import Answer, Ask, answer, count, count_text, vector
+from fastness.engines.fake.answer import Ask, answer, count, count_text, vector
 from fastness.engines.fake.behaviour import Behaviour, Task
+
+PREPARED_MAX: Final = 1_024
+"""Answers kept because the same was asked before: a benchmark then measures the gateway, not this."""
 
 _ask: Final = msgspec.json.Decoder(Ask).decode
 _tokenise: Final = msgspec.json.Decoder(dict[str, Any]).decode
@@ -54,6 +58,29 @@ class Engine:
             self.waiting.pop(0).begin()
 
 
+class Prepared(msgspec.Struct, frozen=True, gc=False):
+    """An answer, ready to be sent: as `events` of a stream, the last of them its end, or as `rest`, all of it."""
+
+    tokens: int
+    events: list[bytes]
+    rest: bytes
+
+
+@lru_cache(maxsize=PREPARED_MAX)
+def _prepare(body: bytes, behaviour: Behaviour, context_tokens: int) -> Prepared | int:
+    """Make the answer to a request; an integer: its input has so many tokens, too many. Raises ValueError."""
+    ask = _ask(body)
+    if (needed := count(ask)) >= context_tokens:
+        return needed
+    said = answer(ask, behaviour.answer_tokens, context_tokens)
+    if not ask.stream:
+        whole = wire.whole(ask, said)
+        return Prepared(len(said.tokens), [], wire.head(200, len(whole), b"application/json") + whole)
+    events = wire.events(ask, said, behaviour.tokens_a_chunk)
+    events[-1] += wire.STREAM_END
+    return Prepared(len(said.tokens), events, b"".join(events))
+
+
 class Connection(asyncio.Protocol):
     """One connection: one request at a time."""
 
@@ -64,9 +91,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._path, self._body = "", b""
         self._slot: int | None = None
-        self._ask: Ask | None = None
-        self._answer: Answer | None = None
-        self._events: list[bytes] = []
+        self._prepared: Prepared | None = None
         self._said = 0
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False
@@ -121,7 +146,7 @@ class Connection(asyncio.Protocol):
 
     def _route(self, path: str, body: bytes) -> None:
         if path in ("/v1/chat/completions", "/v1/completions"):
-            self._generate(_ask(body))
+            self._generate(body)
         elif path == "/v1/chat/completions/input_tokens":
             self._reply(200, b'{"object":"response.input_tokens","input_tokens":%d}' % count(_ask(body)))
         elif path == "/tokenize":
@@ -147,16 +172,17 @@ class Connection(asyncio.Protocol):
         rows = [vector(text, self._engine.task.dimensions) for text in texts]
         self._reply(200, wire.embeddings(rows, sum(counts)))
 
-    def _generate(self, ask: Ask) -> None:
+    def _generate(self, body: bytes) -> None:
         counters, limit = self._engine.counters, self._engine.task.context_tokens
         counters["generations_total"] += 1
         if self._behaviour.fail_every and counters["generations_total"] % self._behaviour.fail_every == 0:
             self._reply(500, wire.error(500, "the fake engine fails, as it was told", "server_error"))
             return
-        if (needed := count(ask)) >= limit:
-            self._reply(400, wire.overflow(needed, limit))
+        prepared = _prepare(body, self._behaviour, limit)
+        if isinstance(prepared, int):
+            self._reply(400, wire.overflow(prepared, limit))
             return
-        self._ask, self._answer = ask, answer(ask, self._behaviour.answer_tokens, limit)
+        self._prepared = prepared
         if self._engine.free:
             self.begin()
         else:
@@ -164,14 +190,11 @@ class Connection(asyncio.Protocol):
 
     def begin(self) -> None:
         """Take a slot and begin to answer."""
-        ask, said = self._ask, self._answer
-        assert ask is not None
-        assert said is not None
+        assert self._prepared is not None
         self._slot, self._said = self._engine.free.pop(), 0
-        if ask.stream:
+        if self._prepared.events:
             self._write(wire.STREAM_HEAD)
         delay_ms = self._behaviour.first_token_ms
-        self._events = wire.events(ask, said, self._behaviour.tokens_a_chunk) if ask.stream else []
         if delay_ms:
             self._timer = asyncio.get_running_loop().call_later(delay_ms / 1e3, self._say)
         else:
@@ -180,38 +203,33 @@ class Connection(asyncio.Protocol):
     def _say(self) -> None:
         """Say as much as is due now, and come back for more."""
         self._timer = None
-        said, behaviour = self._answer, self._behaviour
-        assert said is not None
+        assert self._prepared is not None
+        tokens, events, behaviour = self._prepared.tokens, self._prepared.events, self._behaviour
         if not behaviour.token_ms and not behaviour.close_after_tokens and not behaviour.hang_after_tokens:
-            self._engine.spend(len(said.tokens) - self._said)
-            self._said = len(said.tokens)
-            self._end(self._events)
+            self._engine.spend(tokens)
+            self._end(self._prepared.rest)
             return
-        step = min(behaviour.tokens_a_chunk, len(said.tokens) - self._said)
+        step = min(behaviour.tokens_a_chunk, tokens - self._said)
+        if events and step:
+            self._write(events[self._said // behaviour.tokens_a_chunk])
         self._said += step
         self._engine.spend(step)
-        if self._events and step:
-            self._write(self._events.pop(0))
         if behaviour.close_after_tokens and self._said >= behaviour.close_after_tokens:
             self._close()
         elif behaviour.hang_after_tokens and self._said >= behaviour.hang_after_tokens:
             return
-        elif self._said >= len(said.tokens):
-            self._end(self._events)
+        elif self._said >= tokens:
+            self._end(events[-1] if events else self._prepared.rest)
         elif not self._paused:
             self._timer = asyncio.get_running_loop().call_later(step * behaviour.token_ms / 1e3, self._say)
 
-    def _end(self, events: list[bytes]) -> None:
-        ask, said = self._ask, self._answer
-        assert ask is not None
-        assert said is not None
-        if ask.stream:
-            self._write(b"".join(events) + wire.STREAM_END)
-            self._finish()
+    def _end(self, last: bytes) -> None:
+        assert self._prepared is not None
+        streamed = bool(self._prepared.events)
+        self._finish()
+        self._write(last)
+        if streamed:
             self._close()  # as llama.cpp's server does
-        else:
-            self._finish()
-            self._reply(200, wire.whole(ask, said))
 
     def _finish(self) -> None:
         slot, self._slot = self._slot, None
