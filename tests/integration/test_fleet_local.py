@@ -144,7 +144,7 @@ def test_an_engine_that_hangs_is_ended_and_started_again(folder):
         flag = Path(f"{folder}/engines/tiny-0/engine.sock.hang")
         flag.touch()
         _, hung = await watched.until("backing_off")
-        assert hung.diagnosis.code == "engine_hung"
+        assert hung.diagnosis.code == "hung"
         _, again = await watched.until("ready", epoch=2)
         assert is_gone(ready.pid)
         assert again.diagnosis is None
@@ -209,6 +209,7 @@ def test_a_program_that_does_not_exist_is_told_and_tried_again(folder):
     async def journey(watched):
         await watched.fleet.start(replace(order(folder, "serve"), argv=("/no/such/engine",)))
         _, failed = await watched.until("backing_off")
+        assert failed.diagnosis.code == "not_started"
         assert "No such file" in failed.diagnosis.evidence[0]
         await watched.until("backing_off", epoch=2)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,19 @@ from fastness.fleet.supervised import Care, Ending, Supervised
 WATCH_PERIOD_S: Final = 2.0
 HEALTH_TIMEOUT_S: Final = 2.0
 EVIDENCE_LINES_MAX: Final = 4
+
+# What no engine can say of itself; all else is read by the engine's own table.
+NOT_STARTED: Final = Diagnosis(
+    "not_started",
+    "The engine's process could not be started.",
+    "See the evidence: the program is missing, or this machine has no process or memory left for it.",
+)
+HUNG: Final = Diagnosis(
+    "hung",
+    "The engine ran, but did not answer any more; it was ended.",
+    "It is started again by itself. If it happens often, give it more processor time: fewer slots or fewer threads.",
+)
+_OWN_DIAGNOSES: Final = {Ending.NOT_STARTED: NOT_STARTED, Ending.HUNG: HUNG}
 
 
 class LocalFleet:
@@ -111,13 +125,9 @@ def _diagnosis(order: ReplicaOrder, supervised: Supervised) -> Diagnosis | None:
     """What its last end means, until it is ready again."""
     if supervised.ending is None or supervised.state not in (ReplicaState.STARTING, ReplicaState.BACKING_OFF):
         return None
-    if supervised.ending is Ending.HUNG:
-        return Diagnosis(
-            "engine_hung",
-            "The engine is alive, but it does not answer; it was ended and is started anew.",
-            "If this comes back, give the engine more processor time: fewer slots, or fewer threads than cores.",
-            supervised.last_lines[-EVIDENCE_LINES_MAX:],
-        )
+    told = _OWN_DIAGNOSES.get(supervised.ending)
+    if told:
+        return replace(told, evidence=supervised.last_lines[-EVIDENCE_LINES_MAX:])
     return order.diagnose(supervised.last_lines, supervised.exit_code)
 
 
