@@ -169,10 +169,14 @@ def test_what_cannot_be_done_is_a_clear_400_or_404(installation, change, code, p
         assert "2,048" in error["message"]
 
 
+LONG = {"model": CHAT, "messages": ASK, "max_tokens": 1_500, "temperature": 0, "logit_bias": {"0": -100, "2": -100}}
+"""An answer that does not end by itself: the tokens that end one are banned."""
+
+
 def test_leaving_a_stream_frees_the_engines_slot(installation):
     assert installation.busy_slots() == 0
     with installation.client() as client:
-        stream = client.chat.completions.create(model=CHAT, messages=ASK, max_tokens=1_500, temperature=0, stream=True)
+        stream = client.chat.completions.create(**LONG, stream=True)
         next(iter(stream))
         eventually(lambda: installation.busy_slots() == 1, "the slot works")
         stream.close()
@@ -183,9 +187,7 @@ def test_leaving_a_stream_frees_the_engines_slot(installation):
 
 def test_leaving_a_whole_answer_frees_the_engines_slot(installation):
     with installation.client() as client, pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=0.5).chat.completions.create(
-            model=CHAT, messages=ASK, max_tokens=1_500, temperature=0
-        )
+        client.with_options(timeout=0.5).chat.completions.create(**LONG)
     eventually(lambda: installation.busy_slots() == 0, "the slot is free", 2)
 
 
