@@ -113,6 +113,7 @@ def run_case(target: Site, case: Case, seconds: float) -> Figure:
 
 def held_streams(target: Site, streams: int) -> tuple[float, float]:
     """Open streams that stay open; return the gateway's resident MiB before, and the KiB that each stream adds."""
+    run_case(target, CASES[-1], 0.3)  # what is made at first use is not a stream's
     before = processes.resident_bytes(target.pid)
     job = Job(
         target.port, CHAT_PATH, [sized_body("held", 2_048, stream=True)], streams, target.key, hold=True, stamped=True
@@ -149,14 +150,14 @@ def measure(seconds: float, rounds: int, streams: int, between: Callable[[], Non
     seen: dict[str, list[Figure]] = {case.name: [] for case in CASES}
     added: dict[bool, list[float]] = {False: [], True: []}
     with site() as target:
-        idle_mib = processes.resident_bytes(target.pid) / 2**20
+        idle_mib, stream_kib = held_streams(target, streams)  # first: later there is freed memory to fill
         for _ in range(rounds):
             for case in CASES:
                 seen[case.name].append(run_case(target, case, seconds))
             for stream, values in added.items():
                 values.append(added_ms(target, stream=stream, seconds=seconds / 2))
             between()
-        busy_mib, stream_kib = held_streams(target, streams)
+        busy_mib = processes.resident_bytes(target.pid) / 2**20
     return {
         "fdatasync_cpu_ms": sync_cpu_ms(min(0.5, seconds)),
         "added_whole_ms": median(added[False]),
@@ -170,25 +171,29 @@ def measure(seconds: float, rounds: int, streams: int, between: Callable[[], Non
 
 
 def _middle(figures: list[Figure]) -> dict[str, float]:
-    return {name: median([getattr(one, name) for one in figures]) for name in Figure.__slots__}
+    middle = {name: median([getattr(one, name) for one in figures]) for name in Figure.__slots__}
+    return middle | {"best_cpu_ms": min(one.unit_cpu_ms for one in figures)}
 
 
 def report(result: dict[str, Any]) -> str:
     """Lay the results out as text."""
     cases = result["cases"]
-    rows = [
-        (
-            case.name,
-            f"{cases[case.name]['unit_cpu_ms']:.4f}" if not case.stream else "",
-            f"{cases[case.name]['unit_cpu_ms']:.1f}" if case.stream else "",
-            f"{cases[case.name]['per_second']:,.0f}",
-            f"{cases[case.name]['p50_ms']:.2f}",
-            f"{cases[case.name]['p99_ms']:.2f}",
-            f"{cases[case.name]['client_busy']:.0%}",
+    rows = []
+    for case in CASES:
+        seen, places = cases[case.name], 1 if case.stream else 3
+        cpu = f"{seen['unit_cpu_ms']:.{places}f}"
+        best = f"{seen['best_cpu_ms']:.{places}f}"
+        rows.append(
+            (
+                case.name,
+                *(("", cpu, best) if case.stream else (cpu, "", best)),
+                f"{seen['per_second']:,.0f}",
+                f"{seen['p50_ms']:.2f}",
+                f"{seen['p99_ms']:.2f}",
+                f"{seen['client_busy']:.0%}",
+            )
         )
-        for case in CASES
-    ]
-    head = ("gateway process alone", "CPU-ms/request", "CPU-ms/1,000 chunks", "per s", "p50 ms", "p99 ms", "client")
+    head = ("CPU-ms of the gateway", "a request", "1,000 chunks", "best", "per s", "p50 ms", "p99 ms", "client")
     added = (
         f"for comparison: one entry written and synced by itself takes {result['fdatasync_cpu_ms']:.3f} CPU-ms here\n"
         f"added by the gateway at the median, 1 connection, fake engine: {result['added_whole_ms']:.2f} ms to a whole "
