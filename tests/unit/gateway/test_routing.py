@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -13,6 +13,7 @@ from fastness.config import TrafficSettings
 from fastness.core.error import Refusal
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState, RoutingSnapshot
+from fastness.engines.port import Dialect
 from fastness.gateway.routing import Routing, Served, admit, find_model
 
 T = TypeVar("T")
@@ -29,8 +30,9 @@ class Site:
 
     def __init__(self, *replicas: Replica, **traffic: Any) -> None:
         self.forgotten: list[str] = []
+        self.now_s = 100.0
         settings = TrafficSettings(**({"engine_queue": 0} | traffic))
-        self.routing = Routing(settings, lambda engine: engine, self.forgotten.append)  # type: ignore[arg-type,return-value]
+        self.routing = Routing(settings, lambda _: cast(Dialect, None), self.forgotten.append, lambda: self.now_s)
         self.change(*replicas)
 
     def change(self, *replicas: Replica, models: tuple[ModelCard, ...] = (SMALL, MINI)) -> None:
@@ -205,6 +207,33 @@ def test_a_replica_that_only_changed_its_state_keeps_its_connections() -> None:
     assert not site.small().queue.is_served()
 
 
+def test_a_replica_that_could_not_be_reached_gets_nothing_until_it_was_started_anew() -> None:
+    site = Site(ONE, TWO)
+    site.small().suspect(ONE, 200.0)
+    site.change(ONE, TWO)
+    assert set(site.small().queue.lanes) == {"small-1"}
+    site.change(replace(ONE, epoch=2), TWO)
+    assert set(site.small().queue.lanes) == {"small-0", "small-1"}
+
+
+def test_a_replica_under_suspicion_gets_another_chance_when_its_time_is_over() -> None:
+    async def test() -> None:
+        site = Site(ONE)
+        site.small().suspect(ONE, 101.0)
+        site.routing.sweep()
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(site.enter("a"))
+            await until_waiting(site, 1)
+            site.routing.sweep()
+            assert not waiting.done()
+            site.now_s = 101.0
+            site.routing.sweep()
+            assert await waiting == "small-0"
+        assert not site.small().suspects
+
+    running(test)
+
+
 def test_a_model_that_left_is_not_found_any_more() -> None:
     site = Site(ONE)
     site.change(models=(MINI,))
@@ -212,7 +241,7 @@ def test_a_model_that_left_is_not_found_any_more() -> None:
 
 
 def test_it_is_ready_when_every_model_has_a_ready_replica() -> None:
-    assert not Routing(TrafficSettings(), lambda _: None, lambda _: None).is_ready()  # type: ignore[arg-type,return-value]
+    assert not Routing(TrafficSettings(), lambda _: cast(Dialect, None), print).is_ready()
     assert not Site(ONE).routing.is_ready()
     assert not Site(ONE, replace(VECTORS, state=ReplicaState.STARTING)).routing.is_ready()
     assert Site(ONE, VECTORS).routing.is_ready()

@@ -120,6 +120,17 @@ def test_a_replica_that_grew_takes_those_who_wait_at_once() -> None:
     assert queue.set_lanes([("a", 3)]) == [("two", "a"), ("three", "a")]
 
 
+def test_a_closed_lane_gets_nothing_until_it_is_named_again() -> None:
+    queue = queue_of(a=2)
+    assert queue.arrive("one", 0.0) == "a"
+    queue.close("a")
+    queue.close("never there")
+    assert queue.arrive("two", 0.0) is None
+    assert not queue.is_served()
+    assert queue.set_lanes([("a", 2)]) == [("two", "a")]
+    assert queue.lanes["a"].in_flight == 2
+
+
 def test_giving_back_a_slot_of_an_unknown_replica_is_harmless() -> None:
     assert queue_of(a=1).release("gone") == []
 
@@ -198,6 +209,11 @@ class QueueMachine(RuleBasedStateMachine):
     def replicas_change(self, ready: dict[str, int]) -> None:
         self.ready = ready
         self.moved(self.queue.set_lanes(ready.items()))
+
+    @rule(replica=st.sampled_from(NAMES))
+    def a_replica_cannot_be_reached(self, replica: str) -> None:
+        self.ready = {name: capacity for name, capacity in self.ready.items() if name != replica}
+        self.queue.close(replica)
 
     @invariant()
     def the_queue_knows_who_waits_and_how_many_run(self) -> None:
