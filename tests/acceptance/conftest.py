@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from installation import Installation, start, stop
 from openai import OpenAI
+
+from installation import Installation, start, stop
 
 
 @pytest.fixture(scope="session")

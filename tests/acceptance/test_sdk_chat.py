@@ -7,9 +7,10 @@ import math
 
 import openai
 import pytest
-from installation import CHAT
 from jsonschema import validate
 from openai import AsyncOpenAI, OpenAI
+
+from installation import CHAT
 
 pytestmark = pytest.mark.slow
 ASK = [{"role": "user", "content": "Name three colours."}]

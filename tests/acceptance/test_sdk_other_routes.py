@@ -11,8 +11,9 @@ import time
 import httpx
 import openai
 import pytest
-from installation import CHAT, EMBEDDING, eventually
 from openai import OpenAI
+
+from installation import CHAT, EMBEDDING, eventually
 
 pytestmark = pytest.mark.slow
 UNENFORCEABLE = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}

@@ -44,6 +44,8 @@ class Dialect(Protocol):
     """How one kind of engine is spoken to. Every method is pure."""
 
     name: str
+    cancels_whole: bool
+    """Whether closing the connection stops the work on an answer that is not streamed. If not, all are streamed."""
 
     def unsupported(self, work: Generation) -> str | None:
         """Name what this engine cannot do of `work` (a sentence for the caller), or None."""

@@ -37,7 +37,8 @@ def prepare_chat(
     tools = _tools(request, card, limits)
     shown = any(message.role == "tool" or message.tool_calls for message in request.messages)
     messages = tell_of_tools(request, card.tool_format) if request.tools or shown else request.messages
-    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=request.stream)
+    streams = request.stream or not dialect.cancels_whole
+    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams)
     _refuse_unsupported(one, dialect)
     return _choices(one, request.choices), ChatAnswer(request, head, tools)
 
@@ -47,8 +48,9 @@ def prepare_completion(
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice of each prompt, and the answer; raises Refusal."""
     generations: tuple[Generation, ...] = ()
+    streams = request.stream or not dialect.cancels_whole
     for prompt in request.prompts:
-        one = Generation(request.sampling, prompt=prompt, stream=request.stream)
+        one = Generation(request.sampling, prompt=prompt, stream=streams)
         _refuse_unsupported(one, dialect)
         generations += _choices(one, request.choices)
     return generations, CompletionAnswer(request, head)

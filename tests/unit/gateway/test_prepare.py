@@ -49,6 +49,8 @@ class AbleTo:
     def __init__(self, unsupported: str | None = None) -> None:
         self._unsupported = unsupported
 
+    cancels_whole = True
+
     def unsupported(self, work: Generation) -> str | None:
         return self._unsupported
 

@@ -24,6 +24,7 @@ class FakeDialect(LlamaCppDialect):
     """See Dialect. The fake engine is spoken to like llama.cpp, but knows less."""
 
     name = "fake"
+    cancels_whole = True
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""

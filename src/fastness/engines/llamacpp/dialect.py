@@ -99,6 +99,7 @@ class LlamaCppDialect:
     """See Dialect."""
 
     name = "llamacpp"
+    cancels_whole = False  # measured: it writes a whole answer to its end although nobody waits for it
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""

@@ -19,7 +19,7 @@ def check_schema(raw: bytes, limits: LimitSettings, param: str) -> bytes:
     limit(len(raw), limits.schema_bytes_max, param, "bytes")
     try:
         schema = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refusal("invalid_json", f"`{param}` is not valid JSON, or nested too deeply.", param=param) from None
     refuse_unless(isinstance(schema, dict), param, "a JSON schema object", type(schema).__name__)
     depth, nodes, level = 0, 0, [schema]
