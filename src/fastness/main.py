@@ -275,7 +275,8 @@ def _site(settings: Settings) -> Site:
     tls = ssl._create_unverified_context() if settings.gateway.tls_certificate else None  # noqa: S323
 
     def gateway(listener: socket.socket) -> Supervised:
-        where = ("127.0.0.1", listener.getsockname()[1])
+        host, port = listener.getsockname()[:2]
+        where = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - to ask from here
         return _child(settings, "gateway", lambda: status_of(where, "/livez", 2.0, tls=tls), listener)
 
     return Site(
