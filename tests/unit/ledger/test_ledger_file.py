@@ -1,76 +1,23 @@
 import asyncio
 import errno
 import os
-import threading
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ledger_disk import Disk, opened, until
 
-from fastness.config import LedgerSettings
 from fastness.core.event import Event
 from fastness.ledger.file import FileLedger
 from fastness.ledger.port import LedgerUnavailable, Position
-from fastness.ledger.segments import FileOperations
 from fastness.ledger.verify import read, tail, verify
-
-
-class Disk(FileOperations):
-    """A disk that can be told to fail, and that counts. A fault is used up by the call it hits."""
-
-    def __init__(self) -> None:
-        self.write_faults: deque[int | None] = deque()
-        self.sync_faults: deque[bool] = deque()
-        self.truncate_faults: deque[bool] = deque()
-        self.full = False
-        self.syncs = 0
-        self.open_gate = threading.Event()
-        self.open_gate.set()
-
-    def write(self, fd: int, content: bytes, offset: int) -> int:
-        """A fault is how many bytes are still taken before the disk is full; None is a short write without error."""
-        if self.full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        if self.write_faults:
-            taken = self.write_faults.popleft()
-            if taken is None:
-                return super().write(fd, content[: len(content) // 2 + 1], offset)
-            super().write(fd, content[:taken], offset)
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(fd, content, offset)
-
-    def sync(self, fd: int) -> None:
-        assert self.open_gate.wait(30)
-        self.syncs += 1
-        if self.sync_faults and self.sync_faults.popleft():
-            raise OSError(errno.EIO, "Input/output error")
-
-    def sync_directory(self, fd: int) -> None:
-        pass
-
-    def truncate(self, fd: int, size_bytes: int) -> None:
-        if self.truncate_faults and self.truncate_faults.popleft():
-            raise OSError(errno.EIO, "Input/output error")
-        super().truncate(fd, size_bytes)
 
 
 @pytest.fixture
 def disk() -> Disk:
     return Disk()
-
-
-def opened(directory: Path, files: FileOperations, **changed: int) -> FileLedger:
-    bounds = {"batch_entries_max": 1_024, "queue_entries_max": 65_536, "segment_bytes_max": 65_536} | changed
-    return FileLedger.open(directory, "gateway-0", LedgerSettings(**bounds), lambda: 0, files)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 def test_a_thousand_commits_at_once_come_back_in_order_with_few_fsyncs(tmp_path, disk, event):
