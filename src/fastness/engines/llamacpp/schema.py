@@ -42,7 +42,7 @@ _TYPE_KEYWORDS: Final = {
     "null": frozenset(),
 }
 _CHOOSERS: Final = ("$ref", "anyOf", "allOf", "enum", "const")
-_KNOWN: Final = _ANNOTATIONS | _DEFINITIONS | {"type", *_CHOOSERS}.union(*_TYPE_KEYWORDS.values())
+KEYWORDS: Final = _ANNOTATIONS | _DEFINITIONS | {"type", *_CHOOSERS}.union(*_TYPE_KEYWORDS.values())
 _KEY_PATTERN: Final = r"^[^\x{00}-\x{1F}\x{7F}]{1,64}$"
 """Names of properties that the schema does not list."""
 
@@ -100,7 +100,7 @@ class _Rewriter:
         if not isinstance(node, dict):
             raise Unenforceable("schema", path, "an object with keywords is needed here")
         for keyword in node:
-            if keyword not in _KNOWN and (keyword != "$id" or path != "#"):
+            if keyword not in KEYWORDS and (keyword != "$id" or path != "#"):
                 raise Unenforceable(keyword, path, "the keyword is not supported; leave it out, or check it yourself")
         chooser = next((keyword for keyword in _CHOOSERS if keyword in node), None)
         return self._typed(node, path, depth) if chooser is None else self._chosen(node, chooser, path, depth)
