@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+
 from benchmarks import gateway_cost, installation, side_by_side
 from benchmarks.machine import Watch, as_json, describe, machine, warnings
-
 from fastness import __version__
 
 RESULTS = Path(__file__).resolve().parent / "results" / "bench.json"

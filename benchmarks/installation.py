@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+
 from benchmarks import processes
 from benchmarks.bodies import CHAT_PATH, MODEL, exact_body
 from benchmarks.figures import median
 from benchmarks.load import Job
-
 from fastness.config import run_directory
 from fastness.core.replica import Replica, RoutingSnapshot
 

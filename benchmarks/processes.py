@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
+
 from benchmarks.load import Job, Outcome
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+
 from benchmarks import processes
 from benchmarks.bodies import CHAT_PATH, engine_body, exact_body
 from benchmarks.figures import median, median_interval, percentile, table

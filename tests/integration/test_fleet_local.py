@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from fleet_child import children, is_gone, order, run, soon
 
 

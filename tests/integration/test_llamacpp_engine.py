@@ -21,7 +21,6 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schema_strategy import schemas
 
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.request import (
@@ -38,6 +37,7 @@ from fastness.core.request import (
 from fastness.engines.llamacpp.dialect import LlamaCppDialect
 from fastness.engines.llamacpp.engine import LlamaCppEngine, memory_bytes_max
 from fastness.engines.port import EngineTask
+from schema_strategy import schemas
 
 pytestmark = pytest.mark.slow
 DIALECT = LlamaCppDialect()

@@ -109,7 +109,6 @@ def test_a_prompt_has_the_size_that_was_asked_for() -> None:
 
 def test_the_fake_engine_writes_what_the_dialect_reads() -> None:
     from benchmarks import upstream
-
     from fastness.core.request import FinishReason
     from fastness.engines.catalogue import dialect
 

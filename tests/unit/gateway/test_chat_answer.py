@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai_shapes import assert_shape, events
 
 from fastness.core.request import (
     ChatRequest,
@@ -27,6 +26,7 @@ from fastness.core.request import (
 )
 from fastness.gateway.answer.chat import ChatAnswer
 from fastness.gateway.answer.port import Head
+from openai_shapes import assert_shape, events
 
 HEAD = Head('chatcmpl-0123456789abcdef0123456789abcdef"\\', 1_700_000_000, "small", "fp_b179c9523d0e")
 USAGE = Usage(11, 7, 3)

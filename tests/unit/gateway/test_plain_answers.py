@@ -11,7 +11,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import Completion, CreateEmbeddingResponse
-from openai_shapes import assert_shape, events
 
 from fastness.core.request import (
     CompletionRequest,
@@ -25,6 +24,7 @@ from fastness.core.request import (
 from fastness.gateway.answer.completion import CompletionAnswer
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
+from openai_shapes import assert_shape, events
 
 HEAD = Head("cmpl-1", 1_700_000_000, "small", "fp_b179c9523d0e")
 USAGE = Usage(11, 7, 3)

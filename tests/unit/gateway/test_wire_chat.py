@@ -6,9 +6,9 @@ import json
 from typing import Any, get_type_hints
 
 import pytest
-from chat_bodies import USER, parse, tool
 from openai.types.chat import completion_create_params
 
+from chat_bodies import USER, parse, tool
 from fastness.core.request import ChatRequest, JsonConstraint, Message, Sampling, Tool, ToolCall, ToolMode
 from fastness.gateway.wire.chat import ChatBody
 

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from chat_bodies import LIMITS, USER, nested, parse, refused, tool
 
+from chat_bodies import LIMITS, USER, nested, parse, refused, tool
 from fastness.config import LimitSettings
 from fastness.core.error import Refusal
 from fastness.gateway.wire.chat import parse_chat

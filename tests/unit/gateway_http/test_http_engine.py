@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_harness import run, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastness.gateway.http import EngineBroken, EngineConnections, EngineLost, EngineUnreachable
+from http_harness import run, until
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\nwhole"

@@ -6,9 +6,9 @@ import time
 from contextlib import suppress
 
 import pytest
-from http_harness import Talk, echo, get, post, read_responses, run, serving, talking, until
 
 from fastness.gateway.http import Exchange
+from http_harness import Talk, echo, get, post, read_responses, run, serving, talking, until
 
 
 def asked(handler, *requests: bytes, stock_loop: bool = False, **limits):

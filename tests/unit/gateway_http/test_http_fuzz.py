@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from http_harness import error_body, read_responses, run, serving, talking
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_http_reading import FRAGMENTS, GARBAGE, requests
 
 from fastness.config import GatewaySettings
 from fastness.gateway.http import Exchange, HttpServer
 from fastness.gateway.http.connection import Connection
+from http_harness import error_body, read_responses, run, serving, talking
+from test_http_reading import FRAGMENTS, GARBAGE, requests
 
 LIMITS = replace(GatewaySettings(), header_bytes_max=1_024, headers_max=16, body_bytes_max=5_000, connections_max=4)
 

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 import pytest
-from http_harness import Talk, echo, get, post, read_responses, run, serving, talking, until
 
 from fastness.gateway.http import Exchange
+from http_harness import Talk, echo, get, post, read_responses, run, serving, talking, until
 
 
 def refused(wire: bytes, **limits):

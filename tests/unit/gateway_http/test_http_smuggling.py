@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from http_harness import echo, get, post, read_responses, run, serving, talking
 
 from fastness.gateway.http import Exchange
+from http_harness import echo, get, post, read_responses, run, serving, talking
 
 INNER = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 FRONT = b"POST /front HTTP/1.1\r\nHost: a\r\n"

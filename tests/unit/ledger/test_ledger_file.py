@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_disk import Disk, opened, until
 
 from fastness.core.event import Event
 from fastness.ledger.file import FileLedger
 from fastness.ledger.port import LedgerUnavailable, Position
 from fastness.ledger.verify import read, tail, verify
+from ledger_disk import Disk, opened, until
 
 
 @pytest.fixture

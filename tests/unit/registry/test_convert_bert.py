@@ -1,8 +1,8 @@
 import json
 
 import pytest
-import tiny_bert
 
+import tiny_bert
 from fastness.registry.convert_bert import ConversionError, convert_bert
 from fastness.registry.gguf_reader import read_gguf
 from fastness.registry.safetensors import SafetensorsError, read_safetensors

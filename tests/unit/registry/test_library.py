@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
-import tiny_bert
 
+import tiny_bert
 from fastness.registry.convert_bert import FILES, convert_bert
 from fastness.registry.library import PARTIAL_SUFFIX, ModelLibrary, ModelRefused, ModelUnavailable
 
