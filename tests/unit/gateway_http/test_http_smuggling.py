@@ -97,7 +97,9 @@ PAYLOADS = {
     "expectation": FRONT + b"Content-Length: 5\r\nExpect: 100-continue, tea\r\n\r\nabcde" + INNER,
 }
 PAYLOADS |= {repr(line): FRONT + line + b"\r\n\r\n0\r\n\r\n" + INNER for line in CODINGS}
-PAYLOADS |= {repr(line): FRONT + b"Content-Length: 5\r\n" + line + b"\r\n\r\n0\r\n\r\n" + INNER for line in CODINGS}
+PAYLOADS |= {
+    f"{line!r} and a length": FRONT + b"Content-Length: 5\r\n" + line + b"\r\n\r\n0\r\n\r\n" + INNER for line in CODINGS
+}
 PAYLOADS |= {repr(line): FRONT + line + b"\r\n\r\nabcde" + INNER for line in LENGTHS}
 CHUNKED = FRONT + b"Transfer-Encoding: chunked\r\n\r\n"
 BODIES = [
