@@ -393,3 +393,15 @@ def test_the_date_is_a_date_of_now():
     stamp = time.strptime(answer.headers["date"], "%a, %d %b %Y %H:%M:%S GMT")
     with suppress(AttributeError):
         assert abs(time.mktime(stamp) - time.timezone - time.time()) < 3
+
+
+def test_a_listening_socket_can_be_handed_in():
+    async def main():
+        listener = socket.create_server(("127.0.0.1", 0))
+        async with serving(echo) as (server, _):
+            port = await server.listen_on(listener)
+            async with talking(port) as talk:
+                talk.send(post(b"x"))
+                assert (await talk.answer()).body == b"x"
+
+    run(main)

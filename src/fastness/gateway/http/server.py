@@ -64,9 +64,9 @@ class HttpServer:
         """Accept connections; returns the port (useful when 0 was asked). Raises OSError."""
         return await self._accept(host=host, port=port, reuse_port=reuse_port or None, backlog=backlog)
 
-    async def listen_on(self, listener: socket.socket) -> int:
+    async def listen_on(self, listener: socket.socket, *, backlog: int = 1_024) -> int:
         """Accept connections of an open listening socket, which is closed with the server; returns its port."""
-        return await self._accept(sock=listener)
+        return await self._accept(sock=listener, backlog=backlog)  # or the loop would cut it to 100
 
     async def _accept(self, **where: Any) -> int:
         listener = await asyncio.get_running_loop().create_server(
