@@ -104,7 +104,9 @@ def test_the_document_says_what_happens(gateway, document, operation, mode):
         seen[answer.status_code] += 1
         names = {name.lower(): ", ".join(value) for name, value in answer.headers.items()}
         judge(Reply(answer.status_code, names, answer.content), case)
-        case.validate_response(answer, checks=checks)
+        # OpenAPI 3.1 cannot say what the events of a stream are; `judge` has read them.
+        streams = names.get("content-type") == "text/event-stream"
+        case.validate_response(answer, checks=checks[:-1] if streams else checks)
 
     ask()
     gateway.cases += seen.total()
