@@ -22,13 +22,19 @@ from killing import (
     kill_often,
     kill_while_starting,
     management,
+    on_this_machine,
     unrecorded,
 )
 from traffic import Together, Traffic, chat
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KILLS = 25
 STREAMS = 16
+
+
+def seed_of_the_day() -> int:
+    """Another one in every run; FASTNESS_TEST_SEED repeats one that was printed."""
+    return int(os.environ.get("FASTNESS_TEST_SEED", "0")) or random.SystemRandom().getrandbits(32)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +67,9 @@ def ready_replica(installation: Installation) -> dict[str, object]:
 
 @pytest.mark.parametrize("tokens_before_the_kill", [0, 1, 20])
 def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_the_kill):
-    before = ready_replica(victim)
+    before, second_s = ready_replica(victim), on_this_machine(1)
     random_ = random.Random(tokens_before_the_kill)
-    streams = Together(victim, [chat(random_, True, 60) for _ in range(STREAMS)])
+    streams = Together(victim, [chat(random_, True, 40) for _ in range(STREAMS)])
     eventually(lambda: victim.busy_slots() == 8, "all slots work")
     if tokens_before_the_kill:
         eventually(lambda: decoded(victim) >= tokens_before_the_kill, "tokens flow", 60)
@@ -78,8 +84,8 @@ def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_t
     assert all(one.clear and one.lost is None for one in heard), [one for one in heard if not one.clear]
     failed = [one for one in heard if not one.whole]
     assert {one.code for one in failed} == {"engine_failed"}
-    assert max(one.ended_s for one in failed) - killed_s < 1, "those who lost their engine hear of it at once"
-    assert next_one.elapsed_s < 5, "the next request is answered in under 5 s"
+    assert max(one.ended_s for one in failed) - killed_s < second_s, "those who lost their engine hear of it at once"
+    assert next_one.elapsed_s < 5 * second_s, "the next request is answered in under 5 s"
     assert not unrecorded(victim.home, heard)
     assert diagnosis["code"]
     assert diagnosis["summary"]
@@ -131,7 +137,7 @@ def running_child(installation: Installation, name: str) -> int | None:
 
 
 def test_a_killed_gateway_comes_back_on_the_same_port_and_what_it_answered_is_recorded(victim):
-    dead = child(victim, "gateway")
+    dead, second_s = child(victim, "gateway"), on_this_machine(1)
     with Traffic(victim, seed=2) as traffic:
         eventually(lambda: traffic.count() >= 8, "traffic flows", 60)
         kill(dead)
@@ -139,15 +145,14 @@ def test_a_killed_gateway_comes_back_on_the_same_port_and_what_it_answered_is_re
         served = eventually(
             lambda: [one for one in list(traffic.heard) if one.whole and one.began_s > killed_s], "it serves again", 20
         )
-    assert served[0].ended_s - killed_s < 10
+    assert served[0].ended_s - killed_s < 5 * second_s
     assert running_child(victim, "gateway") not in (None, dead)
     assert not unrecorded(victim.home, traffic.heard)
     eventually(lambda: victim.busy_slots() == 0, "the work of those who were cut off is stopped")
 
 
 def test_an_answer_delivered_in_full_is_recorded_whenever_fastness_is_killed(home):
-    seed = int(os.environ.get("FASTNESS_TEST_SEED", "0")) or random.SystemRandom().getrandbits(32)
-    losses = kill_often(home, KILLS, seed)
+    losses = kill_often(home, KILLS, seed_of_the_day())
     print(losses)
     assert losses.kills == KILLS
     assert losses.whole > KILLS

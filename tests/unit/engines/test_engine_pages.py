@@ -35,7 +35,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"steps up to {numeric.STEP_MAX:,} from",
         f"up to {pattern.PATTERN_CHARS_MAX} characters",
         f"up to {pattern.COPIES_MAX} with its repetitions",
-        f"up to {automaton.STATES_MAX} states",
+        f"up to {automaton.WORK_MAX:,} steps",
         f"up to {schema.COST_MAX:,} at most",
         f"up to {schema.DEPTH_MAX} deep",
         f"last {PENALTY_TOKENS} tokens",
@@ -44,5 +44,5 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{engine.BASE_BYTES >> 30} GiB, {engine.SLOT_BYTES >> 20} MiB a slot",
     ):
         assert text in " ".join(PAGE.split()), text
-    assert (schema.ITEM_COST, schema.STATE_COST) == (4, 16), "written out in words"
+    assert (schema.ITEM_COST, schema.WORK_COST) == (4, 8), "written out in words"
     assert FakeEngine().name in PAGE

@@ -1,8 +1,9 @@
-"""How large a pattern is for the engine.
+"""How hard a pattern is for the engine.
 
-The engine explores a pattern's states as it writes. One whose states multiply (`.{120}a.{120}`) exhausts its limits
-in the middle of an answer, and then it goes on unbound. So the states are counted beforehand: positions of the
-pattern's characters (Glushkov), and the sets of them that can be reached together (subset construction).
+The engine explores a pattern's states as it writes. One whose states multiply (`.{120}a.{120}`), or are large
+(`(.{0,15}){0,15}`), exhausts its limits in the middle of an answer, and then it goes on unbound. So the work is
+measured beforehand: positions of the pattern's characters (Glushkov), and the sets of them that can be reached
+together (subset construction). Both kinds show in the number of positions over all sets.
 """
 
 from __future__ import annotations
@@ -11,24 +12,30 @@ from typing import Final
 
 from fastness.engines.llamacpp.pattern import Chars, Choice, Node, Repeat, Sequence
 
-STATES_MAX: Final = 256
+WORK_MAX: Final = 1_024
 
 
-def count_states(node: Node) -> int:
-    """Return how many states the deterministic automaton of a pattern has; raises ValueError beyond STATES_MAX."""
+def measure(node: Node) -> int:
+    """Return how many positions the states of a pattern's deterministic automaton have together.
+
+    That is the number of states where there is no ambiguity. Raises ValueError beyond WORK_MAX.
+    """
     positions = _Positions()
     positions.follow.append(positions.add(node)[1])
     start = 1 << (len(positions.follow) - 1)  # a position of its own, before the first character
     symbols = positions.symbols()
-    seen, pending = {start}, [start]
+    seen, pending, work = {start}, [start], 1
     for state in pending:
         after = positions.after(state)
         fresh = {after & mask for mask in symbols} - seen - {0}
         seen |= fresh
         pending += fresh
-        if len(seen) > STATES_MAX:
-            raise ValueError(f"the pattern is ambiguous: it needs more than {STATES_MAX} states; make it simpler")
-    return len(seen)
+        work += sum(other.bit_count() for other in fresh)
+        if work > WORK_MAX:
+            raise ValueError(
+                f"the pattern is too ambiguous: it needs {WORK_MAX:,} steps or more; anchor it, or make it simpler"
+            )
+    return work
 
 
 class _Positions:

@@ -25,9 +25,9 @@ ITEMS_MAX: Final = 1_024
 """Largest `minItems` and `maxItems`."""
 ENUM_MAX: Final = 1_000
 COST_MAX: Final = 20_000
-"""Sum over the schema of its bounds on lengths, its bounds on items, and the states of its patterns, so weighted."""
+"""Sum over the schema of its bounds on lengths, its bounds on items, and the work of its patterns, so weighted."""
 ITEM_COST: Final = 4
-STATE_COST: Final = 16
+WORK_COST: Final = 8
 _ANNOTATIONS: Final = frozenset(
     ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment", "$schema")
 )
@@ -227,10 +227,10 @@ class _Rewriter:
     def _string(self, node: _Node, path: str) -> _Node:
         low, high = self._bounds(node, "minLength", "maxLength", LENGTH_MAX, path)
         try:
-            written, states = string(node, low, high)
+            written, work = string(node, low, high)
         except ValueError as error:
             raise Unenforceable("format" if "format" in node else "pattern", path, str(error)) from None
-        self._spend(states * STATE_COST, path)
+        self._spend(work * WORK_COST, path)
         return written
 
     def _bounds(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastness.engines.llamacpp import pattern
-from fastness.engines.llamacpp.automaton import count_states
+from fastness.engines.llamacpp.automaton import measure
 from fastness.engines.llamacpp.formats import FORMATS
 from fastness.engines.llamacpp.pattern import Choice, Node, Repeat, Sequence
 
-FORMAT_STATES: Final = 16
+FORMAT_WORK: Final = 32
 
 
 def string(node: dict[str, Any], low: int, high: int | None) -> tuple[dict[str, Any], int]:
-    """Write a `string` of `low` to `high` characters; return it and how many states its pattern has.
+    """Write a `string` of `low` to `high` characters; return it and the work of its pattern (automaton.py).
 
     Raises ValueError with a sentence.
     """
@@ -25,7 +25,7 @@ def string(node: dict[str, Any], low: int, high: int | None) -> tuple[dict[str, 
             raise ValueError(f"supported are {', '.join(FORMATS)}")
         if bounds or "pattern" in node:
             raise ValueError("a length or pattern stands beside it; keep one of them")
-        return written | known, FORMAT_STATES
+        return written | known, FORMAT_WORK
     if "pattern" not in node:
         return written | bounds, 0
     if not isinstance(node["pattern"], str):
@@ -33,7 +33,7 @@ def string(node: dict[str, Any], low: int, high: int | None) -> tuple[dict[str, 
     parsed = pattern.parse(node["pattern"])
     if bounds:
         parsed = _within(parsed, low, high)
-    return written | {"pattern": f"^{pattern.text(parsed)}$"}, count_states(parsed)
+    return written | {"pattern": f"^{pattern.text(parsed)}$"}, measure(parsed)
 
 
 def _within(node: Node, low: int, high: int | None) -> Node:
