@@ -32,6 +32,7 @@ from fastness.gateway.wire.errors import error_body, error_headers
 from fastness.ledger.port import LedgerUnavailable
 
 JSON_HEADERS = b"content-type: application/json\r\ncache-control: no-store\r\n"
+INPUT_FIELDS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 STREAM_HEADERS = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 
 
@@ -105,7 +106,7 @@ async def fit(gateway: Gateway, trip: Trip) -> None:
         if input_tokens_bound(work) + output > limit:
             needed = await _count(gateway, trip.served, work)
             if needed + output > limit:
-                raise overflow(needed, output, limit, trip.served.card)
+                raise overflow(needed, output, limit, trip.served.card, INPUT_FIELDS[trip.operation])
 
 
 async def _count(gateway: Gateway, served: Served, work: Generation) -> int:

@@ -85,7 +85,7 @@ def inputs_of(trip: Trip) -> Iterator[tuple[Generation, int]]:
         yield work, work.sampling.max_output_tokens or 1
 
 
-def overflow(needed: int, output: int, limit: int, card: ModelCard) -> Refusal:
+def overflow(needed: int, output: int, limit: int, card: ModelCard, param: str) -> Refusal:
     """Make the refusal for a request that does not fit: needed, limit, and what to try."""
     over = needed + output - limit
     asked, what = f"{needed + output:,} tokens", f" ({needed:,} input + {output:,} output)" if output else ""
@@ -93,7 +93,7 @@ def overflow(needed: int, output: int, limit: int, card: ModelCard) -> Refusal:
         f"This request needs {asked}{what}; {card.name} takes {limit:,} here. Shorten the input by {over:,} tokens"
         f"{', ask for fewer output tokens,' if output > 1 else ''} or use a deployment with a longer context."
     )
-    return Refusal("context_length_exceeded", message, param="messages" if output else "input")
+    return Refusal("context_length_exceeded", message, param=param)
 
 
 def _choices(one: Generation, count: int) -> tuple[Generation, ...]:

@@ -154,8 +154,8 @@ def test_the_bound_on_token_ids_is_their_number_and_one() -> None:
 
 
 def test_an_overflow_says_needed_limit_and_what_to_try() -> None:
-    refusal = overflow(8_900, 512, 8_192, CARD)
-    assert (refusal.code, refusal.param) == ("context_length_exceeded", "messages")
+    refusal = overflow(8_900, 512, 8_192, CARD, "prompt")
+    assert (refusal.code, refusal.param) == ("context_length_exceeded", "prompt")
     assert refusal.message == (
         "This request needs 9,412 tokens (8,900 input + 512 output); small takes 8,192 here. "
         "Shorten the input by 1,220 tokens, ask for fewer output tokens, or use a deployment with a longer context."
