@@ -124,6 +124,19 @@ def copies(node: Node) -> int:
             return copies(item) * max(low if high is None else high, 1)
 
 
+def can_be_empty(node: Node) -> bool:
+    """Tell whether the empty string matches."""
+    match node:
+        case Chars():
+            return False
+        case Sequence(items):
+            return all(map(can_be_empty, items))
+        case Choice(options):
+            return any(map(can_be_empty, options))
+        case Repeat(item, low, _):
+            return low == 0 or can_be_empty(item)
+
+
 class _Reader:
     """A recursive descent over one pattern."""
 
@@ -186,6 +199,8 @@ class _Reader:
         self._took("?")  # lazy or greedy: the same strings match
         if high is not None and high < low:
             raise self._refusal(f"a repetition of at least {low} and at most {high} is empty")
+        if (high or low) > 1 and can_be_empty(item):  # the engine tells counts apart that are all the same
+            raise self._refusal("a counted repetition of something that may be empty is not supported")
         repeat = Repeat(item, low, high)
         check_copies(repeat)
         return repeat
