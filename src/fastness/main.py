@@ -84,6 +84,7 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     async def supervise() -> int:
         return await Supervisor(_site(settings), progress, unsealed=unsealed).run(tell)
 
+    _write_no_core()
     prepare_directories(settings)
     return uvloop.run(supervise())
 
@@ -103,6 +104,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.ledger.file import FileLedger
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
+    _write_no_core()
     _die_with_supervisor()
     run = prepare_directories(settings)
     log = _log(settings, "gateway-0")
@@ -131,6 +133,7 @@ def run_control(settings: Settings) -> int:
 
     from fastness.control.process import serve
 
+    _write_no_core()
     _die_with_supervisor()
     run = prepare_directories(settings)
 
@@ -172,6 +175,15 @@ def prepare_directories(settings: Settings) -> Path:
     run.chmod(0o700)
     (run / "home").write_text(f"{settings.home}\n")  # whose this is, for whoever finds it in /tmp
     return run
+
+
+def _write_no_core() -> None:
+    """Prompts and keys are in memory, so no crash may write it to a disk; engines have the same in their seal."""
+    import resource
+
+    # 1 and not 0 where it can be chosen: for a core that is piped to a program the kernel ignores 0.
+    allowed = 0 if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (allowed, allowed))
 
 
 def _milliseconds() -> int:
