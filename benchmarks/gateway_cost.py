@@ -23,8 +23,17 @@ from benchmarks.ledger import bare
 from benchmarks.load import Job
 from benchmarks.upstream import CHUNKS
 
-PACES_MS = {"paced": 10.0, "fast": 0.0, "held": 60_000.0}
-"""The models of the fake site: each is an engine that writes its events that far apart."""
+MODELS = {
+    "whole": ("fake", 0.0),
+    "fast": ("llamacpp", 0.0),
+    "paced": ("llamacpp", 10.0),
+    "held": ("llamacpp", 60_000.0),
+}
+"""The fake site: each model's engine, as the gateway is told, and how far apart it writes its events, in ms.
+
+The first is asked for whole answers. llama.cpp never is: it would not stop a whole answer that nobody waits for any
+more, so the gateway asks it for streams, and a whole answer of its costs the reading of all its events.
+"""
 HELD = 1_000
 
 
@@ -40,10 +49,11 @@ class Case:
 
 
 CASES = (
-    Case("whole answer, 2 KB prompt, 1 connection", "fast", 1, 2_048, False),
-    Case("whole answer, 2 KB prompt, 16 connections", "fast", 16, 2_048, False),
-    Case("whole answer, 64 KB prompt, 1 connection", "fast", 1, 65_536, False),
-    Case("whole answer, 64 KB prompt, 16 connections", "fast", 16, 65_536, False),
+    Case("whole answer, 2 KB prompt, 1 connection", "whole", 1, 2_048, False),
+    Case("whole answer, 2 KB prompt, 16 connections", "whole", 16, 2_048, False),
+    Case("whole answer, 64 KB prompt, 1 connection", "whole", 1, 65_536, False),
+    Case("whole answer, 64 KB prompt, 16 connections", "whole", 16, 65_536, False),
+    Case(f"whole answer read as {CHUNKS} events, 10 ms apart, 32", "paced", 32, 2_048, False),
     Case(f"32 streams of {CHUNKS} chunks, 10 ms apart", "paced", 32, 2_048, True),
     Case(f"32 streams of {CHUNKS} chunks, unpaced", "fast", 32, 2_048, True),
 )
@@ -75,18 +85,18 @@ def site(environ: dict[str, str] | None = None) -> Iterator[Site]:
     """Run the gateway in front of fake engines."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fst-bench-")))
-        sockets = {
-            name: stack.enter_context(processes.upstream(home / f"{name}.sock", pace_ms, CHUNKS))
-            for name, pace_ms in PACES_MS.items()
+        engines = {
+            name: (engine, stack.enter_context(processes.upstream(home / f"{name}.sock", pace_ms, CHUNKS)))
+            for name, (engine, pace_ms) in MODELS.items()
         }
-        key = prepare(home, sockets)
+        key = prepare(home, engines)
         process = stack.enter_context(
             processes.running("-m", "benchmarks.gateway_process", str(home), environ=environ, grace_s=40.0)
         )
         port = int(processes.line_of(process))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as answer:  # it waits in the backlog
             assert answer.status == 200
-        yield Site(port, process.pid, key, sockets["fast"])
+        yield Site(port, process.pid, key, engines["fast"][1])
 
 
 def run_case(target: Site, case: Case, seconds: float) -> Figure:
@@ -126,7 +136,7 @@ def held_streams(target: Site, streams: int) -> tuple[float, float]:
 
 def added_ms(target: Site, *, stream: bool, seconds: float) -> float:
     """Return what the gateway adds at the median at 1 connection: to a whole answer, or to a stream's first text."""
-    asked = sized_body("fast", 2_048, stream=stream)
+    asked = sized_body("fast" if stream else "whole", 2_048, stream=stream)
     medians = []
     for job in (
         Job(str(target.engine), CHAT_PATH, [engine_body(asked)], 1, seconds=seconds),

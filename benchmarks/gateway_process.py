@@ -26,10 +26,16 @@ from fastness.store.snapshot_file import write_snapshot
 
 KEYS = 100
 """Keys in the snapshot: a handful would flatter the look-up."""
+SLOTS = 4_096
+CONTEXT_TOKENS = 262_144
+"""So many that neither a queue nor a count of tokens by the engine comes in: those are costs of their own."""
 
 
-def prepare(home: Path, sockets: Mapping[str, Path], *, slots: int = 4_096, context_tokens: int = 262_144) -> str:
-    """Make a home whose gateway serves each model of `sockets` from one replica there; return a developer's key."""
+def prepare(home: Path, engines: Mapping[str, tuple[str, Path]]) -> str:
+    """Make a home whose gateway serves each model from one replica, given its engine and its socket.
+
+    Returns a developer's key.
+    """
     settings, _ = load({"FASTNESS_HOME": str(home)})
     prepare_directories(settings)
     pepper = load_or_create(home / "secrets/pepper")
@@ -41,10 +47,10 @@ def prepare(home: Path, sockets: Mapping[str, Path], *, slots: int = 4_096, cont
     )
     run = run_directory(home, os.getuid())
     write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("health", "Health", now_s),), issued))
-    cards = tuple(ModelCard(name, ModelKind.CHAT, "b179" * 16, 1, "none", context_tokens, now_s) for name in sockets)
+    cards = tuple(ModelCard(name, ModelKind.CHAT, "b179" * 16, 1, "none", CONTEXT_TOKENS, now_s) for name in engines)
     replicas = tuple(
-        Replica(f"{name}-0", name, "llamacpp", ReplicaState.READY, str(path), slots, context_tokens, 1, sealed=True)
-        for name, path in sockets.items()
+        Replica(f"{name}-0", name, engine, ReplicaState.READY, str(path), SLOTS, CONTEXT_TOKENS, 1, sealed=True)
+        for name, (engine, path) in engines.items()
     )
     write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas))
     return texts[-1]
