@@ -165,6 +165,8 @@ def test_a_socket_that_answers_is_left_to_its_owner(home):
     assert os.path.exists(home / "run" / "control.sock")
 
 
+# The client library leaves a socket to the collector when its peer is killed while it connects.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.slow
 def test_no_key_works_without_its_entry_however_often_control_is_killed(start, home):
     """Killed at five moments while keys are issued: each answer is remembered, and each key remembered is recorded."""
