@@ -39,6 +39,7 @@ class Door:
     """A gateway to fuzz: where it listens, a key for it, how many cases it has had."""
 
     home: Path
+    pid: int
     port: int
     key: str
     cases: int = 0
@@ -132,20 +133,22 @@ def judge_error(body: bytes, status: int, about: str) -> None:
 
 
 @contextmanager
-def door(home: Path, **settings: object) -> Iterator[Door]:
+def door(
+    home: Path, *, behaviour: Behaviour | None = None, context_tokens: int = CONTEXT_TOKENS, **settings: object
+) -> Iterator[Door]:
     """Run a gateway and its engines; at the end they must have had no defect and nothing to say on stderr."""
-    key = prepare(home)
+    key = prepare(home, context_tokens)
     environ = os.environ | {"FASTNESS_HOME": str(home)}
     environ |= {f"FASTNESS__{name.upper()}": str(value) for name, value in settings.items()}
     with socket.create_server(("127.0.0.1", 0), backlog=1_024) as listener, (home / "stderr").open("w+") as talk:
         environ[LISTENER_VARIABLE] = str(listener.fileno())
         command = [sys.executable, "-c", "from fastness.main import main; main()", "gateway"]
         with (
-            running(fake(home, CHAT), talk),
-            running(fake(home, EMBEDDING), talk),
-            running(command, talk, environ, (listener.fileno(),)),
+            running(fake(home, CHAT, context_tokens, behaviour or Behaviour()), talk),
+            running(fake(home, EMBEDDING, CONTEXT_TOKENS, Behaviour()), talk),
+            running(command, talk, environ, (listener.fileno(),)) as gateway,
         ):
-            yield Door(home, listener.getsockname()[1], key)
+            yield Door(home, gateway.pid, listener.getsockname()[1], key)
         talk.seek(0)
         assert talk.read() == "", "a process complained"
     assert defects(home) == []
@@ -171,9 +174,9 @@ def running(
             process.kill()
 
 
-def fake(home: Path, model: str) -> list[str]:
+def fake(home: Path, model: str, context_tokens: int, behaviour: Behaviour) -> list[str]:
     """The command of an engine that computes nothing."""
-    task = Task(str(engine_socket(home, model)), slots=64, context_tokens=CONTEXT_TOKENS, behaviour=Behaviour())
+    task = Task(str(engine_socket(home, model)), slots=64, context_tokens=context_tokens, behaviour=behaviour)
     return [sys.executable, "-I", "-m", "fastness.engines.fake", msgspec.json.encode(task).decode()]
 
 
@@ -181,7 +184,7 @@ def engine_socket(home: Path, model: str) -> Path:
     return run_directory(home, os.getuid()) / f"{model}.sock"
 
 
-def prepare(home: Path) -> str:
+def prepare(home: Path, context_tokens: int) -> str:
     """Write what a gateway reads: a tenant, a key, two models and their replicas; return the key."""
     settings, _ = load({"FASTNESS_HOME": str(home)})
     run = prepare_directories(settings)
@@ -191,7 +194,7 @@ def prepare(home: Path) -> str:
     write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("default", "Default", now_s),), (issued,)))
     tools = ToolFormat("Tools:\n{tools}", "<tool_call>", "</tool_call>")
     cards = (
-        ModelCard(CHAT, ModelKind.CHAT, "b179" * 16, 1, "Apache-2.0", CONTEXT_TOKENS, now_s, tool_format=tools),
+        ModelCard(CHAT, ModelKind.CHAT, "b179" * 16, 1, "Apache-2.0", context_tokens, now_s, tool_format=tools),
         ModelCard(EMBEDDING, ModelKind.EMBEDDING, "8a28" * 16, 1, "Apache-2.0", 512, now_s, embedding_dimensions=384),
     )
     replicas = tuple(

@@ -37,6 +37,7 @@ class Heard:
     whole: bool
     code: str | None
     lost: str | None
+    retry_after: str | None = None
 
     @property
     def elapsed_s(self) -> float:
@@ -72,18 +73,19 @@ def mixture(random_: random.Random, chats: float) -> Ask:
 async def ask(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> Heard:
     """Ask once and listen to the end, whatever it is."""
     began_s, stream = time.monotonic(), bool(body.get("stream"))
-    request_id = status = lost = None
+    request_id = status = lost = retry_after = None
     heard = b""
     try:
         async with client.stream("POST", path, json=body) as answer:
             status, request_id = answer.status_code, answer.headers.get("x-request-id")
+            retry_after = answer.headers.get("retry-after")
             async for part in answer.aiter_raw():
                 heard += part
     except httpx.HTTPError as error:
         lost = type(error).__name__
     whole = b"data: [DONE]\n\n" in heard if stream else status == 200 and lost is None
     code = None if whole else code_of(heard)
-    return Heard(path, stream, began_s, time.monotonic(), request_id, status, whole, code, lost)
+    return Heard(path, stream, began_s, time.monotonic(), request_id, status, whole, code, lost, retry_after)
 
 
 def code_of(heard: bytes) -> str | None:
