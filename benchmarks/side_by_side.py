@@ -29,10 +29,10 @@ REQUESTS = {1: 2, 4: 4, 16: 16}
 """Requests of one window, by the number of concurrent streams."""
 WINDOW_S = 4.0
 """How long the longest window should take: the length of the answers is chosen for it, within these bounds."""
-OUTPUT_TOKENS = (8, 64)
-PROBE_TOKENS = 4
+OUTPUT_TOKENS = (16, 64)
+PROBE_TOKENS = 16
 SIDES = ("bare", "fastness")
-TEXT = "Case {number:06d}. The bins in my street were not emptied this week. Write a friendly and complete answer."
+TEXT = "Case {number:06d}. Write a friendly letter."
 SHORT = "Case {number:06d}. Say hello."
 
 
