@@ -19,7 +19,7 @@ import httpx
 from fastness.config import run_directory
 from fastness.ledger.verify import read, verify
 from installation import FASTNESS, Installation, eventually, start
-from traffic import Heard, Traffic
+from traffic import Heard, Together, Traffic, chat
 
 GONE_WITHIN_S = 2.0
 ANSWERS_BEFORE_A_KILL_MAX = 10
@@ -183,3 +183,20 @@ def kill_while_starting(home: Path, after_s: float) -> None:
     process.kill()
     process.wait()
     eventually(lambda: not processes_of(home), f"nothing is left of a start cut after {after_s:.2f} s", GONE_WITHIN_S)
+
+
+def start_and_ask(home: Path) -> None:
+    """Start, and be answered; when an earlier start was cut before it could show the first key, with a new one."""
+    running = start(home, environ=QUICK)
+    try:
+        if running.admin_key is None:
+            made = running.run("keys", "create", "--tenant", "default", "--name", "again", "--role", "admin", "--json")
+            assert made.returncode == 0, made.stderr
+            running = replace(running, admin_key=json.loads(made.stdout)["key"])
+        (heard,) = Together(running, [chat(random.Random(), False, 2)]).heard()
+        assert heard.whole, heard
+        assert not unrecorded(home, [heard])
+        assert verify(home / "ledger").sound
+        kill_everything(running)
+    finally:
+        bury(running)

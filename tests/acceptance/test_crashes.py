@@ -18,11 +18,11 @@ from killing import (
     child,
     forget,
     kill,
-    kill_everything,
     kill_often,
     kill_while_starting,
     management,
     on_this_machine,
+    start_and_ask,
     unrecorded,
 )
 from traffic import Together, Traffic, chat
@@ -86,6 +86,7 @@ def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_t
     assert {one.code for one in failed} == {"engine_failed"}
     assert max(one.ended_s for one in failed) - killed_s < second_s, "those who lost their engine hear of it at once"
     assert next_one.elapsed_s < 5 * second_s, "the next request is answered in under 5 s"
+    print(f"{len(failed)} of {STREAMS} streams failed; the next request took {next_one.elapsed_s:.2f} s")
     assert not unrecorded(victim.home, heard)
     assert diagnosis["code"]
     assert diagnosis["summary"]
@@ -162,6 +163,4 @@ def test_an_answer_delivered_in_full_is_recorded_whenever_fastness_is_killed(hom
 def test_fastness_killed_while_it_starts_leaves_nothing_and_starts_again(home):
     for after_s in (0.1, 0.5, 1.0, 1.5, 2.0, 2.5):
         kill_while_starting(home, after_s)
-    running = start(home, environ=QUICK)
-    kill_everything(running)
-    assert verify(home / "ledger").sound
+    start_and_ask(home)
