@@ -56,6 +56,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
         fail(gateway, trip, error)
     finally:
         note(gateway, trip)
+        trip.forget()
 
 
 def authenticate(gateway: Gateway, trip: Trip) -> None:

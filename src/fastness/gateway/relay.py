@@ -21,6 +21,10 @@ class EngineAway(Refusal):
     """No connection to the engine could be made: nothing was asked of it, so another may be asked instead."""
 
 
+def _drop(_delta: Delta) -> None:
+    """Nobody takes it any more."""
+
+
 class StreamRun:
     """Reads one streamed generation. `done` resolves to its usage, or to the Refusal that ended it."""
 
@@ -86,6 +90,11 @@ class StreamRun:
     def on_error(self, error: EngineLost) -> None:
         """See Sink."""
         self._fail(lost(self._replica, error))
+
+    def let_go(self) -> None:
+        """Take nothing more, whatever the connection still brings, and hold nobody."""
+        self.stream = None
+        self._give = _drop
 
     def pause(self) -> None:
         """The client is slow: stop reading from the engine. Its own write timeout ends a client that stays so."""

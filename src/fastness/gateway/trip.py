@@ -42,6 +42,16 @@ class Trip:
         """Whether the client asked for a stream."""
         return isinstance(self.request, _GENERATING) and self.request.stream
 
+    def forget(self) -> None:
+        """Let go of what leads back here: an ended request is gone at once, not when a collector comes by."""
+        self.exchange.on_pause = self.exchange.on_resume = self.exchange.on_disconnect = None
+        for run in self.runs:
+            run.let_go()
+        self.runs.clear()
+        if self.refusal:
+            # A traceback holds the frames it went through, and they hold the trip.
+            self.refusal.__traceback__ = self.refusal.__context__ = None
+
     def pause(self) -> None:
         """The client is slow: its engines wait."""
         for run in self.runs:
