@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -151,6 +152,7 @@ def door(
             yield Door(home, gateway.pid, listener.getsockname()[1], key)
         talk.seek(0)
         assert talk.read() == "", "a process complained"
+    shutil.rmtree(run_directory(home, os.getuid()))
     assert defects(home) == []
 
 
