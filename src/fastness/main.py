@@ -61,11 +61,12 @@ def load_settings(
 
 
 def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
-    """Run the supervisor until it is told to stop; raises SealUnavailable, StartRefused."""
+    """Run the supervisor until it is told to stop; raises ConfigError, SealUnavailable, StartRefused."""
     import uvloop
 
     from fastness.cli.composition import UpReady
     from fastness.control.supervisor import Supervisor, Up
+    from fastness.gateway.tls import tls_context
 
     def tell(up: Up) -> None:
         progress.ready(
@@ -85,6 +86,7 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         return await Supervisor(_site(settings), progress, unsealed=unsealed).run(tell)
 
     _write_no_core()
+    tls_context(settings.gateway)  # what cannot be used is said before anything starts
     prepare_directories(settings)
     return uvloop.run(supervise())
 
@@ -262,9 +264,6 @@ def _site(settings: Settings) -> Site:
     perimeter = LocalPerimeter()
     library = ModelLibrary(settings.home)
 
-    def ensure_model(name: str, tell: Callable[[str, int, int], None]) -> Model:
-        return Model(*library.ensure(name, tell))
-
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
 
@@ -297,7 +296,7 @@ def _site(settings: Settings) -> Site:
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, _milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=ensure_model,
+        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
         prove_seal=prove_seal,
         start_replicas=start_replicas,
         first_admin=first_admin,

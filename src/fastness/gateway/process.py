@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -21,6 +20,7 @@ from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.meters import Meters
 from fastness.gateway.routing import Routing
+from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
 from fastness.ledger.port import Ledger
 from fastness.telemetry.log import JsonLog
@@ -86,7 +86,7 @@ async def serve(parts: GatewayParts) -> int:
         settings.gateway,
         new_request_id=_request_id,
         error_body=lambda refusal, _request_id: error_body(refusal),
-        ssl=_tls(settings),
+        ssl=tls_context(settings.gateway),
     )
     app.connections = lambda: server.connections
     ended = asyncio.Event()
@@ -148,13 +148,3 @@ async def _sweep(gateway: Gateway) -> None:
 
 def _request_id() -> str:
     return "req_" + os.urandom(16).hex()
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    certificate, key = settings.gateway.tls_certificate, settings.gateway.tls_key
-    if not certificate and not key:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    return context

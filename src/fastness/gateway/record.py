@@ -74,4 +74,4 @@ def note(gateway: Gateway, trip: Trip) -> None:
 
 
 def _ms(seconds: float) -> int:
-    return round(seconds * 1_000)
+    return max(0, round(seconds * 1_000))  # the client's clock and the loop's may differ by a tick

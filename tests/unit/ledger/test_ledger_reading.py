@@ -21,15 +21,6 @@ def segments(log: Path) -> list[Path]:
     return sorted(log.glob("*.jsonl"))
 
 
-def lines(log: Path) -> list[list[bytes]]:
-    return [path.read_bytes().splitlines(keepends=True) for path in segments(log)]
-
-
-def rewrite(log: Path, changed: list[list[bytes]]) -> None:
-    for path, content in zip(segments(log), changed, strict=True):
-        path.write_bytes(b"".join(content))
-
-
 def test_entries_are_read_from_an_index_to_an_index(log):
     for first in range(COUNT + 2):
         for end in (None, 0, first, first + 3, COUNT + 5):
