@@ -35,6 +35,9 @@ class GatewaySettings:
     port: int = _setting(8080, "Port of the OpenAI API; 0 picks a free one.", 0, 65535)
     tls_certificate: str = _setting("", "PEM file with the certificate chain; with tls_key it turns TLS on.")
     tls_key: str = _setting("", "PEM file with the certificate's private key.")
+    tls_client_ca: str = _setting(
+        "", "PEM file with the CAs of client certificates; services known in identity.toml may then use theirs."
+    )
     connections_max: int = _setting(10_000, "Open client connections; further ones are closed at once.", 1, 1_000_000)
     header_bytes_max: int = _setting(16_384, "Request line and headers together.", 1_024, 1_048_576)
     headers_max: int = _setting(64, "Number of request headers.", 4, 1_000)
@@ -87,6 +90,7 @@ class EngineSettings:
     chat_model: str = _setting("smollm2-135m-instruct", "Model that answers chats and completions; empty for none.")
     embedding_model: str = _setting("minilm-l6-v2", "Model that embeds; empty for none.")
     replicas: int = _setting(1, "Replicas of the chat model.", 1, 64)
+    ceiling: str = _setting("OFFICIAL", "The highest marking, with caveats, that these deployments may handle.")
     slots: int = _setting(8, "Answers one chat replica makes at the same time.", 1, 256)
     slot_context_tokens: int = _setting(2_048, "Context of each slot; more costs memory.", 128, 1_048_576)
     threads: int = _setting(
@@ -100,6 +104,65 @@ class EngineSettings:
     backoff_max_s: float = _setting(30.0, "Longest wait before a restart.", 0, 3_600)
     memory_bytes_max: int = _setting(0, "Address-space limit of an engine; 0 derives one from its model.", 0)
     open_files_max: int = _setting(1_024, "Open files of an engine (an rlimit).", 64, 1_048_576)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """This machine: whose law it stands under, who runs and owns it, and the most that it may handle."""
+
+    name: str = _setting("local", "Name of this node.")
+    jurisdiction: str = _setting("GB", "Code of the jurisdiction that it stands under, as the profile lists them.")
+    operator: str = _setting(
+        "", "Who runs it: an id of the profile's operators; empty is undeclared, which higher markings refuse."
+    )
+    ceiling: str = _setting("OFFICIAL", "The highest marking, with caveats, that may be handled here.")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """Markings and rules."""
+
+    profile: str = _setting("uk", "Profile of the first start: the name of a shipped one, or a TOML file.")
+    decisions_max: int = _setting(65_536, "Decisions a gateway remembers.", 16, 16_777_216)
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """What may become a model here."""
+
+    two_approvers_above: str = _setting("OFFICIAL", "Admission for a ceiling above this marking needs two approvers.")
+    signature_above: str = _setting(
+        "OFFICIAL", "Admission for a ceiling above this marking needs a signature of a trusted signer."
+    )
+    artefact_bytes_max: int = _setting(1_099_511_627_776, "All files of one model or adapter.", 1_024)
+    files_max: int = _setting(1_024, "Files of one model, adapter or bundle.", 1, 1_000_000)
+    inspection_timeout_s: float = _setting(60.0, "Reading the headers of an artefact, sealed.", 0.1, 3_600)
+    inspection_memory_bytes_max: int = _setting(
+        1_073_741_824, "Address space of that process.", 268_435_456, 1_099_511_627_776
+    )
+    template_bytes_max: int = _setting(131_072, "One chat template.", 64, 16_777_216)
+    template_timeout_s: float = _setting(2.0, "Rendering a chat template once, in processor time.", 0.01, 600)
+    bundle_age_s_max: int = _setting(7_776_000, "Age at which a bundle is too old to be taken over.", 60)
+
+
+@dataclass(frozen=True, slots=True)
+class PerimeterSettings:
+    """What the installation may speak to."""
+
+    addresses: str = _setting(
+        "", "Where it may connect to: host:port, separated by spaces. Empty: nowhere outside itself."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Tokens and certificates beside API keys."""
+
+    file: str = _setting("", "TOML file with trusted issuers and services; empty: identity.toml in FASTNESS_HOME.")
+    clock_skew_s: int = _setting(30, "How far an issuer's clock may be off.", 0, 3_600)
+    token_bytes_max: int = _setting(8_192, "One access token.", 256, 65_536)
+    tokens_max: int = _setting(16_384, "Verified tokens that a gateway remembers until they expire.", 16, 16_777_216)
+    refresh_s: int = _setting(300, "How often the keys of issuers are fetched.", 1, 86_400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +198,29 @@ class Settings:
     limits: LimitSettings = LimitSettings()
     traffic: TrafficSettings = TrafficSettings()
     engine: EngineSettings = EngineSettings()
+    node: NodeSettings = NodeSettings()
+    policy: PolicySettings = PolicySettings()
+    registry: RegistrySettings = RegistrySettings()
+    perimeter: PerimeterSettings = PerimeterSettings()
+    identity: IdentitySettings = IdentitySettings()
     ledger: LedgerSettings = LedgerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 
 _KINDS: Final = {int: "a whole number", float: "a number", str: "text"}
-SECTIONS: Final = ("gateway", "limits", "traffic", "engine", "ledger", "telemetry")
+SECTIONS: Final = (
+    "gateway",
+    "limits",
+    "traffic",
+    "engine",
+    "node",
+    "policy",
+    "registry",
+    "perimeter",
+    "identity",
+    "ledger",
+    "telemetry",
+)
 RUN_PATH_BYTES_MAX: Final = 60
 """Unix socket paths end at 107 bytes; what we put below the run directory needs the rest."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fastness.core.deployment import Deployment
+from fastness.core.marking import Node
 from fastness.core.model import ModelCard
 
 
@@ -47,12 +49,18 @@ class Replica:
     since_s: float = 0.0
     memory_bytes: int | None = None
     diagnosis: Diagnosis | None = None
+    node: str = "local"
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingSnapshot:
-    """All a gateway needs to route: the models served here and their replicas. `version` grows with each change."""
+    """All a gateway needs to route: the models served here and their replicas. `version` grows with each change.
+
+    A deployment is found by its name, which is the model's; what has none, or stands on an unnamed node, is not routed.
+    """
 
     version: int
     models: tuple[ModelCard, ...]
     replicas: tuple[Replica, ...]
+    deployments: tuple[Deployment, ...] = ()
+    nodes: tuple[Node, ...] = ()

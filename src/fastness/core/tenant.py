@@ -5,23 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fastness.core.marking import Label
+
 
 class Role(StrEnum):
-    """What a key is for. A developer infers; an admin also manages."""
+    """What a key is for; what a role may do is said by policy."""
 
     DEVELOPER = "developer"
     ADMIN = "admin"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+
+
+class Credential(StrEnum):
+    """How a principal proved who it is."""
+
+    API_KEY = "api_key"
+    TOKEN = "oidc"  # noqa: S105 - a kind of credential, not one
+    CERTIFICATE = "mtls"
+    LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A department. `models` limits what its keys may name; None means every model served."""
+    """A department. `models` limits what its keys may name; None means every model served.
+
+    `clearance` is the most that its principals may handle, `marking` what their requests carry when they say nothing;
+    None for either: the profile's default marking, without caveats.
+    """
 
     id: str
     name: str
     created_s: int
     models: tuple[str, ...] | None = None
     revoked_s: int | None = None
+    clearance: Label | None = None
+    marking: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +60,26 @@ class ApiKey:
     expires_s: int | None = None
     revoked_s: int | None = None
     models: tuple[str, ...] | None = None
+    clearance: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who acts, once authenticated: the key, its tenant, and the models both of them allow (None: all)."""
+    """Who acts, once authenticated, and the models that its key and its tenant both allow (None: all).
 
-    key_id: str
+    `id` is the key's id, or names the subject of a token or certificate. `roles` are values of `Role`, or whatever
+    roles an identity provider gives; policy says what they mean. A key's `clearance` narrows its tenant's; both None:
+    the profile's default.
+    """
+
+    id: str
     tenant: str
-    role: Role
+    roles: frozenset[str]
     models: frozenset[str] | None = None
+    credential: Credential = Credential.API_KEY
+    clearance: Label | None = None
+    tenant_clearance: Label | None = None
+    marking: Label | None = None
 
     def may_use(self, model: str) -> bool:
         """Tell whether this principal may name `model`."""

@@ -18,7 +18,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "request_id": trip.exchange.request_id,
         "operation": trip.operation.value,
         "tenant": trip.principal.tenant if trip.principal else None,
-        "key": trip.principal.key_id if trip.principal else None,
+        "key": trip.principal.id if trip.principal else None,
         "model": trip.served.card.name if trip.served else None,
         "stream": trip.streams,
     }
@@ -56,7 +56,7 @@ def note(gateway: Gateway, trip: Trip) -> None:
         "request",
         request_id=trip.exchange.request_id,
         tenant=trip.principal.tenant if trip.principal else None,
-        key=trip.principal.key_id if trip.principal else None,
+        key=trip.principal.id if trip.principal else None,
         operation=trip.operation.value,
         model=trip.served.card.name if trip.served else None,
         replica=trip.replica.id if trip.replica else None,

@@ -50,13 +50,21 @@ class Authenticator:
         if now_s >= expires_s:
             raise Refusal(
                 "expired_api_key",
-                f"The key {principal.key_id} ended at {int(expires_s)} (seconds since 1970). {_MAKE_ONE}",
+                f"The key {principal.id} ended at {int(expires_s)} (seconds since 1970). {_MAKE_ONE}",
             )
         return principal
 
 
 def _entry(key: ApiKey, tenant: Tenant) -> tuple[Principal, float, str | None]:
-    principal = Principal(key.id, key.tenant, key.role, _both(key.models, tenant.models))
+    principal = Principal(
+        key.id,
+        key.tenant,
+        frozenset({key.role.value}),
+        _both(key.models, tenant.models),
+        clearance=key.clearance,
+        tenant_clearance=tenant.clearance,
+        marking=tenant.marking,
+    )
     revoked = None
     if key.revoked_s is not None:
         revoked = f"The key {key.id} was revoked. {_MAKE_ONE}"

@@ -26,7 +26,10 @@ class EventRow:
 _REQUEST: Final = {
     "request_id": "the `x-request-id` of the answer",
     "tenant": "tenant id; null when the key is not known",
-    "key": "id of the API key; null when the key is not known",
+    "key": "id of the API key, or of the principal of a token or certificate; null when it is not known",
+    "marking": "what the request was marked with, caveats included; null when it did not come to that",
+    "policy": "SHA-256 of the policy in force; null when it was not asked",
+    "rule": "id of the policy rule that decided; null when none was asked",
     "operation": "`chat`, `text_completion` or `embeddings`",
     "model": "name of a served model; null when the request named none of them",
     "stream": "whether the answer was asked for as a stream",
@@ -51,6 +54,11 @@ _ENGINE: Final = {
     "epoch": "which start of the replica's engine",
 }
 _ACTOR: Final = {"by": "id of the admin key that asked; `local` for the installation itself"}
+_ARTEFACT: Final = {
+    "model": "name of the model or adapter",
+    "kind": "`model` or `adapter`",
+    "digest": "SHA-256 of its manifest, which names the SHA-256 of each file",
+}
 
 _ROWS: Final = (
     EventRow(
@@ -105,7 +113,113 @@ _ROWS: Final = (
         EventType.TENANT_CREATED,
         "control",
         "A tenant was created.",
-        {"tenant": "tenant id", **_ACTOR},
+        {
+            "tenant": "tenant id",
+            "clearance": "the most its principals may handle; null for the profile's default",
+            "marking": "what its requests carry that say nothing; null for the profile's default",
+            **_ACTOR,
+        },
+    ),
+    EventRow(
+        EventType.POLICY_APPLIED,
+        "control",
+        "A policy was put in force.",
+        {
+            "policy": "SHA-256 of its profile and rules",
+            "before": "the digest of the policy that it replaced; null for the first",
+            "version": "how many policies were in force here, this one included",
+            **_ACTOR,
+        },
+    ),
+    EventRow(
+        EventType.IDENTITY_CHANGED,
+        "control",
+        "The trusted issuers and services, or the keys of an issuer, changed.",
+        {
+            "issuer": "URL of the issuer whose keys changed; null when the configuration did",
+            "keys_sha256": "SHA-256 of its JWKS; null when the configuration changed",
+            "identity_sha256": "SHA-256 of the whole configuration of identities, keys included",
+        },
+    ),
+    EventRow(
+        EventType.MODEL_IMPORTED,
+        "control",
+        "A model or adapter was taken into quarantine: inspected, and not yet usable.",
+        {**_ARTEFACT, "size_bytes": "all files together", "files": "how many", **_ACTOR},
+    ),
+    EventRow(
+        EventType.MODEL_REFUSED,
+        "control",
+        "What was to be imported or admitted broke a rule. Nothing of it was kept.",
+        {"rule": "id of the rule of admission", "digest": "SHA-256 of the file; null when it was not read", **_ACTOR},
+    ),
+    EventRow(
+        EventType.MODEL_APPROVED,
+        "control",
+        "An approver agreed to a model or adapter, up to a ceiling.",
+        {
+            **_ARTEFACT,
+            "ceiling": "the most that it may be used for",
+            "needed": "how many approvers that takes",
+            **_ACTOR,
+        },
+    ),
+    EventRow(
+        EventType.MODEL_ADMITTED,
+        "control",
+        "A model or adapter may be loaded: as many approvers as needed agreed.",
+        {
+            **_ARTEFACT,
+            "ceiling": "the most that it may be used for",
+            "approvers": "ids of the principals that agreed, separated by spaces",
+            "licence": "SPDX identifier of its licence",
+            "template_sha256": "SHA-256 of the chat template that was shown; null when it has none",
+            "signer": "fingerprint of the key or certificate that signed it; null when it is not signed",
+        },
+    ),
+    EventRow(
+        EventType.MODEL_REVOKED,
+        "control",
+        "A model or adapter may not be loaded any more.",
+        {**_ARTEFACT, **_ACTOR},
+    ),
+    EventRow(
+        EventType.MODEL_EXPORTED,
+        "control",
+        "Models, adapters and policy were written to a signed bundle.",
+        {
+            "bundle": "id of the bundle",
+            "version": "its number, which only grows",
+            "digest": "SHA-256 of its manifest",
+            "artefacts": "how many models and adapters it carries",
+            **_ACTOR,
+        },
+    ),
+    EventRow(
+        EventType.BUNDLE_IMPORTED,
+        "control",
+        "A signed bundle was verified and taken over.",
+        {
+            "bundle": "id of the bundle",
+            "version": "its number, which only grows",
+            "digest": "SHA-256 of its manifest",
+            "signer": "fingerprint of the key or certificate that signed it",
+            "artefacts": "how many models and adapters it carries",
+            **_ACTOR,
+        },
+    ),
+    EventRow(
+        EventType.PERIMETER_PROVED,
+        "control",
+        "A proof that nothing leaves was run; its report was signed.",
+        {
+            "report_sha256": "SHA-256 of the report",
+            "probes_total": "attempts from inside every kind of process",
+            "probes_allowed": "how many got through: none in a proof that holds",
+            "packets_total": "packets captured around the workload",
+            "packets_outside": "how many of them were for outside the perimeter: none in a proof that holds",
+            "holds": "whether it is a proof",
+        },
     ),
     EventRow(
         EventType.TENANT_REVOKED,
@@ -120,9 +234,10 @@ _ROWS: Final = (
         {
             "key": "id of the key",
             "tenant": "tenant id",
-            "role": "`developer` or `admin`",
+            "role": "`developer`, `admin`, `approver` or `auditor`",
             "expires_s": "seconds since 1970; null when it does not expire",
             "models": "names the key is limited to, separated by spaces; null when it is not limited",
+            "clearance": "the most it may handle; null for its tenant's clearance",
             **_ACTOR,
         },
     ),

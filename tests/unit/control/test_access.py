@@ -36,7 +36,7 @@ def enter(world, text):
 def test_an_issued_key_opens_the_gateway_and_its_text_is_kept_nowhere(health):
     issued = health.run(health.access.issue_key(KeyWish("health", "ci", models=("small",))))
     principal = enter(health, issued.text)
-    assert (principal.key_id, principal.tenant, principal.models) == (issued.key.id, "health", {"small"})
+    assert (principal.id, principal.tenant, principal.models) == (issued.key.id, "health", {"small"})
     assert keys.parse(issued.text) is Role.DEVELOPER
     kept = f"{health.store.access()}{health.events()}{health.published_path.read_text()}{issued}{health.log.records}"
     assert issued.text not in kept
@@ -114,7 +114,7 @@ def test_a_crash_between_the_first_tenant_and_its_key_is_made_good(world):
 
 def test_a_revoked_first_admin_key_is_not_replaced_behind_the_operators_back(world):
     text = world.run(world.access.ensure_first_admin())
-    world.run(world.access.revoke_key(enter(world, text).key_id))
+    world.run(world.access.revoke_key(enter(world, text).id))
     assert world.run(world.access.ensure_first_admin()) is None
 
 

@@ -115,7 +115,7 @@ def test_the_life_of_a_control_process(start, home):
     gateway.replace(reader.poll())
     principal = gateway.authenticate(f"Bearer {admin_key}", time.time())
 
-    revoked = control.client.post(f"/keys/{principal.key_id}/revoke")
+    revoked = control.client.post(f"/keys/{principal.id}/revoke")
     assert revoked.json()["state"] == "revoked"
     gateway.replace(reader.poll())  # the very next poll after the answer knows
     with pytest.raises(Refusal, match="revoked"):

@@ -1,0 +1,32 @@
+"""A deployment: a model served under a name, with what it may be used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastness.core.marking import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA on a model: its own name, digest, ceiling, and the digest of the base it was admitted for."""
+
+    name: str
+    digest: str
+    base: str
+    ceiling: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What callers name. `model` is the name of a model card; `model_ceiling` is what that model was admitted for.
+
+    `ceiling` is the deployment's own. `tenants` limits who may use it; None: whoever policy permits.
+    """
+
+    name: str
+    model: str
+    ceiling: Label
+    model_ceiling: Label
+    adapters: tuple[Adapter, ...] = ()
+    tenants: tuple[str, ...] | None = None
