@@ -22,6 +22,7 @@ from fastness.cli.reference import cli_reference
 from fastness.config import SECTIONS, Settings
 from fastness.core.error import ERROR_CODES, ErrorCode
 from fastness.gateway.openapi import openapi_document
+from fastness.ledger.events import EVENTS, EventRow
 from fastness.telemetry.metrics import GatewayMetrics
 from fastness.telemetry.names import LOG_FIELDS
 
@@ -35,9 +36,47 @@ def pages() -> dict[str, str]:
         "reference/cli.md": cli_reference(_command_line()),
         "reference/configuration.md": configuration(),
         "reference/errors.md": errors(),
+        "reference/ledger-events.md": ledger_events(),
         "reference/openapi.json": json.dumps(json.loads(openapi_document()), indent=2, sort_keys=True) + "\n",
         "reference/telemetry.md": telemetry(),
     }
+
+
+def ledger_events() -> str:
+    """Write the page of ledger events."""
+    sections = "\n".join(_event(row) for row in EVENTS.values())
+    return f"""\
+# Ledger events
+
+{WRITTEN.format(source="src/fastness/ledger/events.py")}
+
+Every kind of event that a ledger holds, in which log it stands, and its fields. An event with a field
+that is not here is refused before it is written, so that no content can slip in. There are only identifiers, counts, times and digests. Any field may be absent or null.
+
+A line of a log is canonical JSON:
+
+```json
+{{"fields":{{"process":"gateway","sealed":true}},"index":0,"prev":"<64 hex digits>","time_ms":1763800000000,"type":"boot","v":1}}
+```
+
+| key | meaning |
+|---|---|
+| fields | what the event says: the tables below |
+| index | place in this log, from 0, without gaps |
+| prev | the hash of the chain up to the entry before |
+| time_ms | milliseconds since 1970 by the clock of the machine that wrote it; it may step back when that clock is set |
+| type | one of the types below |
+| v | version of the format: 1 |
+
+Bounds: an entry has at most 65,536 bytes, a string 1,024 characters, an integer 53 bits. Floats and nested values
+do not occur. How the chain is made and what it proves: [the ledger explained](../explanation/ledger.md).
+
+{sections}"""
+
+
+def _event(row: EventRow) -> str:
+    rows = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in row.fields.items())
+    return f"## `{row.type}`\n\n{row.meaning}\n\nLog: {row.logs}.\n\n| field | meaning |\n|---|---|\n{rows}"
 
 
 def configuration() -> str:

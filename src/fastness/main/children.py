@@ -1,0 +1,49 @@
+"""Our own processes as the supervisor starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from fastness.config import Settings
+from fastness.main.process import LISTENER_VARIABLE, PARENT_VARIABLE
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastness.fleet.supervised import Supervised
+
+
+def own_process(
+    settings: Settings,
+    name: str,
+    status: Callable[[], Awaitable[int | None]],
+    listener: socket.socket | None = None,
+) -> Supervised:
+    """Describe one of our own processes, kept up like an engine; it ends when this process does."""
+    import sys
+
+    from fastness.fleet.backoff import Backoff
+    from fastness.fleet.process import Process
+    from fastness.fleet.supervised import Care, Supervised
+
+    environ = dict(os.environ) | {"FASTNESS_HOME": str(settings.home), PARENT_VARIABLE: str(os.getpid())}
+    if listener is not None:
+        environ[LISTENER_VARIABLE] = str(listener.fileno())
+    descriptors = () if listener is None else (listener.fileno(),)
+    argv = (sys.executable, "-c", "from fastness.main import main; main()", name)
+
+    async def is_ready() -> bool:
+        return await status() == 200
+
+    return Supervised(
+        Care(
+            start=lambda: Process.start(argv, environ, descriptors=descriptors),
+            is_ready=is_ready,
+            backoff=Backoff(settings.engine.backoff_first_s, settings.engine.backoff_max_s),
+            start_timeout_s=settings.engine.start_timeout_s,
+            stop_timeout_s=settings.gateway.drain_timeout_s + 5.0,
+        ),
+        lambda: None,
+    )

@@ -1,0 +1,64 @@
+"""The control process, composed; and the same API in the process of a verb, for when nothing runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.cli.composition import AsgiApp
+from fastness.config import Settings, load
+from fastness.main.process import die_with_supervisor, milliseconds, open_log, prepare_directories, write_no_core
+
+if TYPE_CHECKING:
+    from fastness.control.api import ControlDeps
+
+
+def run_control(settings: Settings) -> int:
+    """Run the control process until SIGTERM."""
+    import uvloop
+
+    from fastness.control.process import serve
+
+    write_no_core()
+    die_with_supervisor()
+    run = prepare_directories(settings)
+
+    uvloop.run(serve(control_deps(settings, run), run / "control.sock"))
+    return 0
+
+
+def local_api(settings: Settings) -> AsgiApp:
+    """Build the management API in this process, for verbs that work while nothing runs."""
+    from fastness.control.api import build_app
+
+    run = prepare_directories(settings)
+    return build_app(control_deps(settings, run))
+
+
+def control_deps(settings: Settings, run: Path) -> ControlDeps:
+    """Build what the management API stands on."""
+    from fastness import __version__
+    from fastness.control.access import Access
+    from fastness.control.api import ControlDeps
+    from fastness.identity.pepper import load_or_create
+    from fastness.ledger.file import FileLedger
+    from fastness.registry.library import ModelLibrary
+    from fastness.store.sql import SqlStore, sqlite_url
+
+    store = SqlStore.open(sqlite_url(settings.home / "fastness.db"))
+    ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
+    pepper = load_or_create(settings.home / "secrets/pepper")
+    return ControlDeps(
+        access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),
+        run_directory=run,
+        logs_directory=settings.home / "logs",
+        ledger_directory=settings.home / "ledger",
+        settings=load(os.environ)[1],
+        version=__version__,
+        clock=time.time,
+        entropy=os.urandom,
+        log=open_log(settings, "control"),
+        admitted=ModelLibrary(settings.home).cards,
+    )

@@ -1,0 +1,54 @@
+"""The gateway process, composed."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from fastness.config import Settings
+from fastness.main.process import (
+    LISTENER_VARIABLE,
+    die_with_supervisor,
+    milliseconds,
+    open_log,
+    prepare_directories,
+    write_no_core,
+)
+
+
+def run_gateway(settings: Settings) -> int:
+    """Run one gateway until SIGTERM."""
+    import socket
+
+    import uvloop
+
+    from fastness.core.replica import RoutingSnapshot
+    from fastness.core.tenant import AccessSnapshot
+    from fastness.engines.catalogue import dialect
+    from fastness.gateway.process import GatewayParts, serve
+    from fastness.identity.authenticator import Authenticator
+    from fastness.identity.pepper import load_or_create
+    from fastness.ledger.file import FileLedger
+    from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
+
+    write_no_core()
+    die_with_supervisor()
+    run = prepare_directories(settings)
+    log = open_log(settings, "gateway-0")
+    inherited = os.environ.get(LISTENER_VARIABLE)
+
+    def report(problem: SnapshotProblem) -> None:
+        log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
+
+    parts = GatewayParts(
+        settings=settings,
+        access=Authenticator(load_or_create(settings.home / "secrets/pepper")),
+        access_reader=SnapshotReader(run / "access.json", AccessSnapshot, report),
+        routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
+        ledger=FileLedger.open(settings.home / "ledger/gateway-0", "gateway-0", settings.ledger, milliseconds),
+        dialect=dialect,
+        log=log,
+        clock=time.time,
+        listener=socket.socket(fileno=int(inherited)) if inherited else None,
+    )
+    return uvloop.run(serve(parts))

@@ -1,0 +1,75 @@
+"""What every process of ours does first: directories, logs, no core dumps, and ending with its supervisor."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.config import Settings, run_directory
+
+if TYPE_CHECKING:
+    from fastness.telemetry.log import JsonLog
+
+LISTENER_VARIABLE = "FASTNESS_LISTENER"
+"""Number of the listening socket that the supervisor hands to a gateway."""
+PARENT_VARIABLE = "FASTNESS_PARENT"
+"""Process id of the supervisor: its children end when it does."""
+
+
+def prepare_directories(settings: Settings) -> Path:
+    """Make the state and run directories, private to this user; return the run directory. Raises OSError."""
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in ("secrets", "models", "ledger", "logs"):
+        (settings.home / name).mkdir(exist_ok=True, mode=0o700)
+    run = run_directory(settings.home, os.getuid())
+    run.mkdir(exist_ok=True, mode=0o700)
+    if run.stat().st_uid != os.getuid():
+        raise PermissionError(f"{run} belongs to somebody else; remove it, or choose a shorter FASTNESS_HOME")
+    run.chmod(0o700)
+    (run / "home").write_text(f"{settings.home}\n")  # whose this is, for whoever finds it in /tmp
+    return run
+
+
+def write_no_core() -> None:
+    """Prompts and keys are in memory, so no crash may write it to a disk; engines have the same in their seal."""
+    import resource
+
+    # 1 and not 0 where it can be chosen: for a core that is piped to a program the kernel ignores 0.
+    allowed = 0 if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (allowed, allowed))
+
+
+def milliseconds() -> int:
+    """Return milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def open_log(settings: Settings, process: str) -> JsonLog:
+    """Open the log of one process."""
+    from fastness.telemetry.log import JsonLog
+
+    return JsonLog(
+        settings.home / "logs" / f"{process}.jsonl",
+        process,
+        time.time,
+        level=settings.telemetry.log_level,
+        bytes_max=settings.telemetry.log_bytes_max,
+        files_max=settings.telemetry.log_files_max,
+    )
+
+
+def die_with_supervisor() -> None:
+    """Have the kernel end this process when the supervisor is gone, however it went."""
+    import signal
+    import sys
+
+    from fastness.perimeter import kernel
+
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is None:
+        return
+    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):
+        sys.exit("fastness: the supervisor that started this process is gone")

@@ -1,0 +1,122 @@
+"""The supervisor, composed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.cli.composition import UpProgress
+from fastness.config import Settings, run_directory
+from fastness.main.children import own_process
+from fastness.main.engines import orders
+from fastness.main.process import milliseconds, open_log, prepare_directories, write_no_core
+
+if TYPE_CHECKING:
+    import socket
+
+    from fastness.control.supervisor import Fleet, Model, Site
+    from fastness.core.replica import Replica
+    from fastness.fleet.supervised import Supervised
+
+
+def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
+    """Run the supervisor until it is told to stop; raises ConfigError, SealUnavailable, StartRefused."""
+    import uvloop
+
+    from fastness.cli.composition import UpReady
+    from fastness.control.supervisor import Supervisor, Up
+    from fastness.gateway.tls import tls_context
+
+    def tell(up: Up) -> None:
+        progress.ready(
+            UpReady(
+                base_url=up.base_url,
+                admin_key=up.admin_key,
+                console_url=None,
+                pid=up.pid,
+                elapsed_s=up.elapsed_s,
+                models=up.models,
+                prove_line="Nothing leaves this machine. Prove it: fastness doctor",
+                sealed=up.sealed,
+            )
+        )
+
+    async def supervise() -> int:
+        return await Supervisor(site(settings), progress, unsealed=unsealed).run(tell)
+
+    write_no_core()
+    tls_context(settings.gateway)  # what cannot be used is said before anything starts
+    prepare_directories(settings)
+    return uvloop.run(supervise())
+
+
+def site(settings: Settings) -> Site:
+    """Build what the supervisor stands on."""
+    import asyncio
+    import ssl
+
+    from fastness.control.supervisor import Model, Site
+    from fastness.fleet.local import LocalFleet
+    from fastness.fleet.probe import status_of
+    from fastness.ledger.file import FileLedger
+    from fastness.perimeter.local import LocalPerimeter
+    from fastness.registry.library import ModelLibrary
+
+    run = run_directory(settings.home, os.getuid())
+    log = open_log(settings, "supervisor")
+    perimeter = LocalPerimeter()
+    library = ModelLibrary(settings.home)
+
+    def prove_seal() -> str:
+        return f"proved: {perimeter.check().summary()}"
+
+    async def start_replicas(models: Sequence[Model], unsealed: bool, on_change: Callable[[Replica], None]) -> Fleet:
+        # What an engine writes to stderr is kept in memory for diagnosis only: it might quote a prompt (law 3).
+        fleet = LocalFleet(settings.engine, on_change, time.time)
+        for model in models:
+            for order in orders(settings, run, perimeter, model, unsealed=unsealed):
+                await fleet.start(order)
+        return fleet
+
+    def first_admin() -> Awaitable[str | None]:
+        return asyncio.to_thread(_first_admin_key, run / "control.sock")
+
+    def control() -> Supervised:
+        socket_path = run / "control.sock"
+        return own_process(settings, "control", lambda: status_of(socket_path, "/api/v1/status", 2.0))
+
+    # The probe asks our own process over our own listener: there is nobody to authenticate.
+    tls = ssl._create_unverified_context() if settings.gateway.tls_certificate else None  # noqa: S323
+
+    def gateway(listener: socket.socket) -> Supervised:
+        host, port = listener.getsockname()[:2]
+        where = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - to ask from here
+        return own_process(settings, "gateway", lambda: status_of(where, "/livez", 2.0, tls=tls), listener)
+
+    return Site(
+        settings=settings,
+        run_directory=run,
+        ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
+        log=log,
+        clock=time.time,
+        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
+        prove_seal=prove_seal,
+        start_replicas=start_replicas,
+        first_admin=first_admin,
+        control=control,
+        gateway=gateway,
+    )
+
+
+def _first_admin_key(control: Path) -> str | None:
+    """Ask the control process for the first admin key; None when it was given on an earlier start."""
+    import httpx
+
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(control)), timeout=30) as client:
+        answer = client.post("http://control/api/v1/keys/first-admin")
+    answer.raise_for_status()
+    key: str | None = answer.json().get("key")
+    return key
