@@ -50,13 +50,14 @@ def ledger_events() -> str:
 
 {WRITTEN.format(source="src/fastness/ledger/events.py")}
 
-Every kind of event that a ledger holds, in which log it stands, and its fields. An event with a field
-that is not here is refused before it is written, so that no content can slip in. There are only identifiers, counts, times and digests. Any field may be absent or null.
+Every kind of event that a ledger holds, in which log it stands, and its fields. An event with a field that is not here
+is refused before it is written, so that no content can slip in. There are only identifiers, counts, times and digests.
+Any field may be absent or null.
 
 A line of a log is canonical JSON:
 
 ```json
-{{"fields":{{"process":"gateway","sealed":true}},"index":0,"prev":"<64 hex digits>","time_ms":1763800000000,"type":"boot","v":1}}
+{{"fields":{{"process":"control"}},"index":0,"prev":"<64 hex digits>","time_ms":1763800000000,"type":"boot","v":1}}
 ```
 
 | key | meaning |
