@@ -19,6 +19,7 @@ class Bounds:
     """
 
     __slots__ = (
+        "descriptors",
         "memory_bytes_max",
         "open_files_max",
         "parent_pid",
@@ -40,6 +41,7 @@ class Bounds:
         processes_max: int,
         unsealed: bool,
         parent_pid: int,
+        descriptors: tuple[int, ...] = (),
     ) -> None:
         self.program = program
         self.readable = readable
@@ -49,6 +51,7 @@ class Bounds:
         self.processes_max = processes_max
         self.unsealed = unsealed
         self.parent_pid = parent_pid
+        self.descriptors = descriptors
 
 
 _WRITTEN = frozenset(Bounds.__slots__) - {"program"}
@@ -65,6 +68,7 @@ def write_bounds(confinement: Confinement, parent_pid: int) -> str:
             "open_files_max": confinement.open_files_max,
             "processes_max": confinement.processes_max,
             "unsealed": confinement.unsealed,
+            "descriptors": list(confinement.descriptors),
             "parent_pid": parent_pid,
         },
         separators=(",", ":"),
@@ -86,5 +90,8 @@ def read_bounds(text: str, program: str) -> Bounds:
             raise ValueError(f"{name} is a positive whole number; came {tree[name]!r}")
     if type(tree["unsealed"]) is not bool:
         raise ValueError(f"unsealed is true or false; came {tree['unsealed']!r}")
-    paths = {name: tuple(tree[name]) for name in ("readable", "writable")}
-    return Bounds(**{**tree, **paths, "program": program})
+    kept = tree["descriptors"]
+    if not isinstance(kept, list) or not all(type(number) is int and number > 2 for number in kept):
+        raise ValueError(f"descriptors is a list of numbers above 2; came {kept!r}")
+    lists = {name: tuple(tree[name]) for name in ("readable", "writable", "descriptors")}
+    return Bounds(**{**tree, **lists, "program": program})

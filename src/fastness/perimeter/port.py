@@ -12,7 +12,9 @@ class Confinement:
     """What a sealed process may touch: everything else is refused.
 
     `readable` and `writable` are files or directories (`writable` also lets it make sockets there). The limits are
-    rlimits. `unsealed` starts it without any of this, and must have been allowed by an operator.
+    rlimits. `descriptors` stay open in it, under their numbers, if whoever starts it passes them on: files of which it
+    can change nothing (opened for reading only, or a memory file sealed against writing), never sockets.
+    `unsealed` starts it without any of this, and must have been allowed by an operator.
     """
 
     readable: tuple[Path, ...]
@@ -21,6 +23,7 @@ class Confinement:
     open_files_max: int
     processes_max: int = 512
     unsealed: bool = False
+    descriptors: tuple[int, ...] = ()
 
 
 class SealUnavailable(Exception):  # noqa: N818 - a state of the machine

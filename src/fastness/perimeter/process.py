@@ -37,9 +37,17 @@ def own_session(_bounds: Bounds, _kernel: Kernel) -> None:
         signal.signal(ignored, signal.SIG_DFL)
 
 
-def close_descriptors(_bounds: Bounds, _kernel: Kernel) -> None:
-    """Close all but the standard three; raises OSError when one of those is a socket that reaches the network."""
+def close_descriptors(bounds: Bounds, _kernel: Kernel) -> None:
+    """Close all but the standard three and those that `bounds` name.
+
+    Raises OSError when one of the three is a socket that reaches the network, or when one that is named is not open or
+    is anything but a file of which nothing can be changed through it.
+    """
+    for descriptor in bounds.descriptors:
+        _refuse_all_but_content(descriptor)
     for descriptor in [int(name) for name in os.listdir("/proc/self/fd")]:  # noqa: PTH208 - pathlib is slow to import
+        if descriptor in bounds.descriptors:
+            continue
         if descriptor > 2:
             try:
                 os.close(descriptor)
@@ -48,6 +56,24 @@ def close_descriptors(_bounds: Bounds, _kernel: Kernel) -> None:
                     raise
         elif stat.S_ISSOCK(os.fstat(descriptor).st_mode) and _family(descriptor) != _AF_UNIX:
             raise OSError(errno.EAFNOSUPPORT, f"descriptor {descriptor} is a socket of family {_family(descriptor)}")
+
+
+def _refuse_all_but_content(descriptor: int) -> None:
+    """Raise OSError unless `descriptor` is a regular (or memory) file, open for reading only or sealed for good."""
+    import fcntl  # here, because most engines' starts are told of no descriptor
+
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, f"descriptor {descriptor} is not a file: only files may be passed on")
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_PATH:
+        return
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:  # a file of a disk, which has no seals
+        seals = 0
+    wanted = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+    if seals & wanted != wanted:
+        raise OSError(errno.EACCES, f"descriptor {descriptor} can be written: pass on what is read-only or sealed")
 
 
 def drop_capabilities(_bounds: Bounds, kernel: Kernel) -> None:

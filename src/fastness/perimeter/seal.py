@@ -47,7 +47,7 @@ LIFELINE = Layer(
 )
 LAYERS = (
     Layer("session", own_session, "a container runtime or security module must permit setsid"),
-    Layer("descriptors", close_descriptors, "mount /proc, and pass no network socket as standard input or output"),
+    Layer("descriptors", close_descriptors, "mount /proc; pass no network socket, and no file to write"),
     Layer("namespaces", enter_namespaces, namespaces_remedy),
     Layer("limits", set_limits, "raise the limits of this process, or lower those asked for"),
     Layer("capabilities", drop_capabilities, "a container that runs as root needs CAP_SETPCAP, to drop all of them"),

@@ -87,6 +87,9 @@ def test_what_python_is_made_of_is_readable() -> None:
         ("processes_max", 1.5, "positive whole number"),
         ("parent_pid", "1", "positive whole number"),
         ("unsealed", 1, "true or false"),
+        ("descriptors", 5, "numbers above 2"),
+        ("descriptors", [2], "numbers above 2"),
+        ("descriptors", [True], "numbers above 2"),
         ("surprise", 1, "surprise"),
     ],
 )
