@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from fastness.config import Explanation
 from fastness.control import wire
@@ -29,10 +26,12 @@ from fastness.control.evidence import Evidence
 from fastness.control.failures import Failures, Log, Silence, refuse_route
 from fastness.control.observed import Observed, tail_logs
 from fastness.control.problem import Problem, explain
+from fastness.control.routes import LOCAL, Answer, ApiRoute, Table, bound, starlette_routes
 from fastness.control.upkeep import keep_published
 from fastness.core.error import ERROR_CODES
 from fastness.core.model import ModelCard
-from fastness.core.tenant import ApiKey
+from fastness.core.policy import Action
+from fastness.core.tenant import ApiKey, Principal
 
 LOG_LINES_MAX: Final = 10_000
 ENTRIES_MAX: Final = 1_000
@@ -45,6 +44,7 @@ class ControlDeps:
     """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`.
 
     `admitted` lists the models on disk, in a thread: they are shown while no supervisor says which it serves.
+    `extra_routes` are those of other rooms, mounted beside ours behind the same choke point.
     """
 
     access: Access
@@ -57,6 +57,7 @@ class ControlDeps:
     entropy: Callable[[int], bytes]
     log: Log = field(default_factory=Silence)
     admitted: Callable[[], tuple[ModelCard, ...]] = tuple
+    extra_routes: tuple[ApiRoute, ...] = ()
 
 
 class Api:
@@ -194,31 +195,30 @@ class Api:
         return wire.key_view(key, revoked_tenants, self._deps.clock())
 
 
-Answer = tuple[int, Any]
-Endpoint = Callable[[Request], Awaitable[Answer]]
-
-ROUTES: Final[tuple[tuple[str, str, Callable[..., Awaitable[Answer]]], ...]] = (
-    ("GET", "/api/v1/status", Api.status),
-    ("GET", "/api/v1/replicas", Api.replicas),
-    ("GET", "/api/v1/models", Api.models),
-    ("GET", "/api/v1/tenants", Api.tenants),
-    ("POST", "/api/v1/tenants", Api.create_tenant),
-    ("POST", "/api/v1/tenants/{id}/revoke", Api.revoke_tenant),
-    ("GET", "/api/v1/keys", Api.keys),
-    ("POST", "/api/v1/keys", Api.issue_key),
-    ("POST", "/api/v1/keys/ephemeral", Api.issue_ephemeral_key),
-    ("POST", "/api/v1/keys/first-admin", Api.issue_first_admin_key),
-    ("POST", "/api/v1/keys/{id}/revoke", Api.revoke_key),
-    ("GET", "/api/v1/ledger/verify", Api.verify_ledger),
-    ("GET", "/api/v1/ledger/tail", Api.tail_ledger),
-    ("GET", "/api/v1/ledger/entries/{log}/{index}", Api.ledger_entry),
-    ("GET", "/api/v1/ledger/find", Api.find_in_ledger),
-    ("GET", "/api/v1/logs", Api.logs),
-    ("GET", "/api/v1/config", Api.config),
-    ("GET", "/api/v1/errors", Api.errors),
-    ("GET", "/api/v1/errors/{code}", Api.error),
+_READ, _MANAGE = Action.READ, Action.MANAGE_ACCESS
+ROUTES: Final[Table] = (
+    ("GET", "/api/v1/status", None, Api.status),
+    ("GET", "/api/v1/replicas", _READ, Api.replicas),
+    ("GET", "/api/v1/models", _READ, Api.models),
+    ("GET", "/api/v1/tenants", _READ, Api.tenants),
+    ("POST", "/api/v1/tenants", _MANAGE, Api.create_tenant),
+    ("POST", "/api/v1/tenants/{id}/revoke", _MANAGE, Api.revoke_tenant),
+    ("GET", "/api/v1/keys", _READ, Api.keys),
+    ("POST", "/api/v1/keys", _MANAGE, Api.issue_key),
+    ("POST", "/api/v1/keys/ephemeral", _MANAGE, Api.issue_ephemeral_key),
+    ("POST", "/api/v1/keys/first-admin", _MANAGE, Api.issue_first_admin_key),
+    ("POST", "/api/v1/keys/{id}/revoke", _MANAGE, Api.revoke_key),
+    ("GET", "/api/v1/ledger/verify", _READ, Api.verify_ledger),
+    ("GET", "/api/v1/ledger/tail", _READ, Api.tail_ledger),
+    ("GET", "/api/v1/ledger/entries/{log}/{index}", _READ, Api.ledger_entry),
+    ("GET", "/api/v1/ledger/find", _READ, Api.find_in_ledger),
+    ("GET", "/api/v1/logs", _READ, Api.logs),
+    ("GET", "/api/v1/config", _READ, Api.config),
+    ("GET", "/api/v1/errors", None, Api.errors),
+    ("GET", "/api/v1/errors/{code}", None, Api.error),
 )
-"""Every route: method, path, what answers it. docs/reference/management-api.md describes each; a test compares."""
+"""Every route of this file: method, path, the action policy must permit, what answers. A test compares it with
+docs/reference/management-api.md."""
 
 
 def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
@@ -226,7 +226,6 @@ def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
 
     With `process`, the ledger gets the entries of a process that begins and ends.
     """
-    api = Api(deps)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -239,7 +238,7 @@ def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
         await deps.access.close()
 
     app = Starlette(
-        routes=_routes(api),
+        routes=starlette_routes((*bound(ROUTES, Api(deps)), *deps.extra_routes), _admit),
         middleware=[Middleware(Failures, log=deps.log, entropy=deps.entropy)],
         exception_handlers={HTTPException: refuse_route},
         lifespan=lifespan,
@@ -248,17 +247,5 @@ def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
     return app
 
 
-def _routes(api: Api) -> list[Route]:
-    """One Route for each path, so that a wrong method is told which are right."""
-    by_path: dict[str, dict[str, Endpoint]] = {}
-    for method, path, function in ROUTES:
-        by_path.setdefault(path, {})[method] = function.__get__(api)
-    return [Route(path, _endpoint(methods), methods=list(methods)) for path, methods in by_path.items()]
-
-
-def _endpoint(methods: Mapping[str, Endpoint]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        status, body = await methods["GET" if request.method == "HEAD" else request.method](request)
-        return Response(msgspec.json.encode(body), status, media_type="application/json")
-
-    return answer
+async def _admit(_request: Request, _action: Action | None) -> Principal:
+    return LOCAL

@@ -18,7 +18,7 @@ FIELDS = {
     "hint": str,
     "param": (str, type(None)),
 }
-EVERY_ROUTE = [(method, path.removeprefix("/api/v1")) for method, path, _ in ROUTES]
+EVERY_ROUTE = [(method, path.removeprefix("/api/v1")) for method, path, *_ in ROUTES]
 POSTS = [path for method, path in EVERY_ROUTE if method == "POST"]
 
 
