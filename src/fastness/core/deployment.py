@@ -21,7 +21,8 @@ class Adapter:
 class Deployment:
     """What callers name. `model` is the name of a model card; `model_ceiling` is what that model was admitted for.
 
-    `ceiling` is the deployment's own. `tenants` limits who may use it; None: whoever policy permits.
+    `ceiling` is the deployment's own. `tenants` limits who may use it; None: whoever policy permits. `model_digest`
+    is the SHA-256 of the model's weights in hex: an adapter whose `base` is another is not cleared for anything.
     """
 
     name: str
@@ -30,3 +31,4 @@ class Deployment:
     model_ceiling: Label
     adapters: tuple[Adapter, ...] = ()
     tenants: tuple[str, ...] | None = None
+    model_digest: str = ""
