@@ -94,7 +94,7 @@ class LocalFleet:
         order.scratch.mkdir(parents=True, mode=0o700)
         tell = self._on_line
         on_line = (lambda line: tell(order.id, line)) if tell else None
-        return await Process.start(order.argv, order.environ, on_line=on_line)
+        return await Process.start(order.argv, order.environ, descriptors=order.descriptors, on_line=on_line)
 
     async def _is_healthy(self, order: ReplicaOrder) -> bool:
         if not order.socket.exists():

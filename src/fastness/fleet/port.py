@@ -15,6 +15,7 @@ class ReplicaOrder:
     """One replica wanted: what to execute, where its socket will be, and how its last words are read.
 
     `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
+    `descriptors` stay open in it, under the same numbers.
     """
 
     id: str
@@ -29,6 +30,7 @@ class ReplicaOrder:
     health_path: str
     sealed: bool
     diagnose: Callable[[tuple[str, ...], int | None], Diagnosis]
+    descriptors: tuple[int, ...] = ()
 
 
 class Fleet(Protocol):

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
 
 def orders(
-    settings: Settings, run: Path, perimeter: Perimeter, model: Model, *, unsealed: bool
+    settings: Settings, run: Path, perimeter: Perimeter, model: Model, weights: int, *, unsealed: bool
 ) -> Iterator[ReplicaOrder]:
-    """Say how each replica of a model is executed: the engine says what, the perimeter how it is sealed."""
+    """Say how each replica of a model is executed: the engine says what, the perimeter how it is sealed.
+
+    `weights` is the descriptor of their sealed copy. The engine gets it, and no way to the directory of models.
+    """
     from fastness.core.model import ModelKind
     from fastness.engines.catalogue import engine
     from fastness.engines.port import EngineTask
     from fastness.fleet.port import ReplicaOrder
     from fastness.perimeter.port import Confinement
+    from fastness.registry.sealed_copy import path_of
 
     wanted, kind = settings.engine, engine("llamacpp")
     chats = model.card.kind is ModelKind.CHAT
@@ -32,7 +36,7 @@ def orders(
         scratch = run / "engines" / replica_id
         task = EngineTask(
             card=model.card,
-            weights=model.weights,
+            weights=path_of(weights),
             socket=scratch / "engine.sock",
             scratch=scratch,
             slots=wanted.slots,
@@ -41,7 +45,8 @@ def orders(
         )
         launch = kind.launch(task)
         confinement = Confinement(
-            readable=launch.readable,
+            readable=tuple(path for path in launch.readable if path != task.weights),
+            descriptors=(weights,),
             writable=(scratch,),
             memory_bytes_max=wanted.memory_bytes_max or launch.memory_bytes_max,
             open_files_max=wanted.open_files_max,
@@ -60,4 +65,5 @@ def orders(
             health_path=kind.health(),
             sealed=not unsealed,
             diagnose=kind.diagnose,
+            descriptors=(weights,),
         )

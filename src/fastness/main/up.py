@@ -64,6 +64,7 @@ def site(settings: Settings) -> Site:
     from fastness.ledger.file import FileLedger
     from fastness.perimeter.local import LocalPerimeter
     from fastness.registry.library import ModelLibrary
+    from fastness.registry.sealed_copy import sealed_copy
 
     run = run_directory(settings.home, os.getuid())
     log = open_log(settings, "supervisor")
@@ -77,7 +78,8 @@ def site(settings: Settings) -> Site:
         # What an engine writes to stderr is kept in memory for diagnosis only: it might quote a prompt (law 3).
         fleet = LocalFleet(settings.engine, on_change, time.time)
         for model in models:
-            for order in orders(settings, run, perimeter, model, unsealed=unsealed):
+            weights = await asyncio.to_thread(sealed_copy, model.card, model.weights)
+            for order in orders(settings, run, perimeter, model, weights, unsealed=unsealed):
                 await fleet.start(order)
         return fleet
 

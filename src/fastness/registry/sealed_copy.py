@@ -1,0 +1,93 @@
+"""Weights as an engine gets them: a copy in memory that nobody can change, whose digest was taken as it was made.
+
+A file that was verified can be replaced or written to before it is loaded, and while it is mapped. The copy cannot:
+the kernel refuses every write to it, from whoever holds it, for as long as it exists. It is hashed through the same
+descriptor that it is read from, once; every start and restart of an engine then loads these very bytes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fastness.core.model import ModelCard
+from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable
+
+_NEVER_EXECUTED: Final = 0x0008
+"""MFD_NOEXEC_SEAL, which Python 3.11 has no name for."""
+SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+def sealed_copy(card: ModelCard, weights: Path, progress: Callable[[int], None] = lambda _done_bytes: None) -> int:
+    """Return a descriptor of the sealed copy of a model's weights; closing it lets go of the memory.
+
+    `progress` gets the bytes done, in the calling thread. Raises ModelRefused when they are not those that were
+    admitted, ModelUnavailable when they cannot be read or this machine has no memory for them.
+    """
+    try:
+        source = os.open(weights, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ModelUnavailable(f"{card.name}: {weights} cannot be read: {error.strerror}") from None
+    try:
+        copy = _memory_file(card)
+        try:
+            _fill(copy, card, weights, source, progress)
+        except BaseException:
+            os.close(copy)
+            raise
+    except OSError as error:
+        raise ModelUnavailable(
+            f"{card.name}: its {card.size_bytes:,} bytes cannot be copied into memory: {error.strerror}. "
+            "Needed: that much free memory beside what engines use."
+        ) from None
+    finally:
+        os.close(source)
+    return copy
+
+
+def path_of(descriptor: int) -> Path:
+    """Return the path by which a process that inherited the descriptor opens the copy."""
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
+def _memory_file(card: ModelCard) -> int:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create(card.name, flags | _NEVER_EXECUTED)
+    except OSError:  # before Linux 6.3
+        return os.memfd_create(card.name, flags)
+
+
+def _fill(copy: int, card: ModelCard, weights: Path, source: int, progress: Callable[[int], None]) -> None:
+    found = os.fstat(source)
+    if not stat.S_ISREG(found.st_mode):
+        raise ModelRefused(f"{card.name}: {weights} is not a plain file. It is not loaded.")
+    if found.st_size != card.size_bytes:
+        raise ModelRefused(
+            f"{card.name}: {weights} has {found.st_size:,} bytes; {card.size_bytes:,} were admitted. It is not loaded."
+        )
+    digest = _copy(source, copy, card.size_bytes, progress)
+    fcntl.fcntl(copy, fcntl.F_ADD_SEALS, SEALS)
+    if digest != card.digest:
+        raise ModelRefused(
+            f"{card.name}: {weights} has SHA-256 {digest}; {card.digest} was admitted. It is not loaded. "
+            "Find out what changed it, remove it, and import the model again."
+        )
+
+
+def _copy(source: int, copy: int, size_bytes: int, progress: Callable[[int], None]) -> str:
+    """Copy at most `size_bytes` and return their SHA-256: of what was written, read once."""
+    digest, done_bytes, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK_BYTES))
+    while done_bytes < size_bytes and (count := os.readv(source, [buffer[: size_bytes - done_bytes]])):
+        digest.update(buffer[:count])
+        written = 0
+        while written < count:
+            written += os.write(copy, buffer[written:count])
+        done_bytes += count
+        progress(done_bytes)
+    return digest.hexdigest()
