@@ -75,6 +75,10 @@ class Kernel:
         """Add a rule that allows access beneath a path."""
         self._landlock(_LANDLOCK_ADD_RULE, ruleset, 1, rule, 0)
 
+    def landlock_add_port(self, ruleset: int, rule: bytes) -> None:
+        """Add a rule that allows TCP on a port, to any address."""
+        self._landlock(_LANDLOCK_ADD_RULE, ruleset, 2, rule, 0)
+
     def landlock_restrict(self, ruleset: int) -> None:
         """Bind this process and all that it executes to `ruleset`, for good."""
         self._landlock(_LANDLOCK_RESTRICT_SELF, ruleset, 0)

@@ -21,7 +21,7 @@ REFER, TRUNCATE, IOCTL_DEV = (1 << bit for bit in range(13, 16))
 
 _FIRST_ABI = (1 << 13) - 1
 _SINCE_ABI = ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV))
-_NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP = 4, 0b11
+_NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP, _CONNECT_TCP = 4, 0b11, 0b10
 _SCOPES_SINCE_ABI, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
 
 _OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
@@ -49,6 +49,26 @@ def restrict_files(bounds: Bounds, kernel: Kernel) -> None:
         kernel.landlock_restrict(ruleset)
     finally:
         os.close(ruleset)
+
+
+def restrict_tcp(ports: tuple[int, ...], kernel: Kernel) -> bool:
+    """Let this thread bind no TCP port, and connect to `ports` only; tell whether this kernel can judge that.
+
+    It judges every socket, also one that was inherited: without it, a listening socket can be shut down and connected.
+    """
+    try:
+        if kernel.landlock_abi() < _NETWORK_SINCE_ABI:
+            return False
+    except OSError:
+        return False
+    ruleset = kernel.landlock_create(struct.pack("=QQQ", 0, _BIND_AND_CONNECT_TCP, 0))
+    try:
+        for port in ports:
+            kernel.landlock_add_port(ruleset, struct.pack("=QQ", _CONNECT_TCP, port))
+        kernel.landlock_restrict(ruleset)
+    finally:
+        os.close(ruleset)
+    return True
 
 
 def handled_rights(abi: int) -> tuple[int, int, int]:
