@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
+from fastness.store.database import sqlite_url
 from fastness.store.memory import MemoryStore
 from fastness.store.port import AccessStore, Conflict, Missing
-from fastness.store.sql import SqlStore, sqlite_url
+from fastness.store.sql import SqlStore
 
+SECRET = Label("SECRET", ("EYES ONLY", "LIMITED"))
 HEALTH = Tenant("health", "Department of Health", 1_700_000_000, models=("small", "large"))
 TAX = Tenant("tax", "Tax office", 1_700_000_000)
 
@@ -33,12 +36,20 @@ def test_a_new_store_is_empty_at_version_0(store: AccessStore):
 
 
 def test_what_was_added_comes_back_as_it_was(store: AccessStore):
-    full = replace(key(1), role=Role.ADMIN, expires_s=1_800_000_000, revoked_s=1_750_000_000, models=("small",))
-    store.add_tenant(HEALTH)
+    full = replace(
+        key(1),
+        role=Role.APPROVER,
+        expires_s=1_800_000_000,
+        revoked_s=1_750_000_000,
+        models=("small",),
+        clearance=Label("OFFICIAL"),
+    )
+    health = replace(HEALTH, clearance=SECRET, marking=Label("OFFICIAL"))
+    store.add_tenant(health)
     store.add_tenant(TAX)
     store.add_key(full)
     store.add_key(key(2, "tax"))
-    assert store.access() == AccessSnapshot(4, (HEALTH, TAX), (full, key(2, "tax")))
+    assert store.access() == AccessSnapshot(4, (health, TAX), (full, key(2, "tax")))
 
 
 def test_every_list_is_oldest_first_also_within_one_second(store: AccessStore):

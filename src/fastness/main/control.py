@@ -45,7 +45,8 @@ def control_deps(settings: Settings, run: Path) -> ControlDeps:
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
     from fastness.registry.library import ModelLibrary
-    from fastness.store.sql import SqlStore, sqlite_url
+    from fastness.store.database import sqlite_url
+    from fastness.store.sql import SqlStore
 
     store = SqlStore.open(sqlite_url(settings.home / "fastness.db"))
     ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)

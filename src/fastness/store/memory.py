@@ -5,8 +5,43 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+from fastness.core.policy import PolicySnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
-from fastness.store.port import Conflict, Missing
+from fastness.store.port import AppliedPolicy, Conflict, Missing
+
+
+class MemoryPolicyStore:
+    """Policies in a list, under a lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._policies: list[PolicySnapshot] = []
+
+    def add_policy(self, snapshot: PolicySnapshot) -> None:
+        """Put a policy in force; raises Conflict."""
+        with self._lock:
+            if snapshot.version != len(self._policies) + 1:
+                raise Conflict(f"policy {snapshot.version} does not follow policy {len(self._policies)}")
+            self._policies.append(snapshot)
+
+    def policy_version(self) -> int:
+        """Return the newest version alone."""
+        with self._lock:
+            return len(self._policies)
+
+    def policy(self, version: int | None = None) -> PolicySnapshot:
+        """Return a policy; raises Missing."""
+        with self._lock:
+            wanted = len(self._policies) if version is None else version
+            if not 0 < wanted <= len(self._policies):
+                raise Missing(f"there is no policy {wanted}")
+            return self._policies[wanted - 1]
+
+    def policy_history(self, count: int) -> tuple[AppliedPolicy, ...]:
+        """Return the newest lines of the history."""
+        with self._lock:
+            newest = self._policies[::-1][:count]
+        return tuple(AppliedPolicy(one.version, one.bundle.digest, one.applied_s, one.applied_by) for one in newest)
 
 
 class MemoryStore:

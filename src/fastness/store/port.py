@@ -1,9 +1,11 @@
-"""The store port: what is remembered of tenants and keys. All methods block; no gateway calls them."""
+"""The store ports: what is remembered of tenants, keys and policies. All methods block; no gateway calls them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
+from fastness.core.policy import PolicySnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
 
 
@@ -56,4 +58,37 @@ class AccessStore(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; closing twice is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedPolicy:
+    """A line of the history: which policy was put in force, when (seconds since 1970), by whom (a principal's id)."""
+
+    version: int
+    digest: str
+    applied_s: int
+    applied_by: str
+
+
+class PolicyStore(Protocol):
+    """Every policy that was ever in force, whole: the newest is in force, and any may be applied again.
+
+    Threads, processes and durability are as with AccessStore; every method raises Unavailable.
+    """
+
+    def add_policy(self, snapshot: PolicySnapshot) -> None:
+        """Put a policy in force; raises Conflict when its version is not one more than the newest (the first is 1)."""
+        ...
+
+    def policy_version(self) -> int:
+        """Return the newest version alone; 0 when there is no policy yet."""
+        ...
+
+    def policy(self, version: int | None = None) -> PolicySnapshot:
+        """Return the policy of that version, or the newest; raises Missing."""
+        ...
+
+    def policy_history(self, count: int) -> tuple[AppliedPolicy, ...]:
+        """Return the newest `count` lines of the history, newest first."""
         ...

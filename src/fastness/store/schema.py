@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table, Text
 
-SCHEMA_REVISION: Final = "0001"
+SCHEMA_REVISION: Final = "0002"
 """The newest migration. A test holds it to the scripts; so an up-to-date database opens without loading Alembic."""
 
 METADATA: Final = MetaData()
@@ -31,6 +31,8 @@ TENANTS: Final = Table(
     Column("models", JSON(none_as_null=True), nullable=True),
     Column("revoked_s", BigInteger, nullable=True),
     Column("added", BigInteger, nullable=False),
+    Column("clearance", JSON(none_as_null=True), nullable=True),
+    Column("marking", JSON(none_as_null=True), nullable=True),
 )
 
 API_KEYS: Final = Table(
@@ -47,4 +49,16 @@ API_KEYS: Final = Table(
     Column("revoked_s", BigInteger, nullable=True),
     Column("models", JSON(none_as_null=True), nullable=True),
     Column("added", BigInteger, nullable=False),
+    Column("clearance", JSON(none_as_null=True), nullable=True),
 )
+
+POLICIES: Final = Table(
+    "policies",
+    METADATA,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("applied_s", BigInteger, nullable=False),
+    Column("applied_by", Text, nullable=False),
+)
+"""Every policy that was in force; the newest is. `bundle` is a PolicyBundle as JSON."""

@@ -1,4 +1,4 @@
-"""Tenants and keys in SQL: SQLite by default, PostgreSQL by its URL; nothing here is one database's own.
+"""Tenants and keys in SQL; nothing here is one database's own.
 
 Each change first raises the version, and so holds that one row until it commits: changes of any number of threads and
 processes happen one after another, and a version is never given twice.
@@ -6,74 +6,34 @@ processes happen one after another, and a version is never given twice.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    Row,
-    Table,
-    create_engine,
-    delete,
-    event,
-    insert,
-    make_url,
-    select,
-    update,
-)
-from sqlalchemy.exc import SQLAlchemyError
+import msgspec
+from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
+from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
-from fastness.store import migrate
-from fastness.store.port import Conflict, Missing, Unavailable
+from fastness.store.database import Database
+from fastness.store.port import Conflict, Missing
 from fastness.store.schema import ACCESS_VERSION, API_KEYS, TENANTS
-
-BUSY_TIMEOUT_MS: Final = 5_000
-"""How long a change waits for another process's change (SQLite) before the store counts as unavailable."""
-_PRAGMAS: Final = (
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-)
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the URL of a SQLite file."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 class SqlStore:
-    """The access store on a SQL database; open it with `SqlStore.open`."""
+    """The access store on a SQL database, which other stores may share; open it with `SqlStore.open`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        # A SQLite transaction sees one moment anyway; PostgreSQL's does so only when asked.
-        self._one_moment = {} if engine.dialect.name == "sqlite" else {"isolation_level": "SERIALIZABLE"}
+    def __init__(self, database: Database) -> None:
+        self.database = database
 
     @classmethod
     def open(cls, url: str) -> SqlStore:
-        """Connect, bring the schema up to date and return the store.
-
-        Raises Unavailable when the database cannot be used, and migrate.NewerDatabase when a newer Fastness wrote it.
-        """
-        store = cls(_engine(url))
-        try:
-            with store._transaction(immediate=True) as connection:
-                migrate.upgrade(connection)
-        except BaseException:
-            store.close()
-            raise
-        return store
+        """Connect, bring the schema up to date and return the store; raises as `Database.open` does."""
+        return cls(Database.open(url))
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self.database.close()
 
     def add_tenant(self, tenant: Tenant) -> None:
         """Remember a tenant; raises Conflict."""
@@ -102,7 +62,7 @@ class SqlStore:
 
     def forget_keys(self, key_ids: tuple[str, ...]) -> int:
         """Remove these keys and return how many there were."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             _raise_version(connection)
             gone = sum(connection.execute(delete(API_KEYS).where(API_KEYS.c.id == one)).rowcount for one in key_ids)
             if not gone:
@@ -111,19 +71,19 @@ class SqlStore:
 
     def version(self) -> int:
         """Return how often the store has changed."""
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             return int(connection.execute(select(ACCESS_VERSION.c.version)).scalar_one())
 
     def access(self) -> AccessSnapshot:
         """Return everything as of one moment, oldest first."""
-        with self._transaction(**self._one_moment) as connection:
+        with self.database.moment() as connection:
             version = connection.execute(select(ACCESS_VERSION.c.version)).scalar_one()
             tenants = connection.execute(select(TENANTS).order_by(TENANTS.c.added)).all()
             keys = connection.execute(select(API_KEYS).order_by(API_KEYS.c.added)).all()
         return AccessSnapshot(version, tuple(map(_tenant, tenants)), tuple(map(_key, keys)))
 
     def _revoke(self, table: Table, row_id: str, now_s: int, missing: str) -> Row[Any]:
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             _raise_version(connection)
             first = update(table).where(table.c.id == row_id, table.c.revoked_s.is_(None)).values(revoked_s=now_s)
             changed = connection.execute(first).rowcount
@@ -136,48 +96,8 @@ class SqlStore:
 
     @contextmanager
     def _change(self) -> Iterator[tuple[Connection, int]]:
-        with self._transaction() as connection:
+        with self.database.transaction() as connection:
             yield connection, _raise_version(connection)
-
-    @contextmanager
-    def _transaction(self, **options: Any) -> Iterator[Connection]:
-        """Commit when the block ends, roll back when it raises; what the database raises becomes Unavailable."""
-        try:
-            with self._engine.connect().execution_options(**options) as connection, connection.begin():
-                yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise Unavailable(f"the store {self._engine.url} cannot be used: {cause}") from error
-
-
-def _engine(url: str) -> Engine:
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        _keep_to_ourselves(make_url(url).database)
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _keep_to_ourselves(path: str | None) -> None:
-    """Create a SQLite file closed to others; its journal takes over the mode."""
-    if path:
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise Unavailable(f"the store {path} cannot be opened: {error.strerror}") from error
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # Python's driver would begin transactions of its own, late and not before a SELECT: we say BEGIN ourselves.
-    connection.isolation_level = None
-    for pragma in _PRAGMAS:
-        connection.execute(pragma).close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("immediate", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _raise_version(connection: Connection) -> int:
@@ -196,11 +116,21 @@ def _tenant_row(tenant: Tenant) -> dict[str, Any]:
         "created_s": tenant.created_s,
         "models": None if tenant.models is None else list(tenant.models),
         "revoked_s": tenant.revoked_s,
+        "clearance": _plain(tenant.clearance),
+        "marking": _plain(tenant.marking),
     }
 
 
 def _tenant(row: Row[Any]) -> Tenant:
-    return Tenant(row.id, row.name, row.created_s, _models(row.models), row.revoked_s)
+    return Tenant(
+        id=row.id,
+        name=row.name,
+        created_s=row.created_s,
+        models=_models(row.models),
+        revoked_s=row.revoked_s,
+        clearance=_label(row.clearance),
+        marking=_label(row.marking),
+    )
 
 
 def _key_row(key: ApiKey) -> dict[str, Any]:
@@ -215,6 +145,7 @@ def _key_row(key: ApiKey) -> dict[str, Any]:
         "expires_s": key.expires_s,
         "revoked_s": key.revoked_s,
         "models": None if key.models is None else list(key.models),
+        "clearance": _plain(key.clearance),
     }
 
 
@@ -230,8 +161,17 @@ def _key(row: Row[Any]) -> ApiKey:
         expires_s=row.expires_s,
         revoked_s=row.revoked_s,
         models=_models(row.models),
+        clearance=_label(row.clearance),
     )
 
 
 def _models(stored: list[str] | None) -> tuple[str, ...] | None:
     return None if stored is None else tuple(stored)
+
+
+def _plain(label: Label | None) -> Any:
+    return None if label is None else msgspec.to_builtins(label)
+
+
+def _label(stored: Any) -> Label | None:
+    return None if stored is None else msgspec.convert(stored, Label)

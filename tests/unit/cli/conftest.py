@@ -21,8 +21,9 @@ from fastness.control.api import ControlDeps
 from fastness.control.api import build_app as build_api
 from fastness.core.replica import RoutingSnapshot
 from fastness.ledger.file import FileLedger
+from fastness.store.database import sqlite_url
 from fastness.store.snapshot_file import write_snapshot
-from fastness.store.sql import SqlStore, sqlite_url
+from fastness.store.sql import SqlStore
 
 SUPERVISOR = """\
 import signal, sys

@@ -14,9 +14,10 @@ from fastness.core.tenant import AccessSnapshot, Role, Tenant
 from fastness.identity import keys
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.port import LedgerUnavailable
+from fastness.store.database import sqlite_url
 from fastness.store.port import Conflict, Missing
 from fastness.store.snapshot_file import SnapshotReader
-from fastness.store.sql import SqlStore, sqlite_url
+from fastness.store.sql import SqlStore
 
 
 @pytest.fixture

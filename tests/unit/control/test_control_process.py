@@ -29,7 +29,8 @@ from fastness.control.api import ControlDeps
 from fastness.control.process import serve
 from fastness.identity.pepper import load_or_create
 from fastness.ledger.file import FileLedger
-from fastness.store.sql import SqlStore, sqlite_url
+from fastness.store.database import sqlite_url
+from fastness.store.sql import SqlStore
 
 home = Path(sys.argv[1])
 run = home / "run"

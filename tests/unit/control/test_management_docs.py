@@ -10,7 +10,7 @@ from fastness.control import access, api, evidence, observed, problem, process, 
 from fastness.core.error import ERROR_CODES
 from fastness.core.replica import Replica, ReplicaState
 from fastness.identity import authenticator
-from fastness.store import sql
+from fastness.store import database
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "reference" / "management-api.md").read_text()
@@ -47,7 +47,7 @@ LIMITS = (
     process.CONNECTIONS_MAX,
     process.IDLE_TIMEOUT_S,
     process.DRAIN_TIMEOUT_S,
-    sql.BUSY_TIMEOUT_MS,
+    database.BUSY_TIMEOUT_MS,
     int(upkeep.PUBLISH_PERIOD_S),
     api.LOG_LINES_MAX,
     api.ENTRIES_MAX,

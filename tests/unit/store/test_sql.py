@@ -11,9 +11,10 @@ from sqlalchemy import create_engine, inspect, text
 
 from fastness.core.tenant import ApiKey, Role, Tenant
 from fastness.store import migrate
+from fastness.store.database import sqlite_url
 from fastness.store.port import Unavailable
 from fastness.store.schema import METADATA, SCHEMA_REVISION
-from fastness.store.sql import SqlStore, sqlite_url
+from fastness.store.sql import SqlStore
 
 WRITER = """
 import sys
@@ -63,7 +64,7 @@ def test_the_database_is_closed_to_other_users(url, tmp_path):
 
 def test_every_connection_is_durable_and_checks_its_references(url):
     store = SqlStore.open(url)
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         pragmas = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -96,7 +97,7 @@ def test_two_processes_on_one_file_lose_no_change_and_no_version(url):
 
 
 def test_a_store_locked_for_too_long_is_unavailable_and_nothing_changed(url, engine, monkeypatch):
-    monkeypatch.setattr("fastness.store.sql._PRAGMAS", ("PRAGMA busy_timeout = 20", "PRAGMA foreign_keys = ON"))
+    monkeypatch.setattr("fastness.store.database._PRAGMAS", ("PRAGMA busy_timeout = 20", "PRAGMA foreign_keys = ON"))
     store = SqlStore.open(url)
     with engine.connect() as other:
         other.exec_driver_sql("BEGIN IMMEDIATE")
@@ -120,7 +121,7 @@ def test_a_directory_that_is_not_there_is_unavailable(tmp_path):
 
 def test_the_database_itself_refuses_a_key_without_a_tenant(url):
     store = SqlStore.open(url)
-    with pytest.raises(Unavailable, match="FOREIGN KEY"), store._transaction() as connection:
+    with pytest.raises(Unavailable, match="FOREIGN KEY"), store.database.transaction() as connection:
         connection.execute(
             METADATA.tables["api_keys"].insert(),
             {
