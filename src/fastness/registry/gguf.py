@@ -24,6 +24,10 @@ class GgufError(ValueError):
     """Not a GGUF file we accept; the message names the part, what came and what was allowed."""
 
 
+class GgufTensorError(GgufError):
+    """A tensor has an unknown type or an impossible size, or does not lie where it must."""
+
+
 class ValueType(IntEnum):
     """The type of a metadata value, by its number in the file."""
 
@@ -178,14 +182,16 @@ def _scalar(kind: ValueType, value: object) -> bytes:
 
 
 def tensor_size_bytes(name: str, number: int, dimensions: tuple[int, ...]) -> int:
-    """Return how many bytes a tensor takes; raises GgufError for an unknown type or impossible dimensions."""
+    """Return how many bytes a tensor takes; raises GgufTensorError for an unknown type or impossible dimensions."""
     kind = TENSOR_TYPES.get(number)
     if kind is None:
-        raise GgufError(f"tensor {name} has type {number}, which is not known here")
+        raise GgufTensorError(f"tensor {name} has type {number}, which is not known here")
     if not 1 <= len(dimensions) <= DIMENSIONS_MAX or min(dimensions) < 1:
-        raise GgufError(f"tensor {name} has dimensions {dimensions}; 1 to {DIMENSIONS_MAX} of at least 1 are allowed")
+        raise GgufTensorError(
+            f"tensor {name} has dimensions {dimensions}; 1 to {DIMENSIONS_MAX} of at least 1 are allowed"
+        )
     if dimensions[0] % kind.items:
-        raise GgufError(
+        raise GgufTensorError(
             f"tensor {name} has rows of {dimensions[0]} items; {kind.name} needs a multiple of {kind.items}"
         )
     return prod(dimensions) // kind.items * kind.block_bytes

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastness.registry.gguf import F32, TENSOR_TYPES, Field, GgufError, Tensor, ValueType, write_gguf
-from fastness.registry.gguf_reader import ARRAY_ITEMS_MAX, read_gguf
+from fastness.registry.gguf import F32, TENSOR_TYPES, Field, GgufError, GgufTensorError, Tensor, ValueType, write_gguf
+from fastness.registry.gguf_reader import ARRAY_ITEMS_MAX, GgufCutError, read_gguf
 
 WHOLE = {
     ValueType.UINT8: st.integers(0, 2**8 - 1),
@@ -148,8 +148,8 @@ HOSTILE = {
     "needs a multiple of 32": raw(tensors=1, body=raw_tensor(dimensions=(33,), kind=2)),
     "begins at 8; a multiple of 32": raw(tensors=1, body=raw_tensor(offset=8)),
     "ends at 73786976294838206464": raw(tensors=1, body=raw_tensor(dimensions=(1 << 32, 1 << 32))),
-    "ends at 9223372036854775824": raw(tensors=1, body=raw_tensor(offset=1 << 63)),
-    "inside the tensor that ends at 16": raw(tensors=2, body=raw_tensor() + raw_tensor(b"u")),
+    "begins at 9223372036854775808; the one before it ends at 0": raw(tensors=1, body=raw_tensor(offset=1 << 63)),
+    "u begins at 0; the one before it ends at 16": raw(tensors=2, body=raw_tensor() + raw_tensor(b"u")),
     "same name": raw(tensors=2, body=2 * raw_tensor()),
     "bytes in a tensor's name": raw(tensors=1, body=raw_tensor(b"n" * 64)),
     "general.alignment is 0": raw(entries=1, body=ALIGNMENT + struct.pack("<I", 0)),
@@ -167,8 +167,46 @@ def test_a_hostile_file_is_refused_by_name(reason):
 def test_another_alignment_is_honoured():
     field = ALIGNMENT + struct.pack("<I", 64)
     content = raw(1, 1, field + raw_tensor())
-    header = read(content + bytes(256))
-    assert header.data_offset % 64 == 0
+    start = (len(content) - 64) + -(len(content) - 64) % 64
+    header = read(content[:-64].ljust(start, b"\0") + bytes(64))
+    assert header.data_offset == start
+
+
+def test_bytes_after_the_last_tensor_are_refused():
+    with pytest.raises(GgufTensorError, match="the file has 96 bytes of tensors"):
+        read(small_file() + bytes(32))
+
+
+def test_a_hole_between_tensors_is_refused():
+    content = raw(2, 0, raw_tensor() + raw_tensor(b"u", offset=64))
+    with pytest.raises(GgufTensorError, match="u begins at 64; the one before it ends at 16"):
+        read(content + bytes(64))
+
+
+def test_the_beginning_of_a_file_says_the_same_as_the_whole():
+    content = small_file()
+    whole = read(content)
+    assert read_gguf(memoryview(content[: whole.data_offset]), len(content)) == whole
+
+
+def test_a_beginning_that_ends_within_the_header_asks_for_more():
+    content = small_file()
+    for cut in range(8, read(content).data_offset - 32):
+        with pytest.raises(GgufCutError):
+            read_gguf(memoryview(content[:cut]), len(content))
+
+
+def test_the_items_of_all_arrays_together_are_bounded():
+    key = struct.pack("<Q", 1) + b"%c" + struct.pack("<IIQ", 9, 0, ARRAY_ITEMS_MAX)
+    arrays = b"".join(key % (97 + number) + bytes(ARRAY_ITEMS_MAX) for number in range(5))
+    with pytest.raises(GgufError, match="metadata e brings the items of all arrays above"):
+        read(raw(entries=5, body=arrays))
+
+
+@pytest.mark.parametrize("name", [b"", b"a\nb", "naïve".encode()])
+def test_a_name_that_does_not_print_as_ascii_is_refused(name):
+    with pytest.raises(GgufError, match="printable ASCII is needed"):
+        read(raw(tensors=1, body=raw_tensor(name)))
 
 
 @pytest.mark.parametrize("kind", TENSOR_TYPES.values(), ids=lambda kind: kind.name)

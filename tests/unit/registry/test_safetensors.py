@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastness.registry.safetensors import SafetensorsError, read_safetensors
+from fastness.registry.safetensors import SafetensorsError, TensorExtent, read_safetensors, read_safetensors_header
 
 
 def file_of(header, body=b""):
@@ -41,6 +41,10 @@ HOSTILE = {
     "the header has 9 bytes": (9).to_bytes(8, "little") + b"{}",
     "is not JSON": file_of(b"{"),
     "is not a JSON object": file_of(b"[]"),
+    "begins with b' '": file_of(b" {}"),
+    "NaN, which JSON does not have": file_of(b'{"a": NaN}'),
+    "is not an object of strings": file_of({"__metadata__": {"format": 1}}),
+    "255 printable ASCII": file_of({"a\n": entry(0, 0)}),
     "same name twice": file_of(b'{"a": 1, "a": 2}'),
     "needs dtype, shape and data_offsets": file_of({"a": {"dtype": "U8", "shape": [0]}}),
     "and nothing else": file_of({"a": entry(0, 0) | {"more": 1}}),
@@ -55,7 +59,7 @@ HOSTILE = {
     "b begins at 3; the one before it ends at 2": file_of({"a": entry(0, 2), "b": entry(3, 4)}, b"abcd"),
     "the tensors end at 2; the file has 3": file_of({"a": entry(0, 2)}, b"abc"),
     "the tensors end at 4611686018427387904": file_of({"a": entry(0, 1 << 62)}, b"abc"),
-    "the header is not JSON: maximum recursion": file_of(b"[" * 100_000),
+    "the header is not JSON: maximum recursion": file_of(b'{"a":' * 100_000),
 }
 
 
@@ -64,6 +68,13 @@ def test_a_hostile_file_is_refused_by_name(reason):
     with pytest.raises(SafetensorsError) as refused:
         read(HOSTILE[reason])
     assert reason in str(refused.value)
+
+
+def test_the_header_alone_says_where_tensors_lie():
+    content = file_of({"__metadata__": {"format": "pt"}, "a": entry(0, 4)}, b"abcd")
+    header = read_safetensors_header(memoryview(content[:-4]), len(content))
+    assert header.tensors == {"a": TensorExtent("U8", (4,), 0, 4)}
+    assert header.metadata == {"format": "pt"}
 
 
 @given(st.data())
