@@ -13,7 +13,8 @@ class Issuer:
 
     `algorithms` are the JWS names that are accepted. `roles_claim` names the claim that lists roles; `roles` maps what
     it lists to roles of ours, and what it does not name is dropped. `keys` is its JWKS as JSON text, fetched at
-    `fetched_s` (None: never yet); after `keys_max_age_s` without a refresh they are no longer believed.
+    `fetched_s` (None: never yet) from `jwks_url` (empty: from where its discovery document says); after
+    `keys_max_age_s` without a refresh they are no longer believed.
     """
 
     url: str
@@ -26,6 +27,7 @@ class Issuer:
     keys: str = ""
     fetched_s: int | None = None
     keys_max_age_s: int = 604_800
+    jwks_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""API keys: minted, parsed, and matched by HMAC."""
+"""Who asks: API keys, OIDC access tokens and client certificates, each turned into a principal."""

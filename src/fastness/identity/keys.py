@@ -1,8 +1,8 @@
 """The text of an API key: minted from secret bytes, parsed without any store, matched by its MAC.
 
-`fst_` (`fst_admin_` for the role admin), 43 base-62 characters holding 32 secret bytes, and 6 base-62 characters of
-CRC-32 over everything before them. The checksum guards against typing errors, not against people: it tells a
-mistyped key from an unknown one, and lets a secret scanner know a real key from a look-alike.
+`fst_` (with the name of any role but developer behind it: `fst_admin_`), 43 base-62 characters holding 32 secret
+bytes, and 6 base-62 characters of CRC-32 over everything before them. The checksum guards against typing errors, not
+against people: it tells a mistyped key from an unknown one, and lets a secret scanner know a real key from a likeness.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ SECRET_CHARS: Final = 43
 CHECKSUM_CHARS: Final = 6
 HINT_CHARS: Final = 6
 """Secret characters that a hint shows: 36 of 256 bits, enough to recognise a key and useless for guessing it."""
-PREFIXES: Final = {Role.ADMIN: "fst_admin_", Role.DEVELOPER: "fst_"}
-"""Longest first, because one begins with the other."""
-KEY_CHARS_MAX: Final = len(PREFIXES[Role.ADMIN]) + SECRET_CHARS + CHECKSUM_CHARS
+PREFIXES: Final = {
+    Role.APPROVER: "fst_approver_",
+    Role.AUDITOR: "fst_auditor_",
+    Role.ADMIN: "fst_admin_",
+    Role.DEVELOPER: "fst_",
+}
+"""The shortest last, because the others begin with it."""
+KEY_CHARS_MAX: Final = max(map(len, PREFIXES.values())) + SECRET_CHARS + CHECKSUM_CHARS
 
 
 class KeyProblem(StrEnum):

@@ -65,7 +65,8 @@ def test_any_text_gets_an_answer_and_a_mac(text):
         ("fst_" + "A" * 49, KeyProblem.BAD_CHECKSUM),
         ("fst_admin_" + "A" * 49, KeyProblem.BAD_CHECKSUM),
         ("fst_" + "\u00e9" * 49, KeyProblem.BAD_CHECKSUM),
-        ("fst_admin_" + "A" * 50, KeyProblem.TOO_LONG),
+        ("fst_admin_" + "A" * 50, KeyProblem.WRONG_LENGTH),
+        ("fst_approver_" + "A" * 50, KeyProblem.TOO_LONG),
         ("fst_" + "A" * 1_000_000, KeyProblem.TOO_LONG),
     ],
 )
@@ -76,6 +77,8 @@ def test_each_problem_has_its_name(text, problem):
 def test_the_text_of_a_key_stays_what_it_is():
     """Keys live for years in other people's configuration: this text may never change."""
     assert keys.mint(bytes(32), Role.DEVELOPER) == "fst_" + "0" * 43 + "2n96fC"
+    assert keys.mint(bytes(32), Role.APPROVER).startswith("fst_approver_")
+    assert keys.mint(bytes(32), Role.AUDITOR).startswith("fst_auditor_")
     assert keys.mint(b"\xff" * 32, Role.ADMIN) == "fst_admin_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp12YuPKs"
 
 
@@ -89,6 +92,8 @@ def test_the_hint_is_the_prefix_and_six_characters():
     developer, admin = keys.mint(b"\x81" * 32, Role.DEVELOPER), keys.mint(b"\x81" * 32, Role.ADMIN)
     assert keys.hint(developer) == developer[:10]
     assert keys.hint(admin) == admin[:16]
+    auditor = keys.mint(b"\x81" * 32, Role.AUDITOR)
+    assert keys.hint(auditor) == auditor[:18]
     with pytest.raises(ValueError, match="none"):
         keys.hint("fst_admin_nonsense")
 
