@@ -84,7 +84,8 @@ class Site:
     start_replicas: Callable[[Sequence[Model], bool, Callable[[Replica], None]], Awaitable[Fleet]]
     first_admin: Callable[[], Awaitable[str | None]]
     control: Callable[[], Supervised]
-    gateway: Callable[[socket.socket], Supervised]
+    gateway: Callable[[], Supervised]
+    listener: socket.socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,6 @@ class _Running:
 
     fleet: Fleet | None = None
     children: list[Supervised] = field(default_factory=list)
-    listener: socket.socket | None = None
 
 
 class Supervisor:
@@ -161,11 +161,10 @@ class Supervisor:
         await self._child(site.control())
         admin_key = await site.first_admin()
         gateway_began = self._now()
-        listener = _listen(settings)
-        self._running.listener = listener
-        await self._child(site.gateway(listener))
+        _listen(site.listener)
+        await self._child(site.gateway())
         scheme = "https" if settings.gateway.tls_certificate else "http"
-        base_url = f"{scheme}://{_host(listener)}/v1"
+        base_url = f"{scheme}://{_host(site.listener)}/v1"
         self._progress.done("gateway", base_url, self._now() - gateway_began)
         write_snapshot(
             site.run_directory / "fastness.json",
@@ -279,8 +278,7 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Gateway first, so that answers under way are finished by engines that still run; then the rest."""
-        if self._running.listener:
-            self._running.listener.close()
+        self._site.listener.close()
         while self._running.children:
             await self._running.children.pop().stop()
         if self._running.fleet:
@@ -307,15 +305,13 @@ def _described(replica: Replica) -> str:
     return f"{replica.engine} · {replica.model} · {replica.slots} slots × {replica.context_tokens:,} tokens"
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Open the listening socket here: the gateway inherits it, so its port outlives its process."""
-    family = socket.AF_INET6 if ":" in settings.gateway.host else socket.AF_INET
+def _listen(listener: socket.socket) -> None:
+    """Let clients connect. The gateway inherits the socket, so its port outlives its process."""
     try:
-        return socket.create_server((settings.gateway.host, settings.gateway.port), family=family, backlog=1_024)
+        listener.listen(1_024)
     except OSError as error:
-        where = f"{settings.gateway.host}:{settings.gateway.port}"
         raise StartRefused(
-            f"Cannot listen on {where}: {error.strerror}. "
+            f"Cannot listen on {_host(listener)}: {error.strerror}. "
             "Stop what listens there, or choose another port: fastness up --port 0"
         ) from error
 

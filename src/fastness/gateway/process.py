@@ -9,20 +9,25 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
+from fastness.core.identity import IdentitySnapshot
+from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
+from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.meters import Meters
 from fastness.gateway.routing import Routing
 from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
 from fastness.ledger.port import Ledger
+from fastness.policy.port import PolicyEngine, PolicyProblem
 from fastness.telemetry.log import JsonLog
 from fastness.telemetry.metrics import GatewayMetrics
 
@@ -40,6 +45,15 @@ class Reader(Protocol[T_co]):
         ...
 
 
+class PolicyReader(Reader[PolicySnapshot], Protocol):
+    """The policy's snapshot, which has to be good now: one that was good before is not in force any more."""
+
+    @property
+    def problem(self) -> object | None:
+        """What is wrong with the file at present; None when it holds what was read last."""
+        ...
+
+
 class Access(Authenticator, Protocol):
     """An authenticator that takes new snapshots."""
 
@@ -47,20 +61,32 @@ class Access(Authenticator, Protocol):
         """From now on, these tenants and keys."""
         ...
 
+    def replace_identities(self, snapshot: IdentitySnapshot, now_s: float) -> None:
+        """From now on, these issuers and services."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayParts:
-    """What the composition root gives a gateway. `listener` is an open listening socket, or None to open one."""
+    """What the composition root gives a gateway. `listener` is an open listening socket, or None to open one.
+
+    `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
+    `probes` is where the supervisor asks for health: a Unix socket, since it makes no other.
+    """
 
     settings: Settings
     access: Access
     access_reader: Reader[AccessSnapshot]
     routing_reader: Reader[RoutingSnapshot]
+    identity_reader: Reader[IdentitySnapshot]
+    policy_reader: PolicyReader
+    policy_engine: Callable[[PolicyBundle], PolicyEngine]
     ledger: Ledger
     dialect: Callable[[str], Dialect]
     log: JsonLog
     clock: Callable[[], float]
     listener: socket.socket | None = None
+    probes: Path | None = None
 
 
 async def serve(parts: GatewayParts) -> int:
@@ -93,8 +119,11 @@ async def serve(parts: GatewayParts) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     _read_snapshots(parts, routing)
-    poller = loop.create_task(_poll(parts, routing))
+    await _read_policy(parts, gateway)
+    poller = loop.create_task(_poll(parts, gateway))
     sweeper = loop.create_task(_sweep(gateway))
+    if parts.probes is not None:
+        await server.listen_at(parts.probes)
     if parts.listener is not None:
         await server.listen_on(parts.listener)
     else:
@@ -120,15 +149,18 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
-async def _poll(parts: GatewayParts, routing: Routing) -> None:
+async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
     while True:
-        _read_snapshots(parts, routing)
+        _read_snapshots(parts, gateway.routing)
+        await _read_policy(parts, gateway)
         parts.log.flush()
         await asyncio.sleep(POLL_S)
 
 
 def _read_snapshots(parts: GatewayParts, routing: Routing) -> None:
     _read_access(parts)
+    if (identities := parts.identity_reader.poll()) is not None:
+        parts.access.replace_identities(identities, parts.clock())
     if (snapshot := parts.routing_reader.poll()) is not None:
         routing.replace(snapshot)
 
@@ -138,6 +170,28 @@ def _read_access(parts: GatewayParts) -> bool:
     if access is not None:
         parts.access.replace(access)
     return access is not None
+
+
+async def _read_policy(parts: GatewayParts, gateway: Gateway) -> None:
+    """Put the policy in force that the snapshot holds; without one that can be, nothing is permitted (law 4).
+
+    The engine is made in a thread: reading and checking rules takes longer than the loop may stand still.
+    """
+    snapshot = parts.policy_reader.poll()
+    if snapshot is None:
+        if parts.policy_reader.problem is not None and gateway.policy is not None:
+            gateway.put_in_force(None)
+        return
+    try:
+        engine = await asyncio.to_thread(parts.policy_engine, snapshot.bundle)
+        policy = PolicyInForce(engine, parts.settings.policy.decisions_max)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a policy, it is not in force
+        reason = "invalid" if isinstance(error, PolicyProblem) else type(error).__name__
+        parts.log.record("error", "policy.problem", reason=reason, version=snapshot.version)
+        gateway.put_in_force(None)
+        return
+    gateway.put_in_force(policy)
+    parts.log.record("info", "policy.in_force", version=snapshot.version)
 
 
 async def _sweep(gateway: Gateway) -> None:

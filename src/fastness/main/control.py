@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
-from fastness.main.process import die_with_supervisor, milliseconds, open_log, prepare_directories, write_no_core
+from fastness.main.process import (
+    die_with_supervisor,
+    milliseconds,
+    open_log,
+    prepare_directories,
+    stay_local,
+    write_no_core,
+)
 
 if TYPE_CHECKING:
     from fastness.control.api import ControlDeps
@@ -23,6 +30,7 @@ def run_control(settings: Settings) -> int:
 
     write_no_core()
     die_with_supervisor()
+    stay_local()
     run = prepare_directories(settings)
 
     uvloop.run(serve(control_deps(settings, run), run / "control.sock"))

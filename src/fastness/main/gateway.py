@@ -8,10 +8,12 @@ import time
 from fastness.config import Settings
 from fastness.main.process import (
     LISTENER_VARIABLE,
+    bind_listener,
     die_with_supervisor,
     milliseconds,
     open_log,
     prepare_directories,
+    stay_local,
     write_no_core,
 )
 
@@ -22,6 +24,8 @@ def run_gateway(settings: Settings) -> int:
 
     import uvloop
 
+    from fastness.core.identity import IdentitySnapshot
+    from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
     from fastness.core.tenant import AccessSnapshot
     from fastness.engines.catalogue import dialect
@@ -29,13 +33,16 @@ def run_gateway(settings: Settings) -> int:
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
+    from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
     write_no_core()
     die_with_supervisor()
+    inherited = os.environ.get(LISTENER_VARIABLE)
+    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+    stay_local()
     run = prepare_directories(settings)
     log = open_log(settings, "gateway-0")
-    inherited = os.environ.get(LISTENER_VARIABLE)
 
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
@@ -45,10 +52,14 @@ def run_gateway(settings: Settings) -> int:
         access=Authenticator(load_or_create(settings.home / "secrets/pepper")),
         access_reader=SnapshotReader(run / "access.json", AccessSnapshot, report),
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
+        identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
+        policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
+        policy_engine=CedarEngine,
         ledger=FileLedger.open(settings.home / "ledger/gateway-0", "gateway-0", settings.ledger, milliseconds),
         dialect=dialect,
         log=log,
         clock=time.time,
-        listener=socket.socket(fileno=int(inherited)) if inherited else None,
+        listener=listener,
+        probes=run / "gateway.sock",
     )
     return uvloop.run(serve(parts))

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 from fastness.config import Settings, run_directory
 
 if TYPE_CHECKING:
+    import socket
+
     from fastness.telemetry.log import JsonLog
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
 """Number of the listening socket that the supervisor hands to a gateway."""
 PARENT_VARIABLE = "FASTNESS_PARENT"
 """Process id of the supervisor: its children end when it does."""
+
+UNSEALED_VARIABLE = "FASTNESS_UNSEALED"
+"""Set for the children of a supervisor that was started with --unsealed."""
 
 
 def prepare_directories(settings: Settings) -> Path:
@@ -39,6 +44,41 @@ def write_no_core() -> None:
     # 1 and not 0 where it can be chosen: for a core that is piped to a program the kernel ignores 0.
     allowed = 0 if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else 1
     resource.setrlimit(resource.RLIMIT_CORE, (allowed, allowed))
+
+
+def stay_local(unsealed: bool = False) -> None:
+    """Give up, for this process and all that it starts, every socket but Unix sockets; before any thread is started.
+
+    Raises NotSealed where the kernel cannot, unless an operator allowed engines to run unsealed, too.
+    """
+    from fastness.perimeter import reach
+    from fastness.perimeter.seal import NotSealed
+
+    try:
+        reach.stay_local()
+    except NotSealed:
+        if not unsealed and not os.environ.get(UNSEALED_VARIABLE):
+            raise
+
+
+def bind_listener(settings: Settings) -> socket.socket:
+    """Bind where the API will be served; nobody can connect until it listens. Raises OSError that says where."""
+    import socket
+
+    host, port = settings.gateway.host, settings.gateway.port
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in host:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. "
+            "Stop what listens there, or choose another port: fastness up --port 0"
+        ) from error
+    return listener
 
 
 def milliseconds() -> int:

@@ -12,7 +12,15 @@ from fastness.cli.composition import UpProgress
 from fastness.config import Settings, run_directory
 from fastness.main.children import own_process
 from fastness.main.engines import orders
-from fastness.main.process import milliseconds, open_log, prepare_directories, write_no_core
+from fastness.main.process import (
+    UNSEALED_VARIABLE,
+    bind_listener,
+    milliseconds,
+    open_log,
+    prepare_directories,
+    stay_local,
+    write_no_core,
+)
 
 if TYPE_CHECKING:
     import socket
@@ -45,18 +53,21 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         )
 
     async def supervise() -> int:
-        return await Supervisor(site(settings), progress, unsealed=unsealed).run(tell)
+        return await Supervisor(site(settings, listener), progress, unsealed=unsealed).run(tell)
 
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
     prepare_directories(settings)
+    listener = bind_listener(settings)
+    if unsealed:
+        os.environ[UNSEALED_VARIABLE] = "1"
+    stay_local(unsealed)  # from here on neither this process nor one of its children makes a socket to the outside
     return uvloop.run(supervise())
 
 
-def site(settings: Settings) -> Site:
+def site(settings: Settings, listener: socket.socket) -> Site:
     """Build what the supervisor stands on."""
     import asyncio
-    import ssl
 
     from fastness.control.supervisor import Model, Site
     from fastness.fleet.local import LocalFleet
@@ -90,13 +101,9 @@ def site(settings: Settings) -> Site:
         socket_path = run / "control.sock"
         return own_process(settings, "control", lambda: status_of(socket_path, "/api/v1/status", 2.0))
 
-    # The probe asks our own process over our own listener: there is nobody to authenticate.
-    tls = ssl._create_unverified_context() if settings.gateway.tls_certificate else None  # noqa: S323
-
-    def gateway(listener: socket.socket) -> Supervised:
-        host, port = listener.getsockname()[:2]
-        where = ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - to ask from here
-        return own_process(settings, "gateway", lambda: status_of(where, "/livez", 2.0, tls=tls), listener)
+    def gateway() -> Supervised:
+        socket_path = run / "gateway.sock"
+        return own_process(settings, "gateway", lambda: status_of(socket_path, "/livez", 2.0), listener)
 
     return Site(
         settings=settings,
@@ -110,6 +117,7 @@ def site(settings: Settings) -> Site:
         first_admin=first_admin,
         control=control,
         gateway=gateway,
+        listener=listener,
     )
 
 

@@ -6,7 +6,8 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from ssl import SSLContext
+from pathlib import Path
+from ssl import CERT_NONE, SSLContext
 from typing import Any, Final
 
 from fastness.config import GatewaySettings
@@ -50,6 +51,7 @@ class HttpServer:
         self.held_bytes = 0
         self.swept_at = 0.0
         self._ssl = ssl
+        self.verifies_clients: Final = ssl is not None and ssl.verify_mode is not CERT_NONE
         self.draining = False
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
@@ -67,6 +69,12 @@ class HttpServer:
     async def listen_on(self, listener: socket.socket, *, backlog: int = 1_024) -> int:
         """Accept connections of an open listening socket, which is closed with the server; returns its port."""
         return await self._accept(sock=listener, backlog=backlog)  # or the loop would cut it to 100
+
+    async def listen_at(self, path: Path) -> None:
+        """Accept connections at a Unix socket of ours, without TLS: for who may open the file. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        listener = _bind(path)
+        self._listeners.append(await loop.create_unix_server(lambda: Connection(self), sock=listener))
 
     async def _accept(self, **where: Any) -> int:
         listener = await asyncio.get_running_loop().create_server(
@@ -145,3 +153,15 @@ class HttpServer:
         for connection in tuple(self._connections):
             connection.sweep(now)
         self._sweeper = asyncio.get_running_loop().call_later(self._sweep_interval_s, self._sweep)
+
+
+def _bind(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        listener.close()
+        raise
+    return listener
