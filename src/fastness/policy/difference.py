@@ -37,5 +37,5 @@ def difference(
     deployments: Iterable[Deployment],
     nodes: Iterable[Node],
 ) -> list[ChangedRight]:
-    """List every right that changes; raises PolicyProblem for a bundle that cannot be in force, or too many questions."""
+    """List every right that changes; raises PolicyProblem."""
     raise NotImplementedError
