@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table, Text
 
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 """The newest migration. A test holds it to the scripts; so an up-to-date database opens without loading Alembic."""
 
 METADATA: Final = MetaData()
@@ -62,3 +62,25 @@ POLICIES: Final = Table(
     Column("applied_by", Text, nullable=False),
 )
 """Every policy that was in force; the newest is. `bundle` is a PolicyBundle as JSON."""
+
+ADMISSIONS: Final = Table(
+    "admissions",
+    METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("name", String(63), nullable=False, index=True),
+    Column("state", String(20), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+)
+"""Every artefact that was ever imported, the revoked ones too. `document` is an Admission as JSON."""
+
+BUNDLES: Final = Table(
+    "bundles",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("direction", String(3), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("at_s", BigInteger, nullable=False),
+)
+"""The newest version of each bundle that came `in` or went `out`."""
