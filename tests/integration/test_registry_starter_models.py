@@ -41,7 +41,7 @@ def library(tmp_path_factory):
     [("smollm2-135m-instruct", "llama", 272, 49_152), ("minilm-l6-v2", "bert", 101, 30_522)],
 )
 def test_a_starter_model_is_laid_down_whole(library, name, architecture, tensors, tokens):
-    card, path = library.ensure(name, silent)
+    card, path, _ = library.ensure(name, silent)
     header = read_gguf(memoryview(path.read_bytes()))
     assert path.stat().st_size == card.size_bytes
     assert header.text("general.architecture") == architecture
@@ -82,7 +82,7 @@ def ask(path, method, route, body=None):
 
 @pytest.fixture
 def engine(library):
-    _, weights = library.ensure("minilm-l6-v2", silent)
+    _, weights, _ = library.ensure("minilm-l6-v2", silent)
     with tempfile.TemporaryDirectory(prefix="fst-") as folder:
         path = Path(folder) / "e.sock"
         argv = [sys.executable, "-c", SERVE, str(weights), str(path)]

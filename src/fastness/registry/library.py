@@ -1,18 +1,18 @@
-"""The models of this installation: found in installed distributions, verified, laid down under their digest.
+"""The models of this installation: shipped ones, laid down from installed distributions, and those admitted here.
 
-Below `home/models`: `<digest>.gguf`, read-only, which is what engines open, and `<name>.json`, its card. What is
-handed out has the digest of the card, computed in the same call (law 5); nothing is ever downloaded.
+Below `home/models`: `<digest>.gguf`, read-only, which is what engines get copies of; `<name>.json`, the card of a
+shipped model; `admitted/<name>.json`, the record of an imported one. What is handed out has the digest of the card,
+computed in the same call (law 5); nothing is ever downloaded.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +20,10 @@ from typing import BinaryIO, Final
 
 import msgspec
 
+from fastness.core.admission import AdmissionState
 from fastness.core.ids import is_name
 from fastness.core.model import ModelCard
+from fastness.registry.admission.record import Record, Records, locked, served_by
 from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, read_card
 from fastness.registry.convert_bert import ConversionError, convert_bert
 from fastness.registry.gguf import GgufError
@@ -49,16 +51,18 @@ class ModelLibrary:
     def __init__(self, home: Path, cards: Mapping[str, str] | None = None) -> None:
         """`cards` are card texts by name; by default those that come with Fastness."""
         self._models = home / "models"
+        self._records = Records(home)
         self._cards = packaged_cards() if cards is None else cards
 
-    def ensure(self, name: str, progress: Progress) -> tuple[ModelCard, Path]:
-        """Return the card of a model and the path of its weights, verified now, laid down first where they are not yet.
+    def ensure(self, name: str, progress: Progress) -> tuple[ModelCard, Path, str | None]:
+        """Return a model's card, the path of its weights, verified now, and the ceiling it was admitted for.
 
-        Raises ModelUnavailable, ModelRefused; CardError for a card that cannot be used.
+        The ceiling is None for a shipped model, which is laid down first where it is not yet. Raises ModelUnavailable,
+        ModelRefused; CardError for a card that cannot be used.
         """
         text = self._cards.get(name)
         if text is None:
-            raise ModelUnavailable(f"There is no model {name!r}; known are {', '.join(sorted(self._cards))}.")
+            return self._ensure_admitted(name, progress)
         card, source = read_card(text, f"card {name}")
         weights = self._models / f"{card.digest}.gguf"
         try:
@@ -69,10 +73,35 @@ class ModelLibrary:
             self._write_card(card)
         except OSError as error:
             raise ModelUnavailable(f"{name} cannot be laid down in {self._models}: {error}") from error
-        return card, weights
+        return card, weights, None
+
+    def is_shipped(self, name: str) -> bool:
+        """Tell whether a model of that name comes with Fastness."""
+        return name in self._cards
+
+    def _ensure_admitted(self, name: str, progress: Progress) -> tuple[ModelCard, Path, str]:
+        try:
+            record = self._records.read(name)
+        except ValueError as error:
+            raise ModelRefused(f"{error}. It is not loaded. Try: fastness models admit {name}") from None
+        if record is None:
+            known = ", ".join(sorted({*self._cards, *(card.name for card in self.cards())}))
+            raise ModelUnavailable(
+                f"There is no model {name!r} that may be loaded; there are {known}. "
+                "An imported one must be admitted first: fastness models admit NAME --ceiling MARKING"
+            )
+        card = _loadable(record)
+        weights = self._records.weights(card.digest)
+        try:
+            _verify(weights, card, progress)
+        except OSError as error:
+            raise ModelUnavailable(
+                f"{name}: {weights} cannot be read: {error.strerror}. Try: fastness models admit {name}"
+            ) from None
+        return card, weights, str(record.admission.ceiling)
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """Return the cards of the models that are laid down here, by name; their weights are not read.
+        """Return the cards of the models that may be loaded here, by name; their weights are not read.
 
         Raises CardError for a card file that is not one.
         """
@@ -83,14 +112,19 @@ class ModelLibrary:
                     card = msgspec.json.decode(opened.read(CARD_BYTES_MAX), type=ModelCard)
             except (OSError, msgspec.DecodeError) as error:
                 raise CardError(f"{file}: {error}; remove it, and `fastness up` writes it anew") from None
-            if is_name(card.name) and (self._models / f"{card.digest}.gguf").exists():
+            if is_name(card.name) and self._records.weights(card.digest).exists():
                 found.append(card)
-        return tuple(found)
+        try:
+            records = self._records.all()
+        except ValueError as error:
+            raise CardError(str(error)) from None
+        found += [one.card for one in records if one.card is not None and not self.is_shipped(one.card.name)]
+        return tuple(sorted(found, key=lambda card: card.name))
 
     def _lay_down(self, card: ModelCard, source: Source, weights: Path, progress: Progress) -> None:
         folder = _folder(card.name, source)
         self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _locked(self._models):
+        with locked(self._models):
             if weights.exists():  # another process was faster
                 return _verify(weights, card, progress)
             for left in self._models.glob(f"*{PARTIAL_SUFFIX}"):  # by a process that was killed
@@ -115,7 +149,7 @@ class ModelLibrary:
     def _write_card(self, card: ModelCard) -> None:
         file, text = self._models / f"{card.name}.json", msgspec.json.format(msgspec.json.encode(card))
         if not file.exists() or file.read_bytes() != text:
-            with _locked(self._models):
+            with locked(self._models):
                 _replace(file, text)
 
 
@@ -168,6 +202,22 @@ def packaged_cards() -> Mapping[str, str]:
     folder = resources.files("fastness.registry") / "cards"
     texts = {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in folder.iterdir() if file.is_file()}
     return MappingProxyType(texts)
+
+
+def _loadable(record: Record) -> ModelCard:
+    """Return the card of an admitted model; raises ModelRefused, saying why it may not be loaded."""
+    admission, artefact = record.admission, record.admission.artefact
+    if admission.state is AdmissionState.REVOKED:
+        when = datetime.fromtimestamp(admission.revoked_s or 0, UTC)
+        raise ModelRefused(
+            f"{artefact.name} was revoked by {admission.revoked_by} on {when:%Y-%m-%d %H:%MZ}. It is not loaded. "
+            "Name another model: engine.chat_model, engine.embedding_model"
+        )
+    if admission.state is not AdmissionState.ADMITTED or admission.ceiling is None:
+        raise ModelRefused(f"{artefact.name} is not admitted. Try: fastness models inspect {artefact.name}")
+    if record.card is None:
+        raise ModelRefused(f"{artefact.name} is a {artefact.kind} for {served_by(artefact)}.")
+    return record.card
 
 
 def _folder(name: str, source: Source) -> Path:
@@ -261,14 +311,6 @@ def _inspect(file: Path, card: ModelCard) -> None:
 def _mapped(opened: BinaryIO) -> memoryview:
     """Map a file; the mapping goes when the last view on it does."""
     return memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process lays down models here."""
-    with (folder / ".lock").open("wb") as opened:
-        fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
 
 
 def _replace(file: Path, text: bytes) -> None:

@@ -87,7 +87,7 @@ def silent(stage, done_bytes, total_bytes):
 
 def test_a_model_is_laid_down_under_its_digest_and_read_only(plain, tmp_path):
     library, weights = plain
-    card, path = library.ensure("tiny", silent)
+    card, path, _ = library.ensure("tiny", silent)
     assert path == tmp_path / "home/models" / f"{digest_of(weights)}.gguf"
     assert path.read_bytes() == weights
     assert stat.S_IMODE(path.stat().st_mode) == 0o444
@@ -97,7 +97,7 @@ def test_a_model_is_laid_down_under_its_digest_and_read_only(plain, tmp_path):
 
 def test_a_model_is_converted_to_the_digest_of_its_card(bert):
     library, weights = bert
-    _, path = library.ensure("tiny", silent)
+    _, path, _ = library.ensure("tiny", silent)
     assert path.read_bytes() == weights
 
 
@@ -132,7 +132,7 @@ def test_the_second_time_needs_no_distribution(plain, site):
 def test_cards_lists_what_is_laid_down_and_nothing_else(plain):
     library, _ = plain
     assert library.cards() == ()
-    card, path = library.ensure("tiny", silent)
+    card, path, _ = library.ensure("tiny", silent)
     assert library.cards() == (card,)
     path.unlink()
     assert library.cards() == ()
@@ -140,7 +140,7 @@ def test_cards_lists_what_is_laid_down_and_nothing_else(plain):
 
 def test_one_changed_bit_in_the_weights_is_refused_at_the_next_load(plain):
     library, weights = plain
-    _, path = library.ensure("tiny", silent)
+    _, path, _ = library.ensure("tiny", silent)
     path.chmod(0o600)
     changed = bytearray(weights)
     changed[-1] ^= 1
@@ -219,7 +219,7 @@ def test_a_missing_file_is_an_error_with_the_command_that_restores_it(plain, sit
 
 def test_an_unknown_model_is_an_error_that_lists_the_known_ones(plain):
     library, _ = plain
-    with pytest.raises(ModelUnavailable, match="no model 'huge'; known are tiny"):
+    with pytest.raises(ModelUnavailable, match="no model 'huge' that may be loaded; there are tiny"):
         library.ensure("huge", silent)
 
 

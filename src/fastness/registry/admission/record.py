@@ -1,0 +1,156 @@
+"""What stands beside the weights: whether, and up to which marking, an imported artefact may be loaded.
+
+Control, which owns the store, writes `home/models/admitted/<name>.json`; the supervisor, which has no store, reads it.
+Weights that the embedded engine can load get a second name, `home/models/<digest>.gguf`, beside those of the shipped
+models; the artefact as a whole stays where it was inspected.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fastness.core.admission import Admission, AdmissionState, Artefact, ArtefactFile, ArtefactKind
+from fastness.core.ids import is_name
+from fastness.core.model import ModelCard, ModelKind
+from fastness.registry.admission.copying import sync_directory
+from fastness.registry.admission.quarantine import FILES, Quarantine, Review, check_file
+from fastness.registry.inspection.port import Inspected
+
+RECORD_BYTES_MAX: Final = 1_048_576
+EMBEDDERS: Final = frozenset(
+    {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "gemma-embedding"}
+)
+"""Architectures that embed; every other answers chats."""
+_TOKENS: Final = frozenset({"token_embd.weight"})
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The admission, and the card under which the embedded engine serves it (None: it cannot)."""
+
+    admission: Admission
+    card: ModelCard | None
+
+
+class Records:
+    """The records below one home."""
+
+    def __init__(self, home: Path) -> None:
+        self._models = home / "models"
+        self._records = self._models / "admitted"
+
+    def read(self, name: str) -> Record | None:
+        """Return the record of that name, None when there is none; raises ValueError for one that is damaged."""
+        if not is_name(name):
+            return None
+        try:
+            with (self._records / f"{name}.json").open("rb") as opened:
+                return msgspec.json.decode(opened.read(RECORD_BYTES_MAX), type=Record)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            raise ValueError(f"the record of {name} in {self._records} cannot be read: {error}") from None
+
+    def all(self) -> tuple[Record, ...]:
+        """Return every record, by name; raises ValueError."""
+        found = (self.read(file.stem) for file in sorted(self._records.glob("*.json")))
+        return tuple(one for one in found if one is not None)
+
+    def weights(self, digest: str) -> Path:
+        """Return where weights of that digest are."""
+        return self._models / f"{digest}.gguf"
+
+    def write(self, record: Record) -> None:
+        """Replace the record of a name, durably."""
+        self._records.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = record.admission.artefact.name
+        descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=self._records)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(msgspec.json.format(msgspec.json.encode(record)))
+            opened.flush()
+            os.fsync(descriptor)
+        Path(draft).rename(self._records / f"{name}.json")
+        sync_directory(self._records)
+
+    def lay_down(self, admission: Admission, quarantine: Quarantine) -> Record:
+        """Verify an admitted artefact once more, give its weights their name, and write its record. Again is harmless.
+
+        Raises AdmissionRefused when a byte is not as it was inspected.
+        """
+        artefact = admission.artefact
+        self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
+        review = quarantine.review(artefact.digest)
+        with locked(self._models):
+            folder = quarantine.folder(artefact.digest) / FILES
+            for file in artefact.files:
+                check_file(folder / file.path, file, artefact.name)
+            if (weights := served_file(artefact)) is not None:
+                self._link(folder / weights.path, weights, artefact.name)
+            record = Record(admission, card_of(admission, review))
+            self.write(record)
+        return record
+
+    def _link(self, source: Path, file: ArtefactFile, name: str) -> None:
+        """Give weights their name among the models: the same bytes, a second name, and hashed under it."""
+        draft = self._models / f"{file.digest}.{os.urandom(4).hex()}.partial"
+        os.link(source, draft, follow_symlinks=False)
+        try:
+            check_file(draft, file, name)
+            draft.replace(self.weights(file.digest))
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_directory(self._models)
+
+
+def served_file(artefact: Artefact) -> ArtefactFile | None:
+    """Return the file that the embedded engine loads; None when it can load none of them."""
+    weights = [file for file in artefact.files if file.path.endswith(".gguf")]
+    return weights[0] if artefact.format == "gguf" and len(weights) == 1 else None
+
+
+def served_by(artefact: Artefact) -> str:
+    """Say in words which engine can load an artefact."""
+    if served_file(artefact) is None:
+        return "an engine that reads safetensors; the embedded engine (llama.cpp) reads GGUF only"
+    if artefact.kind is ArtefactKind.ADAPTER:
+        return "the embedded engine (llama.cpp), on its base"
+    return "the embedded engine (llama.cpp)"
+
+
+def card_of(admission: Admission, review: Review) -> ModelCard | None:
+    """Return the card of an imported model; None when the embedded engine cannot serve it by itself."""
+    artefact, file = admission.artefact, served_file(admission.artefact)
+    if file is None or artefact.kind is not ArtefactKind.MODEL or admission.state is not AdmissionState.ADMITTED:
+        return None
+    embeds = artefact.architecture in EMBEDDERS
+    return ModelCard(
+        name=artefact.name,
+        kind=ModelKind.EMBEDDING if embeds else ModelKind.CHAT,
+        digest=file.digest,
+        size_bytes=file.size_bytes,
+        licence=artefact.licence,
+        context_tokens=artefact.context_tokens,
+        created_s=admission.imported_s,
+        embedding_dimensions=_dimensions(review.inspected) if embeds else None,
+    )
+
+
+@contextmanager
+def locked(models: Path) -> Iterator[None]:
+    """Wait until no other process lays down models here."""
+    with (models / ".lock").open("wb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def _dimensions(inspected: Inspected) -> int | None:
+    return next((one.shape[-1] for one in inspected.tensors if one.name in _TOKENS), None)
