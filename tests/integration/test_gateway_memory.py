@@ -12,13 +12,17 @@ import pytest
 import uvloop
 
 from fastness.config import load
+from fastness.core.deployment import Deployment
+from fastness.core.marking import Label, Lattice, Marking, Node, Profile
 from fastness.core.model import ModelCard, ModelKind
+from fastness.core.policy import Decision, Query
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal, Role
 from fastness.engines.llamacpp.dialect import LlamaCppDialect
 from fastness.gateway.app import App
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
+from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.meters import Meters
 from fastness.gateway.process import _request_id
 from fastness.gateway.routing import Routing
@@ -38,8 +42,20 @@ ROUNDS = 20
 
 
 class Anyone:
-    def authenticate(self, _authorization: str | None, _now_s: float) -> Principal:
-        return Principal("key_1", "default", Role.DEVELOPER)
+    def authenticate(
+        self, _authorization: str | None, _now_s: float, _certificate_uris: tuple[str, ...] = ()
+    ) -> Principal:
+        return Principal("key_1", "default", frozenset({Role.DEVELOPER.value}))
+
+
+class Permissive:
+    """Permits everything under one marking."""
+
+    digest = "0" * 64
+    lattice = Lattice(Profile("one", "One", (Marking("OPEN", ""),), (), (), (), "OPEN"))
+
+    def decide(self, _query: Query) -> Decision:
+        return Decision(True, "all")
 
 
 async def engine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,10 +98,13 @@ async def trips_left(home: Path, body: dict[str, object], expected: bytes, *, le
     routing = Routing(settings.traffic, lambda _: LlamaCppDialect(), connections.forget)
     card = ModelCard("small", ModelKind.CHAT, "0" * 64, 1, "MIT", 2_048, 1)
     replica = Replica("small-0", "small", "llamacpp", ReplicaState.READY, socket, 4, 2_048, 1, sealed=True)
-    routing.replace(RoutingSnapshot(1, (card,), (replica,)))
+    ceiling = Label("OPEN")
+    deployment, node = Deployment("small", "small", ceiling, ceiling), Node("local", "GB", "", "", ceiling)
+    routing.replace(RoutingSnapshot(1, (card,), (replica,), (deployment,), (node,)))
     log = JsonLog(home / "log.jsonl", "gateway", time.time)
     ledger = MemoryLedger("gateway-0")
     gateway = Gateway(settings, routing, Anyone(), ledger, connections, Meters(GatewayMetrics()), log, time.time)
+    gateway.put_in_force(PolicyInForce(Permissive(), 1_000))
     server = HttpServer(
         App(gateway), settings.gateway, new_request_id=_request_id, error_body=lambda refusal, _: error_body(refusal)
     )

@@ -14,6 +14,7 @@ from fastness.core.error import Refusal
 from fastness.core.request import Operation
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
+from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
 from fastness.gateway.openapi import openapi_document
 from fastness.gateway.routing import Served, find_model
@@ -91,7 +92,8 @@ class App:
         exchange.respond(200, _TEXT_HEADERS, b"ok\n")
 
     def _readyz(self, exchange: Exchange) -> None:
-        ready = self._gateway.routing.is_ready() and not self.draining
+        gateway = self._gateway
+        ready = gateway.policy is not None and gateway.routing.is_ready() and not self.draining
         exchange.respond(200 if ready else 503, _TEXT_HEADERS, b"ready\n" if ready else b"not ready\n")
 
     def _metrics(self, exchange: Exchange) -> None:
@@ -102,19 +104,34 @@ class App:
         exchange.respond(200, JSON_HEADERS, openapi_document())
 
     def _models(self, exchange: Exchange) -> None:
-        principal = self._gateway.authenticate(exchange.headers.get("authorization"))
-        shown = [_model_out(one) for one in self._gateway.routing.models() if principal.may_use(one.card.name)]
-        exchange.respond(200, JSON_HEADERS, _encode(out.ModelList(shown)))
+        mark, may_use = self._asker(exchange)
+        shown = [self._model_out(one) for one in self._gateway.routing.models() if may_use(one)]
+        exchange.respond(200, JSON_HEADERS + mark.line, _encode(out.ModelList(shown)))
 
     def _model(self, exchange: Exchange, name: str) -> None:
-        principal = self._gateway.authenticate(exchange.headers.get("authorization"))
-        served = find_model(self._gateway.routing, name, principal.may_use, None)
-        exchange.respond(200, JSON_HEADERS, _encode(_model_out(served)))
+        mark, may_use = self._asker(exchange)
+        served = find_model(self._gateway.routing, name, None, may_use, may_use)
+        exchange.respond(200, JSON_HEADERS + mark.line, _encode(self._model_out(served)))
 
+    def _asker(self, exchange: Exchange) -> tuple[Mark, Callable[[Served], bool]]:
+        """Return what the asker's requests are marked with, and which models it may use for that; raises Refusal."""
+        gateway = self._gateway
+        principal = gateway.authenticate(exchange)
+        mark = gateway.mark(exchange, principal)
+        return mark, lambda one: principal.may_use(one.card.name) and gateway.may_use(principal, mark, one)
 
-def _model_out(served: Served) -> out.ModelOut:
-    card = served.card
-    return out.ModelOut(card.name, card.created_s, card.kind.value, served.context_tokens(), card.digest, card.licence)
+    def _model_out(self, served: Served) -> out.ModelOut:
+        card, policy = served.card, self._gateway.policy
+        assert policy
+        return out.ModelOut(
+            card.name,
+            card.created_s,
+            card.kind.value,
+            served.context_tokens(),
+            card.digest,
+            card.licence,
+            str(policy.ceiling(served.deployment)),
+        )
 
 
 def _wrong_method(exchange: Exchange, allowed: str) -> Refusal:

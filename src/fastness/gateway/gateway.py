@@ -12,14 +12,18 @@ from typing import Final, Protocol, TypeVar
 from fastness.config import Settings
 from fastness.core.error import Refusal
 from fastness.core.event import Event
+from fastness.core.marking import HEADER as MARKING_HEADER
+from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
-from fastness.gateway.http import EngineConnections
+from fastness.gateway.http import EngineConnections, Exchange
+from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import EngineAway, StreamRun
-from fastness.gateway.routing import Routing, admit
+from fastness.gateway.routing import Routing, Served, Usable, admit
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
+from fastness.policy.clearance import refusal
 from fastness.telemetry.log import JsonLog
 
 ATTEMPTS_MAX: Final = 5
@@ -27,12 +31,15 @@ SUSPICION_S: Final = 1.0
 """How long a replica that could not be reached gets nothing, unless its supervisor starts it anew before."""
 
 T = TypeVar("T")
+_NOTHING_SET: Final = Parameters()
 
 
 class Authenticator(Protocol):
-    """Turns an Authorization header into a principal."""
+    """Turns an Authorization header, or the URIs of a verified client certificate, into a principal."""
 
-    def authenticate(self, authorization: str | None, now_s: float) -> Principal:
+    def authenticate(
+        self, authorization: str | None, now_s: float, certificate_uris: tuple[str, ...] = ()
+    ) -> Principal:
         """Return who it is; raises Refusal."""
         ...
 
@@ -59,7 +66,8 @@ class Slot:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
         began = now()
-        self._name = await admit(served, self, began, self._gateway.settings.traffic.queue_timeout_s)
+        limit_s = self._gateway.settings.traffic.queue_timeout_s
+        self._name = await admit(served, self, began, limit_s, self._usable)
         self._taken = now()
         replica = served.replicas.get(self._name)
         if replica is None:
@@ -73,6 +81,9 @@ class Slot:
         """Free the slot."""
         self._free()
 
+    def _usable(self) -> Usable:
+        return self._gateway.usable(self._trip)
+
     def _free(self) -> None:
         admitted = self._served.queue.release(self._name, self._gateway.now() - self._taken)
         if admitted:
@@ -82,7 +93,8 @@ class Slot:
 class Gateway:
     """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
 
-    `reread_access` looks for a newer access snapshot and tells whether there was one.
+    `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
+    force: then nothing is permitted.
     """
 
     def __init__(
@@ -107,17 +119,67 @@ class Gateway:
         self.now = asyncio.get_running_loop().time
         self._authenticator = authenticator
         self._reread_access = reread_access
+        self.policy: PolicyInForce | None = None
         self._runs: set[StreamRun] = set()
         self._deadlines: set[Deadline] = set()
 
-    def authenticate(self, authorization: str | None) -> Principal:
+    def authenticate(self, exchange: Exchange) -> Principal:
         """Return who asks; raises Refusal. A key that is not known may be newer than what was read last."""
+        authorization, uris = exchange.headers.get("authorization"), exchange.certificate_uris
         try:
-            return self._authenticator.authenticate(authorization, self.clock())
+            return self._authenticator.authenticate(authorization, self.clock(), uris)
         except Refusal as refusal:
             if refusal.code != "invalid_api_key" or not self._reread_access():
                 raise
-            return self._authenticator.authenticate(authorization, self.clock())
+            return self._authenticator.authenticate(authorization, self.clock(), uris)
+
+    def put_in_force(self, policy: PolicyInForce | None) -> None:
+        """From now on `policy` decides, also about those who wait; None: nothing is permitted."""
+        self.policy = policy
+        self.routing.reconsider()
+
+    def mark(self, exchange: Exchange, principal: Principal) -> Mark:
+        """Return what a request is marked with; raises Refusal: policy_unavailable, unknown_marking."""
+        if self.policy is None:
+            raise unavailable()
+        return self.policy.mark(exchange.headers.get(MARKING_HEADER), principal)
+
+    def usable(self, trip: Trip) -> Usable:
+        """Tell which replicas may take a trip as things are now; raises Refusal when none may.
+
+        To be asked whenever time may have passed since it was asked last: before each word to an engine (law 4).
+        """
+        policy, served, principal, mark = self.policy, trip.served, trip.principal, trip.mark
+        if policy is None:
+            raise unavailable()
+        assert served and principal and mark
+        clearance = policy.clear(principal, mark.label, trip.parameters, served.deployment, served.nodes)
+        trip.policy, trip.decision = policy.digest, clearance.decision
+        if not clearance.decision.allowed:
+            raise self._not_cleared(trip, clearance.decision)
+        if not clearance.nodes:
+            raise served.not_ready()
+        return served.usable(clearance.nodes)
+
+    def may_use(self, principal: Principal, mark: Mark, served: Served, parameters: Parameters = _NOTHING_SET) -> bool:
+        """Tell whether policy lets a principal use a model, on some node, for what is so marked."""
+        if self.policy is None:
+            return False
+        return self.policy.clear(principal, mark.label, parameters, served.deployment, served.nodes).decision.allowed
+
+    def _not_cleared(self, trip: Trip, decision: Decision) -> Refusal:
+        served, principal, mark = trip.served, trip.principal, trip.mark
+        assert served and principal and mark
+        query = Query(principal, Action.INFER, mark.label, served.deployment, None, trip.parameters)
+        others = [
+            one.card.name
+            for one in self.routing.models()
+            if one is not served
+            and one.card.kind is served.card.kind
+            and principal.may_use(one.card.name)
+            and self.may_use(principal, mark, one, trip.parameters)
+        ]
+        return refusal(query, decision, others)
 
     def slot(self, trip: Trip) -> Slot:
         """Hold a slot on the replica that takes this trip, for the length of a block."""

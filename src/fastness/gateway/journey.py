@@ -13,6 +13,7 @@ from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
+from fastness.gateway.parameters import parameters_of
 from fastness.gateway.prepare import (
     check_embedding,
     input_tokens_bound,
@@ -23,7 +24,7 @@ from fastness.gateway.prepare import (
 )
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import StreamRun, broken, post, run_stream, run_whole
-from fastness.gateway.routing import Served, find_model
+from fastness.gateway.routing import find_model
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -41,6 +42,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
     trip = Trip(exchange, operation)
     try:
         authenticate(gateway, trip)
+        mark(gateway, trip)
         parse(gateway, trip)
         authorise(gateway, trip)
         prepare(gateway, trip)
@@ -61,7 +63,13 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
 
 def authenticate(gateway: Gateway, trip: Trip) -> None:
     """Who asks."""
-    trip.principal = gateway.authenticate(trip.exchange.headers.get("authorization"))
+    trip.principal = gateway.authenticate(trip.exchange)
+
+
+def mark(gateway: Gateway, trip: Trip) -> None:
+    """How sensitive it is: from here on whatever is answered says so."""
+    assert trip.principal
+    trip.mark = gateway.mark(trip.exchange, trip.principal)
 
 
 def parse(gateway: Gateway, trip: Trip) -> None:
@@ -76,10 +84,19 @@ def parse(gateway: Gateway, trip: Trip) -> None:
 
 
 def authorise(gateway: Gateway, trip: Trip) -> None:
-    """Whether this key may have it. Markings and policy join here."""
-    assert trip.request and trip.principal
+    """Whether this caller may have it, marked so, with what it sets. No engine hears of it before it passed."""
+    request, principal, mark = trip.request, trip.principal, trip.mark
+    assert request and principal and mark
     kind = ModelKind.EMBEDDING if trip.operation is Operation.EMBEDDING else ModelKind.CHAT
-    trip.served = find_model(gateway.routing, trip.request.model, trip.principal.may_use, kind)
+    trip.served = find_model(
+        gateway.routing,
+        request.model,
+        kind,
+        lambda one: principal.may_use(one.card.name),
+        lambda one: gateway.may_use(principal, mark, one),
+    )
+    trip.parameters = parameters_of(request)
+    gateway.usable(trip)
 
 
 def prepare(gateway: Gateway, trip: Trip) -> None:
@@ -89,7 +106,7 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
     if isinstance(trip.request, EmbeddingRequest):
         check_embedding(trip.request, card)
         return
-    dialect = gateway.routing.dialect(trip.served.any_replica())
+    dialect = gateway.routing.dialect(trip.served.any_replica(gateway.usable(trip)))
     suffix = trip.exchange.request_id.removeprefix("req_")
     if isinstance(trip.request, ChatRequest):
         head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
@@ -102,18 +119,19 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
 async def fit(gateway: Gateway, trip: Trip) -> None:
     """Whether it fits the context. The engine counts only when the size in bytes leaves a doubt."""
     assert trip.served
-    limit = trip.served.context_tokens()
+    limit = trip.served.context_tokens(gateway.usable(trip))
     for work, output in inputs_of(trip):
         if input_tokens_bound(work) + output > limit:
-            needed = await _count(gateway, trip.served, work)
+            needed = await _count(gateway, trip, work)
             if needed + output > limit:
                 raise overflow(needed, output, limit, trip.served.card, INPUT_FIELDS[trip.operation])
 
 
-async def _count(gateway: Gateway, served: Served, work: Generation) -> int:
+async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
     if isinstance(work.prompt, tuple):
         return len(work.prompt)
-    replica = served.ready_replica()
+    assert trip.served
+    replica = trip.served.ready_replica(gateway.usable(trip))
     dialect = gateway.routing.dialect(replica)
     call = dialect.count(work)
     try:
@@ -184,7 +202,7 @@ def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
         return
     if trip.first_token_at is None:
         trip.first_token_at = gateway.now()
-        trip.exchange.start(200, STREAM_HEADERS)
+        trip.exchange.start(200, STREAM_HEADERS + trip.mark_line)
     trip.exchange.send(events)
 
 
@@ -224,10 +242,10 @@ def finish(trip: Trip) -> None:
     """Give the answer, or the end of its stream."""
     if trip.streams and trip.answer:
         if not trip.exchange.started:
-            trip.exchange.start(200, STREAM_HEADERS)
+            trip.exchange.start(200, STREAM_HEADERS + trip.mark_line)
         trip.exchange.finish(trip.answer.last(trip.usage))
     else:
-        trip.exchange.respond(200, JSON_HEADERS, trip.body)
+        trip.exchange.respond(200, JSON_HEADERS + trip.mark_line, trip.body)
 
 
 def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
@@ -237,7 +255,7 @@ def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
         gateway.append(event_of(gateway, trip))
     body = error_body(refusal)
     if not trip.exchange.started:
-        trip.exchange.respond(refusal.status, error_headers(refusal), body)
+        trip.exchange.respond(refusal.status, error_headers(refusal) + trip.mark_line, body)
     else:
         trip.exchange.finish(b"data: %b\n\n" % body)
 

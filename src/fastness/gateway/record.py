@@ -21,6 +21,9 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "key": trip.principal.id if trip.principal else None,
         "model": trip.served.card.name if trip.served else None,
         "stream": trip.streams,
+        "marking": str(trip.mark.label) if trip.mark else None,
+        "policy": trip.policy,
+        "rule": trip.decision.rule if trip.decision else None,
     }
     if trip.served and trip.replica:
         fields["model_digest"] = trip.served.card.digest
@@ -62,6 +65,8 @@ def note(gateway: Gateway, trip: Trip) -> None:
         replica=trip.replica.id if trip.replica else None,
         status=status,
         code=trip.refusal.code if trip.refusal else None,
+        marking=str(trip.mark.label) if trip.mark else None,
+        rule=trip.decision.rule if trip.decision else None,
         stream=trip.streams,
         choices=trip.request.choices if isinstance(trip.request, ChatRequest | CompletionRequest) else None,
         input_tokens=trip.usage.input_tokens,

@@ -3,37 +3,93 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fastness.config import TrafficSettings
+from fastness.core.deployment import Deployment
 from fastness.core.error import Refusal
+from fastness.core.marking import Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.engines.port import Dialect
 from fastness.traffic.slots import Full, SlotQueue
 
+Usable = frozenset[str] | None
+"""Ids of the replicas that a request is cleared for; None: all of its model's."""
+
+
+class Waiter(NamedTuple):
+    """One who waits for a slot, and where it may run as things are now (raises Refusal: nowhere)."""
+
+    future: asyncio.Future[str]
+    usable: Callable[[], Usable]
+
 
 @dataclass(slots=True)
 class Served:
-    """One model served here: its card, its replicas, and the queue in front of them."""
+    """One model served here: its card, its deployment, its replicas, and the queue in front of them.
+
+    `replicas` are those on a node that is named; `nodes` are these nodes. Both tuple and deployment stay the same
+    objects until they change, so that decisions about them are found again quickly.
+    """
 
     card: ModelCard
     queue: SlotQueue
+    deployment: Deployment
     replicas: dict[str, Replica] = field(default_factory=dict)
-    futures: dict[Hashable, asyncio.Future[str]] = field(default_factory=dict)
+    nodes: tuple[Node, ...] = ()
+    strays: tuple[str, ...] = ()
+    waiters: dict[Hashable, Waiter] = field(default_factory=dict)
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
 
-    def context_tokens(self) -> int:
-        """The longest context that a replica offers; the model's own when none is known."""
-        offered = [replica.context_tokens for replica in self.replicas.values()]
+    def place(
+        self, card: ModelCard, deployment: Deployment, replicas: Iterable[Replica], nodes: dict[str, Node]
+    ) -> None:
+        """Take what a snapshot says of this model. A replica on a node that it does not name is not there (law 4)."""
+        found = {one.id: one for one in replicas}
+        self.card = card
+        self.strays = tuple(one.id for one in found.values() if one.node not in nodes)
+        self.replicas = {name: one for name, one in found.items() if one.node in nodes}
+        under = tuple(nodes[name] for name in sorted({one.node for one in self.replicas.values()}))
+        if under != self.nodes:
+            self.nodes = under
+        if deployment != self.deployment:
+            self.deployment = deployment
+        self._usable.clear()
+
+    def usable(self, nodes: frozenset[str]) -> Usable:
+        """The replicas on these nodes."""
+        try:
+            return self._usable[nodes]
+        except KeyError:
+            on = frozenset(name for name, one in self.replicas.items() if one.node in nodes)
+            self._usable[nodes] = usable = None if len(on) == len(self.replicas) else on
+            return usable
+
+    def context_tokens(self, usable: Usable = None) -> int:
+        """The longest context that a usable replica offers; the model's own when none is known."""
+        offered = [replica.context_tokens for replica in self._of(usable)]
         return max(offered, default=self.card.context_tokens)
+
+    def reconsider(self) -> None:
+        """Ask anew, for all who wait, where they may run: policy or replicas have changed. Nobody moves yet."""
+        for ticket, waiter in list(self.waiters.items()):
+            try:
+                self.queue.allow(ticket, waiter.usable())
+            except Refusal as refusal:
+                self.queue.leave(ticket)
+                del self.waiters[ticket]
+                if not waiter.future.done():
+                    waiter.future.set_exception(refusal)
 
     def wake(self, admitted: Iterable[tuple[Hashable, str]]) -> None:
         """Tell those who waited that they may run."""
         for ticket, replica in admitted:
-            if (future := self.futures.pop(ticket, None)) and not future.done():
-                future.set_result(replica)
+            if (waiter := self.waiters.pop(ticket, None)) and not waiter.future.done():
+                waiter.future.set_result(replica)
             else:
                 self.wake(self.queue.release(replica))
 
@@ -52,24 +108,34 @@ class Served:
         ]
         self.wake(self.queue.set_lanes((one.id, one.slots + engine_queue) for one in ready))
 
-    def any_replica(self) -> Replica:
+    def any_replica(self, usable: Usable = None) -> Replica:
         """Any replica whatever its state, for what depends on its engine only; raises Refusal when there is none."""
-        for replica in self.replicas.values():
+        for replica in self._of(usable):
             return replica
-        raise self.not_ready()
+        raise self.not_ready(usable)
 
-    def ready_replica(self) -> Replica:
+    def ready_replica(self, usable: Usable = None) -> Replica:
         """Any ready replica, for questions that take no slot; raises Refusal when there is none."""
-        for replica in self.replicas.values():
+        for replica in self._of(usable):
             if replica.state is ReplicaState.READY:
                 return replica
-        raise self.not_ready()
+        raise self.not_ready(usable)
 
-    def not_ready(self) -> Refusal:
-        """Say why nothing can serve."""
-        states = ", ".join(f"{one.id} is {one.state}{_why(one)}" for one in self.replicas.values())
-        message = f"No replica of {self.card.name} is ready: {states or 'none was started'}. Try again shortly."
+    def not_ready(self, usable: Usable = None) -> Refusal:
+        """Say why nothing can serve; of replicas that are not usable nothing is said."""
+        states = [f"{one.id} is {one.state}{_why(one)}" for one in self._of(usable)]
+        states += [f"{name} is on a node that is not described here" for name in self.strays]
+        message = (
+            f"No replica of {self.card.name} is ready: {', '.join(states) or 'none was started'}. Try again shortly."
+        )
         return Refusal("no_replica_ready", message, retry_after_s=2)
+
+    def have_failed(self, usable: Usable = None) -> bool:
+        """Tell whether every usable replica has failed for good."""
+        return all(one.state is ReplicaState.FAILED for one in self._of(usable))
+
+    def _of(self, usable: Usable) -> Iterator[Replica]:
+        return (one for name, one in self.replicas.items() if usable is None or name in usable)
 
 
 def _why(replica: Replica) -> str:
@@ -95,17 +161,27 @@ class Routing:
     def replace(self, snapshot: RoutingSnapshot) -> None:
         """Take a new snapshot: replicas that left or restarted get nothing more, those that wait may move on."""
         known = {name: one.replicas for name, one in self._served.items()}
-        for card in snapshot.models:
-            one = self._served.setdefault(card.name, Served(card, SlotQueue(self._traffic.queue_max)))
-            one.card = card
-            one.replicas = {replica.id: replica for replica in snapshot.replicas if replica.model == card.name}
+        nodes = {node.name: node for node in snapshot.nodes}
+        deployments = {one.name: one for one in snapshot.deployments}
+        cards = [card for card in snapshot.models if card.name in deployments]  # no deployment, no ceiling: no route
+        for card in cards:
+            deployment = deployments[card.name]
+            one = self._served.setdefault(card.name, Served(card, SlotQueue(self._traffic.queue_max), deployment))
+            one.place(card, deployment, (each for each in snapshot.replicas if each.model == card.name), nodes)
             for before in known.get(card.name, {}).values():
                 after = one.replicas.get(before.id)
                 if after is None or after.epoch != before.epoch:
                     self._forget(before.socket)
+            one.reconsider()
             one.open_lanes(self._now(), self._traffic.engine_queue)
-        for name in self._served.keys() - {card.name for card in snapshot.models}:
+        for name in self._served.keys() - {card.name for card in cards}:
             self._served.pop(name).queue.set_lanes(())
+
+    def reconsider(self) -> None:
+        """Another policy is in force: all who wait are asked about anew."""
+        for one in self._served.values():
+            one.reconsider()
+            one.wake(one.queue.advance())
 
     def sweep(self) -> None:
         """Give replicas another chance whose time under suspicion is over."""
@@ -130,11 +206,17 @@ class Routing:
         return bool(self._served) and all(one.queue.is_served() for one in self._served.values())
 
 
-async def admit(served: Served, ticket: Hashable, now_s: float, timeout_s: float) -> str:
-    """Wait for a slot and return the replica it is on; raises Refusal: queue_full, queue_timeout, no_replica_ready."""
-    if not served.queue.is_served() and all(one.state is ReplicaState.FAILED for one in served.replicas.values()):
-        raise served.not_ready()
-    taken = served.queue.arrive(ticket, now_s)
+async def admit(
+    served: Served, ticket: Hashable, now_s: float, timeout_s: float, usable: Callable[[], Usable] = lambda: None
+) -> str:
+    """Wait for a slot on a usable replica and return that replica's id. `usable` is asked again after every change.
+
+    Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
+    """
+    may = usable()
+    if not served.queue.is_served(may) and served.have_failed(may):
+        raise served.not_ready(may)
+    taken = served.queue.arrive(ticket, now_s, may)
     if isinstance(taken, str):
         return taken
     if isinstance(taken, Full):
@@ -144,38 +226,50 @@ async def admit(served: Served, ticket: Hashable, now_s: float, timeout_s: float
         )
         raise Refusal("queue_full", message, retry_after_s=taken.retry_after_s)
     future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    served.futures[ticket] = future
+    served.waiters[ticket] = Waiter(future, usable)
     granted = False
     try:
         async with asyncio.timeout(timeout_s):
             replica = await future
+        # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
+        may = usable()
+        if may is not None and replica not in may:
+            raise served.not_ready(may)
         granted = True
     except TimeoutError:
-        if not served.queue.is_served():
-            raise served.not_ready() from None
+        may = usable()
+        if not served.queue.is_served(may):
+            raise served.not_ready(may) from None
         message = f"No slot of {served.card.name} came free within {timeout_s:g} s."
-        raise Refusal("queue_timeout", message, retry_after_s=served.queue.retry_after_s()) from None
+        raise Refusal("queue_timeout", message, retry_after_s=served.queue.retry_after_s(may)) from None
     else:
         return replica
     finally:
-        served.futures.pop(ticket, None)
+        served.waiters.pop(ticket, None)
         if not granted:
             served.queue.leave(ticket)
             # A slot given in the very moment of giving up goes to the next in line.
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.exception() is None:
                 served.wake(served.queue.release(future.result()))
 
 
-def find_model(routing: Routing, name: str, allowed: Callable[[str], bool], kind: ModelKind | None) -> Served:
-    """Return the model; raises Refusal model_not_found that lists what there is, never another model."""
+def find_model(
+    routing: Routing,
+    name: str,
+    kind: ModelKind | None,
+    may_name: Callable[[Served], bool],
+    may_use: Callable[[Served], bool],
+) -> Served:
+    """Return the model, if this caller may name it; what it may use is for the list of those there are.
+
+    Raises Refusal: model_not_found. No other model ever stands in.
+    """
     served = routing.find(name)
-    if served is not None and allowed(name) and kind in (None, served.card.kind):
+    mine = served is not None and may_name(served)
+    if served is not None and mine and kind in (None, served.card.kind):
         return served
-    offered = [one.card.name for one in routing.models() if allowed(one.card.name) and kind in (None, one.card.kind)]
-    listed = ", ".join(offered) or "none"
-    reason = (
-        f"{name[:100]!r} is not for this route"
-        if served and allowed(name)
-        else f"There is no model {name[:100]!r} for this key"
+    offered = ", ".join(
+        one.card.name for one in routing.models() if kind in (None, one.card.kind) and may_name(one) and may_use(one)
     )
-    raise Refusal("model_not_found", f"{reason}. Models available: {listed}.", param="model")
+    reason = f"{name[:100]!r} is not for this route" if mine else f"There is no model {name[:100]!r} for this key"
+    raise Refusal("model_not_found", f"{reason}. Models available: {offered or 'none'}.", param="model")

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastness.core.error import Refusal
+from fastness.core.policy import Decision, Parameters
 from fastness.core.replica import Replica
 from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
 from fastness.core.tenant import Principal
 from fastness.gateway.answer.port import Answer
 from fastness.gateway.http import Exchange
+from fastness.gateway.in_force import Mark
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Served
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
+_NOTHING_SET = Parameters()
 _GENERATING = (ChatRequest, CompletionRequest)
 
 
@@ -24,7 +27,11 @@ class Trip:
     exchange: Exchange
     operation: Operation
     principal: Principal | None = None
+    mark: Mark | None = None
     request: Request | None = None
+    parameters: Parameters = _NOTHING_SET
+    policy: str | None = None
+    decision: Decision | None = None
     served: Served | None = None
     generations: tuple[Generation, ...] = ()
     answer: Answer | None = None
@@ -36,6 +43,11 @@ class Trip:
     commit_s: float | None = None
     refusal: Refusal | None = None
     runs: list[StreamRun] = field(default_factory=list)
+
+    @property
+    def mark_line(self) -> bytes:
+        """The line of the response's head that says what it was handled under; empty before that is known."""
+        return self.mark.line if self.mark else b""
 
     @property
     def streams(self) -> bool:

@@ -33,6 +33,6 @@ LOG_FIELDS: Final = frozenset({
     "request_id", "tenant", "key", "operation", "model", "replica", "status", "code", "stream", "choices",
     "input_tokens", "output_tokens", "cached_tokens", "queue_ms", "first_token_ms", "total_ms", "commit_ms",
     "reason", "where", "pid", "port", "epoch", "state", "engine", "restarts", "diagnosis", "elapsed_ms", "count",
-    "signal", "exit_code", "socket", "version", "line",
+    "signal", "exit_code", "socket", "version", "line", "marking", "rule",
 })  # fmt: skip
 """The only fields a log record may have. None of them ever holds content."""

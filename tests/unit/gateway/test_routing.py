@@ -10,7 +10,9 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from fastness.config import TrafficSettings
+from fastness.core.deployment import Deployment
 from fastness.core.error import Refusal
+from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState, RoutingSnapshot
 from fastness.engines.port import Dialect
@@ -22,6 +24,10 @@ MINI = ModelCard("mini", ModelKind.EMBEDDING, "cd" * 32, 1, "Apache-2.0", 512, 0
 ONE = Replica("small-0", "small", "fake", ReplicaState.READY, "/run/small-0.sock", 1, 2_048, 1, True)
 TWO = replace(ONE, id="small-1", socket="/run/small-1.sock")
 VECTORS = replace(ONE, id="mini-0", model="mini", socket="/run/mini-0.sock", context_tokens=512)
+OPEN = Label("OPEN")
+HERE = Node("local", "GB", "", "", OPEN)
+THERE = Node("remote", "GB", "", "", OPEN)
+DEPLOYED = tuple(Deployment(name, name, OPEN, OPEN) for name in ("small", "mini"))
 DIAGNOSIS = Diagnosis("out_of_memory", "it ran out of memory", "give it more")
 
 
@@ -36,7 +42,7 @@ class Site:
         self.change(*replicas)
 
     def change(self, *replicas: Replica, models: tuple[ModelCard, ...] = (SMALL, MINI)) -> None:
-        self.routing.replace(RoutingSnapshot(1, models, replicas))
+        self.routing.replace(RoutingSnapshot(1, models, replicas, DEPLOYED, (HERE, THERE)))
 
     def small(self) -> Served:
         served = self.routing.find("small")
@@ -122,7 +128,7 @@ def test_who_waits_too_long_is_told_so_and_leaves_nothing_behind() -> None:
         assert refusal.code == "queue_timeout"
         assert refusal.retry_after_s
         assert not site.small().queue.waiting
-        assert not site.small().futures
+        assert not site.small().waiters
         site.leave()
         assert await site.enter("c") == "small-0"
 
@@ -252,20 +258,24 @@ def test_the_context_is_the_longest_that_a_replica_offers_or_the_models_own() ->
     assert Site().small().context_tokens() == 8_192
 
 
-def everything(_: str) -> bool:
+def everything(_: Served) -> bool:
     return True
+
+
+def nothing(_: Served) -> bool:
+    return False
 
 
 def test_a_model_is_found_by_its_whole_name() -> None:
     routing = Site(ONE).routing
-    assert find_model(routing, "small", everything, ModelKind.CHAT).card is SMALL
-    assert find_model(routing, "mini", everything, None).card is MINI
+    assert find_model(routing, "small", ModelKind.CHAT, everything, everything).card is SMALL
+    assert find_model(routing, "mini", None, everything, everything).card is MINI
 
 
 @pytest.mark.parametrize("name", ["smal", "SMALL", "", "small ", "gpt-4o", "x" * 10_000])
 def test_no_other_model_stands_in_and_the_refusal_lists_what_there_is(name: str) -> None:
     with pytest.raises(Refusal) as raised:
-        find_model(Site(ONE).routing, name, everything, ModelKind.CHAT)
+        find_model(Site(ONE).routing, name, ModelKind.CHAT, everything, everything)
     assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
     assert "Models available: small." in raised.value.message
     assert len(raised.value.message) < 300, "what was sent is not echoed at any length"
@@ -273,7 +283,7 @@ def test_no_other_model_stands_in_and_the_refusal_lists_what_there_is(name: str)
 
 def test_a_model_for_another_route_is_refused_as_such() -> None:
     with pytest.raises(Refusal, match=r"'mini' is not for this route\. Models available: small"):
-        find_model(Site(ONE).routing, "mini", everything, ModelKind.CHAT)
+        find_model(Site(ONE).routing, "mini", ModelKind.CHAT, everything, everything)
 
 
 def test_a_key_learns_nothing_of_models_it_may_not_use() -> None:
@@ -281,6 +291,6 @@ def test_a_key_learns_nothing_of_models_it_may_not_use() -> None:
     messages = set()
     for name in ("small", "other"):
         with pytest.raises(Refusal) as raised:
-            find_model(routing, name, lambda _: False, ModelKind.CHAT)
+            find_model(routing, name, ModelKind.CHAT, nothing, everything)
         messages.add(raised.value.message.replace(name, "it"))
     assert messages == {"There is no model 'it' for this key. Models available: none."}

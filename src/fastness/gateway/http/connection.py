@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 from fastness.core.error import Refusal
+from fastness.gateway.http.certificate import uris_of
 from fastness.gateway.http.exchange import Exchange
 from fastness.gateway.http.reading import RequestReader
 from fastness.gateway.http.wire import CONTINUE, JSON
@@ -32,7 +33,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         *("_body_since", "_client", "_closing", "_exchange", "_held_bytes", "_keep_alive", "_pumping", "_reader"),
         *("_reading_paused", "_received_at", "_server", "_taken_at", "_taken_bytes", "_transport", "_written_bytes"),
-        *("deadline", "paused"),
+        *("certificate_uris", "deadline", "paused"),
     )
 
     def __init__(self, server: HttpServer) -> None:
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._taken_at = 0.0
         self.deadline = inf
         self.paused = False
+        self.certificate_uris: tuple[str, ...] = ()
 
     # ---- what the event loop tells us
 
@@ -66,6 +68,8 @@ class Connection(asyncio.Protocol):
             return
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) else ""
+        if self._server.verifies_clients:
+            self.certificate_uris = uris_of(transport.get_extra_info("peercert"))
         self._transport.set_write_buffer_limits(high=limits.write_buffer_bytes_max)
         self.deadline = monotonic() + min(limits.header_timeout_s, limits.idle_timeout_s)
 

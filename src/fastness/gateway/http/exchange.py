@@ -120,6 +120,11 @@ class Exchange:
         return self._state is _ENDED or self._state is _DISCONNECTED
 
     @property
+    def certificate_uris(self) -> tuple[str, ...]:
+        """URIs of the client's certificate, which was verified; empty when it showed none."""
+        return self._connection.certificate_uris
+
+    @property
     def writable(self) -> bool:
         """Whether unsent bytes are below `write_buffer_bytes_max`. False asks to wait; it forbids nothing."""
         return not self._connection.paused

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 import httptools
 
 from fastness.core.error import Refusal
+from fastness.core.marking import HEADER as MARKING_HEADER
 
 HEAD_END: Final = b"\r\n\r\n"
 _NO_CALLBACKS: Final = object()
@@ -29,6 +30,7 @@ _SINGULAR: Final = (
     "content-type",
     "expect",
     "connection",
+    MARKING_HEADER,
 )
 LENGTH_DIGITS_MAX: Final = 19
 _NEED_LENGTH: Final = ("POST", "PUT", "PATCH")

@@ -161,7 +161,7 @@ class EmbeddingList(msgspec.Struct):
 
 
 class ModelOut(msgspec.Struct):
-    """One model. The fields after `owned_by` are ours."""
+    """One model. `kind`, `context_tokens`, `digest`, `licence` and `ceiling` are ours."""
 
     id: str
     created: int
@@ -169,6 +169,7 @@ class ModelOut(msgspec.Struct):
     context_tokens: int
     digest: str
     licence: str
+    ceiling: str
     object: Literal["model"] = "model"
     owned_by: str = "fastness"
 
