@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastness.cli.composition import UpProgress
 from fastness.config import Settings, run_directory
+from fastness.main.broker import broker
 from fastness.main.children import own_process
 from fastness.main.engines import orders
 from fastness.main.process import (
@@ -47,7 +48,7 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
                 pid=up.pid,
                 elapsed_s=up.elapsed_s,
                 models=up.models,
-                prove_line="Nothing leaves this machine. Prove it: fastness doctor",
+                prove_line="Nothing leaves this machine. Prove it: fastness perimeter prove",
                 sealed=up.sealed,
             )
         )
@@ -57,12 +58,13 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
 
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
-    prepare_directories(settings)
+    run = prepare_directories(settings)
     listener = bind_listener(settings)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
-    stay_local(unsealed)  # from here on neither this process nor one of its children makes a socket to the outside
-    return uvloop.run(supervise())
+    with broker(settings, run):
+        stay_local(unsealed)  # from here on neither this process nor one that it starts makes a socket to the outside
+        return uvloop.run(supervise())
 
 
 def site(settings: Settings, listener: socket.socket) -> Site:
@@ -111,7 +113,7 @@ def site(settings: Settings, listener: socket.socket) -> Site:
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
+        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)[:2]),
         prove_seal=prove_seal,
         start_replicas=start_replicas,
         first_admin=first_admin,
