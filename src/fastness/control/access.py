@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from fastness.control import validation
-from fastness.control.problem import Problem
-from fastness.control.publication import publish_access
-from fastness.control.validation import KeyWish
+from fastness.control.publication import publish
+from fastness.control.routes import LOCAL
+from fastness.control.validation import KeyWish, TenantWish
 from fastness.core.event import Event, EventType, Scalar
 from fastness.core.ids import base62
+from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.identity import keys
 from fastness.ledger.port import Ledger
@@ -69,56 +70,57 @@ class Access:
         """Return all tenants and keys; raises store.port.Unavailable."""
         return await asyncio.to_thread(self._store.access)
 
-    async def create_tenant(self, tenant_id: str, name: str | None, models: tuple[str, ...] | None) -> Tenant:
+    async def create_tenant(self, wish: TenantWish, by: str = LOCAL.id) -> Tenant:
         """Make a tenant; raises Refusal (invalid_value, conflict, limit_exceeded)."""
         async with self._order:
-            return await self._create_tenant(tenant_id, name, models)
+            return await self._create_tenant(wish, by)
 
-    async def revoke_tenant(self, tenant_id: str) -> Tenant:
+    async def revoke_tenant(self, tenant_id: str, by: str = LOCAL.id) -> Tenant:
         """Revoke a tenant and with it all of its keys; again is harmless. Raises store.port.Missing."""
         async with self._order:
             now_s = int(self._clock())
             tenant = await asyncio.to_thread(self._store.revoke_tenant, tenant_id, now_s)
             await self._publish()
-            await self._record(EventType.TENANT_REVOKED, tenant=tenant.id)
+            await self._record(EventType.TENANT_REVOKED, by, tenant=tenant.id)
             return tenant
 
-    async def issue_key(self, wish: KeyWish) -> IssuedKey:
+    async def issue_key(self, wish: KeyWish, by: str = LOCAL.id) -> IssuedKey:
         """Issue a key; raises Refusal (invalid_value, conflict, limit_exceeded) and store.port.Missing."""
         async with self._order:
-            return await self._issue_key(wish)
+            return await self._issue_key(wish, by)
 
-    async def issue_ephemeral_key(self) -> IssuedKey:
+    async def issue_ephemeral_key(self, by: str = LOCAL.id) -> IssuedKey:
         """Issue a developer key of the default tenant that ends by itself after ten minutes."""
         async with self._order:
-            return await self._issue_key(KeyWish(DEFAULT_TENANT, EPHEMERAL_KEY_NAME, ttl_s=EPHEMERAL_TTL_S))
+            return await self._issue_key(KeyWish(DEFAULT_TENANT, EPHEMERAL_KEY_NAME, ttl_s=EPHEMERAL_TTL_S), by)
 
-    async def revoke_key(self, key_id: str) -> ApiKey:
+    async def revoke_key(self, key_id: str, by: str = LOCAL.id) -> ApiKey:
         """Revoke a key; again is harmless. Raises store.port.Missing."""
         async with self._order:
             now_s = int(self._clock())
             key = await asyncio.to_thread(self._store.revoke_key, key_id, now_s)
             await self._publish()
-            await self._record(EventType.KEY_REVOKED, key=key.id, tenant=key.tenant)
+            await self._record(EventType.KEY_REVOKED, by, key=key.id, tenant=key.tenant)
             return key
 
-    async def ensure_first_admin(self) -> str | None:
+    async def ensure_first_admin(self, by: str = LOCAL.id) -> str | None:
         """Make the default tenant and one admin key, and return its text; None when there ever was an admin key."""
         async with self._order:
             known = await self.snapshot()
             if any(key.role is Role.ADMIN for key in known.keys):
                 return None
             if all(tenant.id != DEFAULT_TENANT for tenant in known.tenants):
-                await self._create_tenant(DEFAULT_TENANT, "Default", None)
-            return (await self._issue_key(KeyWish(DEFAULT_TENANT, FIRST_KEY_NAME, Role.ADMIN))).text
+                await self._create_tenant(TenantWish(DEFAULT_TENANT, "Default"), by)
+            return (await self._issue_key(KeyWish(DEFAULT_TENANT, FIRST_KEY_NAME, Role.ADMIN), by)).text
 
     async def publish(self, *, always: bool = False) -> None:
-        """Publish what the store holds, unless this process has published that version already.
+        """Publish what the store holds, unless this process has published that version already and it is still there.
 
         Called at start and now and then, it heals what a crash or a full disk left unpublished. Raises Refusal.
         """
         async with self._order:
-            if always or await asyncio.to_thread(self._store.version) != self._published:
+            missing = self._snapshot_path is not None and not self._snapshot_path.exists()
+            if always or missing or await asyncio.to_thread(self._store.version) != self._published:
                 await self._publish()
 
     def note_boot(self, version: str, pid: int) -> None:
@@ -137,14 +139,20 @@ class Access:
             finally:
                 await asyncio.to_thread(self._store.close)
 
-    async def _create_tenant(self, tenant_id: str, name: str | None, models: tuple[str, ...] | None) -> Tenant:
-        tenant = validation.new_tenant(tenant_id, name, models, await self.snapshot(), int(self._clock()))
-        await self._record(EventType.TENANT_CREATED, tenant=tenant.id)
+    async def _create_tenant(self, wish: TenantWish, by: str) -> Tenant:
+        tenant = validation.new_tenant(wish, await self.snapshot(), int(self._clock()))
+        await self._record(
+            EventType.TENANT_CREATED,
+            by,
+            tenant=tenant.id,
+            clearance=_text(tenant.clearance),
+            marking=_text(tenant.marking),
+        )
         await asyncio.to_thread(self._store.add_tenant, tenant)
         await self._publish()
         return tenant
 
-    async def _issue_key(self, wish: KeyWish) -> IssuedKey:
+    async def _issue_key(self, wish: KeyWish, by: str) -> IssuedKey:
         known, now_s = await self.snapshot(), int(self._clock())
         expires_s = validation.check_key(wish, known, now_s)
         text = keys.mint(self._entropy(keys.SECRET_BYTES), wish.role)
@@ -158,14 +166,17 @@ class Access:
             created_s=now_s,
             expires_s=expires_s,
             models=wish.models,
+            clearance=wish.clearance,
         )
         await self._record(
             EventType.KEY_ISSUED,
+            by,
             key=key.id,
             tenant=key.tenant,
             role=key.role.value,
             expires_s=key.expires_s,
             models=None if key.models is None else " ".join(key.models),
+            clearance=_text(key.clearance),
         )
         await asyncio.to_thread(self._store.add_key, key)
         if ended := validation.forgettable(known, now_s):
@@ -173,22 +184,16 @@ class Access:
         await self._publish()
         return IssuedKey(key, text)
 
-    async def _record(self, kind: EventType, **fields: Scalar) -> None:
-        # The control socket opens for whoever runs the installation, and for nobody else: that is all it knows of them.
-        await self._ledger.commit(self._event(kind, **fields, by="local"))
+    async def _record(self, kind: EventType, by: str, **fields: Scalar) -> None:
+        await self._ledger.commit(self._event(kind, **fields, by=by))
 
     def _event(self, kind: EventType, **fields: Scalar) -> Event:
         return Event(kind, int(self._clock() * 1000), fields)
 
     async def _publish(self) -> None:
-        if self._snapshot_path is None:
-            return
-        try:
-            self._published = await asyncio.to_thread(publish_access, self._store, self._snapshot_path)
-        except OSError as error:
-            raise Problem(
-                "store_unavailable",
-                f"The store is up to date, but {self._snapshot_path} cannot be replaced: {error.strerror}. "
-                "Gateways go on with what they know; it is tried again every second.",
-                f"Look at the free space and the rights of {self._snapshot_path.parent}.",
-            ) from error
+        if self._snapshot_path is not None:
+            self._published = (await asyncio.to_thread(publish, self._snapshot_path, self._store.access)).version
+
+
+def _text(label: Label | None) -> str | None:
+    return None if label is None else str(label)

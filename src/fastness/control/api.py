@@ -1,7 +1,8 @@
 """The management API: routes and nothing else. What they do is in the files that they call.
 
 It listens on a Unix socket of mode 0600 in a directory of mode 0700. Whoever may open the file is the user that runs
-the installation, or root: the file's permission is the authentication, and there is no other door.
+the installation, or root: with no credential they are its local operator. An API key in the `Authorization` header
+says who they are otherwise, and policy what that principal may do (door.py).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,18 +21,21 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 
 from fastness.config import Explanation
-from fastness.control import wire
+from fastness.control import policy_api, wire
 from fastness.control.access import Access
+from fastness.control.door import Authenticator, Door
 from fastness.control.evidence import Evidence
 from fastness.control.failures import Failures, Log, Silence, refuse_route
-from fastness.control.observed import Observed, tail_logs
+from fastness.control.observed import Observed, Served, tail_logs
+from fastness.control.policies import Policies
+from fastness.control.policy_api import PolicyApi
 from fastness.control.problem import Problem, explain
-from fastness.control.routes import LOCAL, Answer, ApiRoute, Table, bound, starlette_routes
+from fastness.control.routes import Answer, ApiRoute, Table, bound, caller_of, starlette_routes
 from fastness.control.upkeep import keep_published
 from fastness.core.error import ERROR_CODES
 from fastness.core.model import ModelCard
 from fastness.core.policy import Action
-from fastness.core.tenant import ApiKey, Principal
+from fastness.core.tenant import ApiKey
 
 LOG_LINES_MAX: Final = 10_000
 ENTRIES_MAX: Final = 1_000
@@ -44,10 +48,15 @@ class ControlDeps:
     """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`.
 
     `admitted` lists the models on disk, in a thread: they are shown while no supervisor says which it serves.
-    `extra_routes` are those of other rooms, mounted beside ours behind the same choke point.
+    `declared` is what it would serve, for questions of policy until then.
+    `authenticator` knows the principals behind an `Authorization` header. `extra_routes` are those of other files,
+    mounted beside ours behind the same choke point. `companions` run while the application does, entered once a policy
+    is in force.
     """
 
     access: Access
+    policies: Policies
+    authenticator: Authenticator
     run_directory: Path
     logs_directory: Path
     ledger_directory: Path
@@ -57,16 +66,19 @@ class ControlDeps:
     entropy: Callable[[int], bytes]
     log: Log = field(default_factory=Silence)
     admitted: Callable[[], tuple[ModelCard, ...]] = tuple
+    declared: Callable[[], Served] = Served
     extra_routes: tuple[ApiRoute, ...] = ()
+    companions: tuple[Callable[[], AbstractAsyncContextManager[object]], ...] = ()
 
 
 class Api:
     """The routes. Each returns an HTTP status and what to encode as its body."""
 
-    def __init__(self, deps: ControlDeps) -> None:
+    def __init__(self, deps: ControlDeps, observed: Observed) -> None:
         self._deps = deps
         self._access = deps.access
-        self._observed = Observed(deps.run_directory)
+        self._policies = deps.policies
+        self._observed = observed
         self._evidence = Evidence(deps.ledger_directory)
 
     async def status(self, request: Request) -> Answer:
@@ -95,13 +107,13 @@ class Api:
         """POST /tenants."""
         wire.read_query(request)
         new = await wire.read_body(request, wire.NewTenant)
-        return 201, wire.tenant_view(await self._access.create_tenant(new.id, new.name, new.models))
+        return 201, wire.tenant_view(await self._access.create_tenant(new.wish(self._policies), caller_of(request).id))
 
     async def revoke_tenant(self, request: Request) -> Answer:
         """POST /tenants/{id}/revoke."""
         wire.read_query(request)
         await wire.read_body(request, wire.Nothing)
-        return 200, wire.tenant_view(await self._access.revoke_tenant(request.path_params["id"]))
+        return 200, wire.tenant_view(await self._access.revoke_tenant(request.path_params["id"], caller_of(request).id))
 
     async def keys(self, request: Request) -> Answer:
         """GET /keys."""
@@ -118,26 +130,28 @@ class Api:
         """POST /keys."""
         wire.read_query(request)
         new = await wire.read_body(request, wire.NewKey)
-        return 201, wire.issued_key_view(await self._access.issue_key(new.wish()))
+        issued = await self._access.issue_key(new.wish(self._policies), caller_of(request).id)
+        return 201, wire.issued_key_view(issued)
 
     async def issue_ephemeral_key(self, request: Request) -> Answer:
         """POST /keys/ephemeral."""
         wire.read_query(request)
         await wire.read_body(request, wire.Nothing)
-        return 201, wire.issued_key_view(await self._access.issue_ephemeral_key())
+        return 201, wire.issued_key_view(await self._access.issue_ephemeral_key(caller_of(request).id))
 
     async def issue_first_admin_key(self, request: Request) -> Answer:
         """POST /keys/first-admin."""
         wire.read_query(request)
         await wire.read_body(request, wire.Nothing)
-        text = await self._access.ensure_first_admin()
+        text = await self._access.ensure_first_admin(caller_of(request).id)
         return 200 if text is None else 201, {"key": text}
 
     async def revoke_key(self, request: Request) -> Answer:
         """POST /keys/{id}/revoke."""
         wire.read_query(request)
         await wire.read_body(request, wire.Nothing)
-        return 200, self._shown(await self._access.revoke_key(request.path_params["id"]), frozenset())
+        key = await self._access.revoke_key(request.path_params["id"], caller_of(request).id)
+        return 200, self._shown(key, frozenset())
 
     async def verify_ledger(self, request: Request) -> Answer:
         """GET /ledger/verify."""
@@ -222,7 +236,7 @@ docs/reference/management-api.md."""
 
 
 def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
-    """Build the application. Its lifespan publishes access.json and keeps it published, and closes `deps.access`.
+    """Build the application. Its lifespan publishes policy and access and keeps them published; it closes `access`.
 
     With `process`, the ledger gets the entries of a process that begins and ends.
     """
@@ -231,14 +245,18 @@ def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         if process:
             deps.access.note_boot(deps.version, os.getpid())
-        async with keep_published(deps.access, deps.log):
+        snapshots = {"policy": deps.policies.publish, "access": deps.access.publish}
+        async with keep_published(snapshots, deps.log), AsyncExitStack() as companions:
+            for companion in deps.companions:
+                await companions.enter_async_context(companion())
             yield
         if process:
             deps.access.note_stop(os.getpid())
         await deps.access.close()
 
+    door = Door(deps.access, deps.policies, deps.authenticator, deps.clock)
     app = Starlette(
-        routes=starlette_routes((*bound(ROUTES, Api(deps)), *deps.extra_routes), _admit),
+        routes=starlette_routes(all_routes(deps), door.admit),
         middleware=[Middleware(Failures, log=deps.log, entropy=deps.entropy)],
         exception_handlers={HTTPException: refuse_route},
         lifespan=lifespan,
@@ -247,5 +265,13 @@ def build_app(deps: ControlDeps, *, process: bool = False) -> Starlette:
     return app
 
 
-async def _admit(_request: Request, _action: Action | None) -> Principal:
-    return LOCAL
+def all_routes(deps: ControlDeps) -> tuple[ApiRoute, ...]:
+    """Every route that is served, with the action that each needs."""
+    observed = Observed(deps.run_directory)
+
+    def served() -> Served:
+        found = observed.served()
+        return found if found.deployments else deps.declared()
+
+    policy = PolicyApi(deps.policies, deps.access, served, deps.clock)
+    return (*bound(ROUTES, Api(deps, observed)), *bound(policy_api.ROUTES, policy), *deps.extra_routes)

@@ -11,7 +11,9 @@ from typing import Final
 import msgspec
 
 from fastness.control.problem import Problem
+from fastness.core.deployment import Deployment
 from fastness.core.ids import is_name
+from fastness.core.marking import Node
 from fastness.core.replica import ReplicaState, RoutingSnapshot
 from fastness.store.snapshot_file import SnapshotReader
 
@@ -55,6 +57,20 @@ class Status(msgspec.Struct, frozen=True):
     replicas: ReplicaCount
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The deployments there are, the nodes, and which node's replicas serve which deployment (by name)."""
+
+    deployments: tuple[Deployment, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    places: frozenset[tuple[str, str]] = frozenset()
+
+    def nodes_of(self, deployment: str) -> list[Node]:
+        """Return the nodes that have a replica of a deployment; all nodes when it has no replica."""
+        own = [node for node in self.nodes if (deployment, node.name) in self.places]
+        return own or list(self.nodes)
+
+
 class Observed:
     """Reads the run directory, anew at each call; a snapshot that cannot be read leaves the one before in force."""
 
@@ -67,6 +83,12 @@ class Observed:
         """Return the models and replicas; none before the supervisor has written them."""
         self._routing = self._reader.poll() or self._routing
         return self._routing
+
+    def served(self) -> Served:
+        """Return what a gateway would ask policy about."""
+        routing = self.routing()
+        places = frozenset((replica.model, replica.node) for replica in routing.replicas)
+        return Served(routing.deployments, routing.nodes, places)
 
     def running(self) -> Running | None:
         """Return what the supervisor wrote, or None when there is no live one."""

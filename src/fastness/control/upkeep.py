@@ -1,29 +1,42 @@
-"""What the control process does without being asked: it keeps access.json as the store has it, and its log written."""
+"""What the control process does without being asked: it keeps its snapshots as the store has them, its log written."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Final, Protocol
 
-from fastness.control.access import Access
 from fastness.control.failures import Log
 from fastness.core.error import Refusal
+from fastness.ledger.port import LedgerUnavailable
 from fastness.store.port import Unavailable
 
 PUBLISH_PERIOD_S: Final = 1.0
 """How soon a publication that failed, or a change by another control process, reaches the gateways here."""
 
 
+class Publish(Protocol):
+    """Publishes a snapshot when the store has another version, or the file is gone; raises Refusal,
+    Unavailable or LedgerUnavailable."""
+
+    async def __call__(self, *, always: bool = False) -> None:
+        """Publish; `always`: whatever was published before."""
+        ...
+
+
 @asynccontextmanager
-async def keep_published(access: Access, log: Log, period_s: float = PUBLISH_PERIOD_S) -> AsyncIterator[None]:
-    """Publish at once, which heals a crash between a change and its publication; then watch until the block ends.
+async def keep_published(
+    snapshots: Mapping[str, Publish], log: Log, period_s: float = PUBLISH_PERIOD_S
+) -> AsyncIterator[None]:
+    """Publish all at once, which heals a crash between a change and its publication; then watch until the block ends.
 
     A failure is logged once and tried again: control serves all the same, and gateways go on with what they know.
     """
-    failed = await _publish(access, log, None, always=True)
-    task = asyncio.create_task(_watch(access, log, failed, period_s))
+    failed: dict[str, str | None] = {}
+    for name, publish in snapshots.items():
+        failed[name] = await _publish(name, publish, log, None, always=True)
+    task = asyncio.create_task(_watch(snapshots, log, failed, period_s))
     try:
         yield
     finally:
@@ -33,22 +46,23 @@ async def keep_published(access: Access, log: Log, period_s: float = PUBLISH_PER
         log.flush()
 
 
-async def _watch(access: Access, log: Log, failed: str | None, period_s: float) -> None:
+async def _watch(snapshots: Mapping[str, Publish], log: Log, failed: dict[str, str | None], period_s: float) -> None:
     while True:
         await asyncio.sleep(period_s)
-        failed = await _publish(access, log, failed)
+        for name, publish in snapshots.items():
+            failed[name] = await _publish(name, publish, log, failed[name])
         log.flush()
 
 
-async def _publish(access: Access, log: Log, failed: str | None, *, always: bool = False) -> str | None:
+async def _publish(name: str, publish: Publish, log: Log, failed: str | None, *, always: bool = False) -> str | None:
     """Return why it failed, or None; what failed the same way before is not logged again."""
     try:
-        await access.publish(always=always)
-    except (Refusal, Unavailable) as error:
+        await publish(always=always)
+    except (Refusal, Unavailable, LedgerUnavailable) as error:
         reason = str(error)
         if reason != failed:
-            log.record("error", "access.not_published", reason=reason)
+            log.record("error", f"{name}.not_published", reason=reason)
         return reason
     if failed is not None:
-        log.record("info", "access.published")
+        log.record("info", f"{name}.published")
     return None

@@ -7,6 +7,7 @@ from typing import Final
 
 from fastness.control.problem import Problem
 from fastness.core.ids import is_name
+from fastness.core.marking import Label, Lattice
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.store.port import Conflict, Missing
 
@@ -28,8 +29,23 @@ ENDED_KEPT_S: Final = 7_776_000
 
 
 @dataclass(frozen=True, slots=True)
+class TenantWish:
+    """A tenant that is asked for. `lattice` is that of the policy in force, needed with a clearance or a marking."""
+
+    id: str
+    name: str | None = None
+    models: tuple[str, ...] | None = None
+    clearance: Label | None = None
+    marking: Label | None = None
+    lattice: Lattice | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KeyWish:
-    """A key that is asked for. At most one of `expires_s` (since 1970) and `ttl_s` (from now); neither: no end."""
+    """A key that is asked for. At most one of `expires_s` (since 1970) and `ttl_s` (from now); neither: no end.
+
+    `lattice` is that of the policy in force, needed with a clearance.
+    """
 
     tenant: str
     name: str
@@ -37,14 +53,14 @@ class KeyWish:
     expires_s: int | None = None
     ttl_s: int | None = None
     models: tuple[str, ...] | None = None
+    clearance: Label | None = None
+    lattice: Lattice | None = None
 
 
-def new_tenant(
-    tenant_id: str, name: str | None, models: tuple[str, ...] | None, known: AccessSnapshot, now_s: int
-) -> Tenant:
+def new_tenant(wish: TenantWish, known: AccessSnapshot, now_s: int) -> Tenant:
     """Return the tenant asked for; raises Problem, and Conflict when the id is taken."""
-    _check_name(tenant_id, "id")
-    shown = tenant_id if name is None else name
+    _check_name(wish.id, "id")
+    shown = wish.id if wish.name is None else wish.name
     if not 0 < len(shown) <= TENANT_NAME_CHARS_MAX or not shown.isprintable() or shown != shown.strip():
         raise Problem(
             "invalid_value",
@@ -52,16 +68,18 @@ def new_tenant(
             "Leave `name` out to show the id.",
             param="name",
         )
-    _check_models(models)
-    if any(tenant.id == tenant_id for tenant in known.tenants):
-        raise Conflict(f"tenant {tenant_id} exists already")
+    _check_models(wish.models)
+    if wish.marking is not None:
+        _check_below(wish.marking, wish.clearance, wish.lattice, "marking", "the clearance of the tenant")
+    if any(tenant.id == wish.id for tenant in known.tenants):
+        raise Conflict(f"tenant {wish.id} exists already")
     if len(known.tenants) >= TENANTS_MAX:
         raise Problem(
             "limit_exceeded",
             f"An installation has at most {TENANTS_MAX} tenants, and all of them are taken.",
             "Issue further keys to a tenant that exists: fastness tenants list",
         )
-    return Tenant(tenant_id, shown, now_s, models)
+    return Tenant(wish.id, shown, now_s, wish.models, clearance=wish.clearance, marking=wish.marking)
 
 
 def check_key(wish: KeyWish, known: AccessSnapshot, now_s: int) -> int | None:
@@ -80,6 +98,10 @@ def check_key(wish: KeyWish, known: AccessSnapshot, now_s: int) -> int | None:
             f"Tenant {tenant.id} may use {', '.join(tenant.models or ())}; the key asks for {', '.join(outside)}.",
             "Leave `models` out for all models of the tenant.",
             param="models",
+        )
+    if wish.clearance is not None:
+        _check_below(
+            wish.clearance, tenant.clearance, wish.lattice, "clearance", f"the clearance of tenant {tenant.id}"
         )
     if len(known.keys) - len(forgettable(known, now_s)) >= KEYS_MAX:
         raise Problem(
@@ -122,6 +144,20 @@ def _expiry(wish: KeyWish, now_s: int) -> int | None:
             param=param,
         )
     return expires_s
+
+
+def _check_below(label: Label, ceiling: Label | None, lattice: Lattice | None, param: str, whose: str) -> None:
+    """Raise Problem unless `ceiling` (None: the profile's default) permits `label`."""
+    if lattice is None:
+        raise ValueError("a label is compared under the lattice of a policy, and none came")
+    most = ceiling or Label(lattice.profile.default)
+    if not lattice.dominates(most, label):
+        raise Problem(
+            "invalid_value",
+            f"`{param}`: {label} asked; {whose} is {most}.",
+            "A key is cleared for its tenant's clearance at most, and so is what a tenant's requests are marked with.",
+            param=param,
+        )
 
 
 def _check_name(text: str, param: str) -> None:

@@ -14,8 +14,10 @@ from starlette.requests import Request
 
 from fastness.config import Explanation
 from fastness.control.access import IssuedKey
+from fastness.control.policies import Policies
 from fastness.control.problem import Problem
-from fastness.control.validation import KeyWish
+from fastness.control.validation import KeyWish, TenantWish
+from fastness.core.marking import Label
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState
 from fastness.core.tenant import ApiKey, Role, Tenant
@@ -43,6 +45,16 @@ class NewTenant(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     name: str | None = None
     models: tuple[str, ...] | None = None
+    clearance: str | None = None
+    marking: str | None = None
+
+    def wish(self, policies: Policies) -> TenantWish:
+        """Return the command's own value; raises Problem (unknown_marking, policy_unavailable)."""
+        clearance, marking = (
+            policies.read_label(self.clearance, "clearance"),
+            policies.read_label(self.marking, "marking"),
+        )
+        return TenantWish(self.id, self.name, self.models, clearance, marking, policies.lattice)
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True):
@@ -54,14 +66,25 @@ class NewKey(msgspec.Struct, forbid_unknown_fields=True):
     expires_s: Seconds | None = None
     ttl_s: Seconds | None = None
     models: tuple[str, ...] | None = None
+    clearance: str | None = None
 
-    def wish(self) -> KeyWish:
-        """Return the command's own value."""
-        return KeyWish(self.tenant, self.name, self.role, self.expires_s, self.ttl_s, self.models)
+    def wish(self, policies: Policies) -> KeyWish:
+        """Return the command's own value; raises Problem (unknown_marking, policy_unavailable)."""
+        clearance = policies.read_label(self.clearance, "clearance")
+        return KeyWish(
+            self.tenant,
+            self.name,
+            self.role,
+            self.expires_s,
+            self.ttl_s,
+            self.models,
+            clearance,
+            policies.lattice,
+        )
 
 
 class TenantView(msgspec.Struct, frozen=True):
-    """A tenant as shown: `state` is `active` or `revoked`."""
+    """A tenant as shown: `state` is `active` or `revoked`. `clearance` and `marking` null: the profile's default."""
 
     id: str
     name: str
@@ -69,6 +92,8 @@ class TenantView(msgspec.Struct, frozen=True):
     created_s: int
     revoked_s: int | None
     models: tuple[str, ...] | None
+    clearance: str | None
+    marking: str | None
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -84,6 +109,7 @@ class KeyView(msgspec.Struct, frozen=True):
     expires_s: int | None
     revoked_s: int | None
     models: tuple[str, ...] | None
+    clearance: str | None
 
 
 class IssuedKeyView(msgspec.Struct, frozen=True):
@@ -100,6 +126,7 @@ class IssuedKeyView(msgspec.Struct, frozen=True):
     expires_s: int | None
     revoked_s: int | None
     models: tuple[str, ...] | None
+    clearance: str | None
 
 
 class ModelView(msgspec.Struct, frozen=True):
@@ -128,10 +155,24 @@ class SettingView(msgspec.Struct, frozen=True):
     doc: str
 
 
+def label_text(label: Label | None) -> str | None:
+    """Write a label as people do: `MARKING; CAVEAT, CAVEAT`."""
+    return None if label is None else str(label)
+
+
 def tenant_view(tenant: Tenant) -> TenantView:
     """Show a tenant."""
     state = "active" if tenant.revoked_s is None else "revoked"
-    return TenantView(tenant.id, tenant.name, state, tenant.created_s, tenant.revoked_s, tenant.models)
+    return TenantView(
+        id=tenant.id,
+        name=tenant.name,
+        state=state,
+        created_s=tenant.created_s,
+        revoked_s=tenant.revoked_s,
+        models=tenant.models,
+        clearance=label_text(tenant.clearance),
+        marking=label_text(tenant.marking),
+    )
 
 
 def key_view(key: ApiKey, revoked_tenants: frozenset[str], now_s: float) -> KeyView:
@@ -151,6 +192,7 @@ def key_view(key: ApiKey, revoked_tenants: frozenset[str], now_s: float) -> KeyV
         expires_s=key.expires_s,
         revoked_s=key.revoked_s,
         models=key.models,
+        clearance=label_text(key.clearance),
     )
 
 
@@ -183,16 +225,16 @@ def setting_view(setting: Explanation) -> SettingView:
     return SettingView(setting.name, setting.value, setting.source, setting.default, setting.doc)
 
 
-async def read_body(request: Request, kind: type[T]) -> T:
-    """Read at most BODY_BYTES_MAX of JSON; no body at all is `{}`. Raises Problem."""
+async def read_body(request: Request, kind: type[T], bytes_max: int = BODY_BYTES_MAX) -> T:
+    """Read at most `bytes_max` of JSON; no body at all is `{}`. Raises Problem."""
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > BODY_BYTES_MAX:
+        if len(content) > bytes_max:
             raise Problem(
                 "body_too_large",
-                f"A body may have {BODY_BYTES_MAX} bytes, and more came.",
-                "Name fewer models, or leave `models` out for all.",
+                f"A body may have {bytes_max} bytes, and more came.",
+                "Send less: fewer names of models, shorter texts.",
             )
     try:
         return msgspec.json.decode(content or b"{}", type=kind)

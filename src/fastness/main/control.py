@@ -50,17 +50,37 @@ def control_deps(settings: Settings, run: Path) -> ControlDeps:
     from fastness import __version__
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
+    from fastness.control.declaration import chosen_profile, declare
+    from fastness.control.observed import Served
+    from fastness.control.policies import Policies
+    from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
+    from fastness.policy.bundle import shipped_bundle
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import sqlite_url
+    from fastness.store.policies import SqlPolicyStore
     from fastness.store.sql import SqlStore
 
     store = SqlStore.open(sqlite_url(settings.home / "fastness.db"))
     ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
     pepper = load_or_create(settings.home / "secrets/pepper")
+    library = ModelLibrary(settings.home)
+    policies = Policies(
+        SqlPolicyStore(store.database),
+        ledger,
+        run / "policy.json",
+        lambda: shipped_bundle(chosen_profile(settings)),
+        time.time,
+    )
+
+    def declared() -> Served:
+        return declare(settings, policies.lattice).served(library.cards())
+
     return ControlDeps(
         access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),
+        policies=policies,
+        authenticator=Authenticator(pepper, settings.identity),
         run_directory=run,
         logs_directory=settings.home / "logs",
         ledger_directory=settings.home / "ledger",
@@ -69,5 +89,6 @@ def control_deps(settings: Settings, run: Path) -> ControlDeps:
         clock=time.time,
         entropy=os.urandom,
         log=open_log(settings, "control"),
-        admitted=ModelLibrary(settings.home).cards,
+        admitted=library.cards,
+        declared=declared,
     )

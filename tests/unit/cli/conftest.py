@@ -1,5 +1,6 @@
 """An installation of its own for each test: a home, the real store, ledger and management API, and a command line."""
 
+import functools
 import json
 import os
 import socket
@@ -19,9 +20,15 @@ from fastness.config import load, run_directory
 from fastness.control.access import Access
 from fastness.control.api import ControlDeps
 from fastness.control.api import build_app as build_api
+from fastness.control.declaration import chosen_profile, declare
+from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
+from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
+from fastness.policy.bundle import shipped_bundle
+from fastness.policy.cedar import CedarEngine
 from fastness.store.database import sqlite_url
+from fastness.store.policies import SqlPolicyStore
 from fastness.store.snapshot_file import write_snapshot
 from fastness.store.sql import SqlStore
 
@@ -31,6 +38,9 @@ import signal, sys
 print("ready", flush=True)
 signal.sigwait({{signal.SIGTERM}} if {ends} else {{signal.SIGUSR1}})
 """
+
+
+engine_of = functools.lru_cache(maxsize=64)(CedarEngine)
 
 
 class World:
@@ -47,6 +57,7 @@ class World:
         self.run_directory.mkdir(mode=0o700)
         self.facts = []
         self.started = []
+        self.admitted = ()
         self.run_up = lambda settings, progress, unsealed: 0
         self.composition = Composition(
             environ=self.environ,
@@ -71,7 +82,19 @@ class World:
             self.home / "ledger/control", "control", self.settings.ledger, lambda: time.time_ns() // 1_000_000
         )
         store = SqlStore.open(sqlite_url(self.home / "fastness.db"))
+        policies = Policies(
+            SqlPolicyStore(store.database),
+            ledger,
+            self.run_directory / "policy.json",
+            lambda: shipped_bundle(chosen_profile(self.settings)),
+            time.time,
+            engine_of,
+        )
         return ControlDeps(
+            policies=policies,
+            authenticator=Authenticator(b"p" * 32),
+            declared=lambda: declare(self.settings, policies.lattice).served(self.admitted),
+            admitted=lambda: self.admitted,
             access=Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom),
             run_directory=self.run_directory,
             logs_directory=self.home / "logs",

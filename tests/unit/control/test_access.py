@@ -7,8 +7,8 @@ import pytest
 from fastness.control import access as access_module
 from fastness.control.access import EPHEMERAL_TTL_S
 from fastness.control.problem import Problem
-from fastness.control.publication import publish_access
-from fastness.control.validation import ENDED_KEPT_S, SHORT_ENDED_KEPT_S, KeyWish
+from fastness.control.publication import publish
+from fastness.control.validation import ENDED_KEPT_S, SHORT_ENDED_KEPT_S, KeyWish, TenantWish
 from fastness.core.error import Refusal
 from fastness.core.tenant import AccessSnapshot, Role, Tenant
 from fastness.identity import keys
@@ -23,7 +23,7 @@ from fastness.store.sql import SqlStore
 @pytest.fixture
 def health(world):
     """A world that has the tenant `health`."""
-    world.run(world.access.create_tenant("health", "Health", None))
+    world.run(world.access.create_tenant(TenantWish("health", "Health")))
     return world
 
 
@@ -54,6 +54,7 @@ def test_what_is_recorded_names_the_key_and_neither_text_nor_mac_nor_hint(health
             "role": "admin",
             "expires_s": 1_800_000_060,
             "models": "a b",
+            "clearance": None,
             "by": "local",
         },
     )
@@ -82,7 +83,7 @@ def test_without_a_ledger_nothing_is_granted(health):
     with pytest.raises(LedgerUnavailable):
         health.run(health.access.issue_key(KeyWish("health", "ci")))
     with pytest.raises(LedgerUnavailable):
-        health.run(health.access.create_tenant("tax", None, None))
+        health.run(health.access.create_tenant(TenantWish("tax")))
     assert health.store.access().keys == ()
     assert [tenant.id for tenant in health.store.access().tenants] == ["health"]
 
@@ -109,7 +110,7 @@ def test_the_first_admin_key_is_made_once(world):
 
 
 def test_a_crash_between_the_first_tenant_and_its_key_is_made_good(world):
-    world.run(world.access.create_tenant("default", None, None))
+    world.run(world.access.create_tenant(TenantWish("default")))
     assert enter(world, world.run(world.access.ensure_first_admin())).roles == {"admin"}
 
 
@@ -164,12 +165,12 @@ def test_a_change_by_another_process_is_noticed_by_its_version(health):
 
 
 def test_a_publication_that_fails_says_so_and_heals_when_it_can(health, monkeypatch):
-    def full(_store, _path):
+    def full(_path, _value):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(access_module, "publish_access", full)
+    monkeypatch.setattr("fastness.control.publication.write_snapshot", full)
     with pytest.raises(Problem, match="No space left") as caught:
-        health.run(health.access.create_tenant("tax", None, None))
+        health.run(health.access.create_tenant(TenantWish("tax")))
     assert caught.value.code == "store_unavailable"
     monkeypatch.undo()
     health.run(health.access.publish())
@@ -179,7 +180,7 @@ def test_a_publication_that_fails_says_so_and_heals_when_it_can(health, monkeypa
 def test_without_a_place_to_publish_commands_work_all_the_same(health, tmp_path):
     local = access_module.Access(health.store, health.ledger, None, b"p" * 32, health.clock, health.entropy)
     before = health.published()
-    health.run(local.create_tenant("tax", None, None))
+    health.run(local.create_tenant(TenantWish("tax")))
     assert health.published() == before
     assert len(health.store.access().tenants) == 2
 
@@ -192,7 +193,7 @@ def test_unknown_things_are_missing(health):
     with pytest.raises(Missing, match="nobody"):
         health.run(health.access.revoke_tenant("nobody"))
     with pytest.raises(Conflict, match="exists"):
-        health.run(health.access.create_tenant("health", None, None))
+        health.run(health.access.create_tenant(TenantWish("health")))
 
 
 def test_two_control_processes_publish_every_change_and_never_an_older_state(world, tmp_path):
@@ -204,7 +205,7 @@ def test_two_control_processes_publish_every_change_and_never_an_older_state(wor
     def work(first, store):
         for number in range(first, first + 15):
             store.add_tenant(Tenant(f"t{number}", "T", 1))
-            publish_access(store, world.published_path)
+            publish(world.published_path, store.access)
 
     def watch():
         reader = SnapshotReader(world.published_path, AccessSnapshot)

@@ -4,7 +4,7 @@ import pytest
 
 from fastness.control import validation
 from fastness.control.problem import Problem
-from fastness.control.validation import LIFETIME_MAX_S, MODELS_MAX, KeyWish
+from fastness.control.validation import LIFETIME_MAX_S, MODELS_MAX, KeyWish, TenantWish
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.store.port import Conflict, Missing
 
@@ -20,7 +20,7 @@ def key(number, **fields):
 
 def refused_tenant(tenant_id="new", name=None, models=None, known=KNOWN):
     with pytest.raises(Problem) as caught:
-        validation.new_tenant(tenant_id, name, models, known, NOW_S)
+        validation.new_tenant(TenantWish(tenant_id, name, models), known, NOW_S)
     return caught.value
 
 
@@ -43,8 +43,11 @@ def test_a_shown_name_is_short_and_printable(name):
 
 
 def test_a_tenant_is_shown_by_its_id_when_it_has_no_name():
-    assert validation.new_tenant("new", None, None, KNOWN, NOW_S) == Tenant("new", "new", NOW_S)
-    assert validation.new_tenant("new", "D\u00e9partement 7", ("a",), KNOWN, NOW_S).name == "D\u00e9partement 7"
+    assert validation.new_tenant(TenantWish("new"), KNOWN, NOW_S) == Tenant("new", "new", NOW_S)
+    assert (
+        validation.new_tenant(TenantWish("new", "D\u00e9partement 7", ("a",)), KNOWN, NOW_S).name
+        == "D\u00e9partement 7"
+    )
 
 
 @pytest.mark.parametrize(

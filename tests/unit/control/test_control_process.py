@@ -26,10 +26,15 @@ import uvloop
 from fastness.config import LedgerSettings, load
 from fastness.control.access import Access
 from fastness.control.api import ControlDeps
+from fastness.control.policies import Policies
 from fastness.control.process import serve
+from fastness.identity.authenticator import Authenticator
 from fastness.identity.pepper import load_or_create
 from fastness.ledger.file import FileLedger
+from fastness.policy.bundle import shipped_bundle
+from fastness.policy.profile import shipped_profile
 from fastness.store.database import sqlite_url
+from fastness.store.policies import SqlPolicyStore
 from fastness.store.sql import SqlStore
 
 home = Path(sys.argv[1])
@@ -39,7 +44,16 @@ store = SqlStore.open(sqlite_url(home / "fastness.db"))
 pepper = load_or_create(home / "secrets" / "pepper")
 access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
 settings = load({"FASTNESS_HOME": str(home)})[1]
-deps = ControlDeps(access, run, home / "logs", home / "ledger", settings, "0", time.time, os.urandom)
+policies = Policies(
+    SqlPolicyStore(store.database),
+    ledger,
+    run / "policy.json",
+    lambda: shipped_bundle(shipped_profile("uk")),
+    time.time,
+)
+deps = ControlDeps(
+    access, policies, Authenticator(pepper), run, home / "logs", home / "ledger", settings, "0", time.time, os.urandom
+)
 uvloop.run(serve(deps, run / "control.sock"))
 print("ended in order", flush=True)
 """

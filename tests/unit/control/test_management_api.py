@@ -11,6 +11,7 @@ import pytest
 
 from fastness.config import LedgerSettings
 from fastness.control.api import build_app
+from fastness.control.validation import TenantWish
 from fastness.core.event import Event, EventType
 from fastness.core.model import ModelCard, ModelKind, ToolFormat
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
@@ -111,6 +112,8 @@ def test_a_tenant_is_created_listed_and_revoked(world):
         "created_s": 1_800_000_000,
         "revoked_s": None,
         "models": ["small"],
+        "clearance": None,
+        "marking": None,
     }
     assert world.get("/tenants") == {"tenants": [made]}
     world.clock.now_s += 5
@@ -133,6 +136,7 @@ def test_a_key_is_issued_once_listed_without_its_text_and_revoked(admin):
         "expires_s": 1_800_000_060,
         "revoked_s": None,
         "models": ["small"],
+        "clearance": None,
     }
     assert admin.get("/keys")["keys"][1] == made
     assert admin.post(f"/keys/{made['id']}/revoke")["state"] == "revoked"
@@ -300,4 +304,4 @@ def test_publishing_begins_with_the_application_and_the_ledger_is_closed_with_it
     world.run(live())
     assert world.events() == []
     with pytest.raises(LedgerUnavailable, match="closed"):
-        world.run(world.access.create_tenant("default", None, None))
+        world.run(world.access.create_tenant(TenantWish("default")))

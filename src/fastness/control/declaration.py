@@ -1,0 +1,102 @@
+"""What the operator declares of this machine: its node, what it may be used for, and the profile of its first start.
+
+Settings are text; a profile says what they mean. What it cannot read is refused by the name of the setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastness.config import ConfigError, Settings
+from fastness.control.observed import Served
+from fastness.core.deployment import Adapter, Deployment
+from fastness.core.ids import is_name
+from fastness.core.marking import Label, Lattice, Node, Profile, UnknownMarking
+from fastness.core.model import ModelCard
+from fastness.policy.port import PolicyProblem
+from fastness.policy.profile import PROFILE_BYTES_MAX, read_profile, shipped_profile, shipped_profiles
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """This machine under one profile. `ceiling` is that of its deployments, `default` what carries no marking."""
+
+    node: Node
+    ceiling: Label
+    default: Label
+
+    def deployment(
+        self, card: ModelCard, model_ceiling: Label | None = None, adapters: tuple[Adapter, ...] = ()
+    ) -> Deployment:
+        """Return the deployment of a model; without a ceiling of its own, the model is for the default marking."""
+        return Deployment(
+            name=card.name,
+            model=card.name,
+            model_digest=card.digest,
+            ceiling=self.ceiling,
+            model_ceiling=model_ceiling or self.default,
+            adapters=adapters,
+        )
+
+    def served(self, cards: Iterable[ModelCard]) -> Served:
+        """Return what would be served here if these models were."""
+        return Served(tuple(self.deployment(card) for card in cards), (self.node,))
+
+
+def chosen_profile(settings: Settings) -> Profile:
+    """Read the profile that `policy.profile` names; raises ConfigError."""
+    chosen = settings.policy.profile
+    try:
+        if chosen in shipped_profiles():
+            return shipped_profile(chosen)
+        return _profile_of_file(Path(chosen))
+    except PolicyProblem as error:
+        raise ConfigError(f"policy.profile: {error}") from None
+
+
+def declare(settings: Settings, lattice: Lattice) -> Declaration:
+    """Read `node.*` and `engine.ceiling` under a profile; raises ConfigError, which names the setting."""
+    node, profile = settings.node, lattice.profile
+    if not is_name(node.name):
+        raise ConfigError(f"node.name is {node.name[:80]!r}; it needs 1 to 63 lower-case letters, digits or hyphens")
+    codes = [code for code, _ in profile.jurisdictions]
+    if node.jurisdiction not in codes:
+        raise ConfigError(
+            f"node.jurisdiction is {node.jurisdiction[:80]!r}; the profile {profile.name} has {', '.join(codes)}"
+        )
+    operators = {one.id: one for one in profile.operators}
+    if node.operator and node.operator not in operators:
+        raise ConfigError(
+            f"node.operator is {node.operator[:80]!r}; the profile {profile.name} has "
+            f"{', '.join(operators) or 'none'}. Add yours to the profile, or leave the setting empty: undeclared"
+        )
+    owner = operators[node.operator].owner if node.operator else ""
+    ceiling = _label("node.ceiling", node.ceiling, lattice)
+    return Declaration(
+        node=Node(node.name, node.jurisdiction, node.operator, owner, ceiling),
+        ceiling=_label("engine.ceiling", settings.engine.ceiling, lattice),
+        default=Label(profile.default),
+    )
+
+
+def _label(setting: str, text: str, lattice: Lattice) -> Label:
+    try:
+        return lattice.read(text)
+    except UnknownMarking as error:
+        raise ConfigError(f"{setting} is {text[:80]!r}: {error} (profile {lattice.profile.name})") from None
+
+
+def _profile_of_file(path: Path) -> Profile:
+    try:
+        with path.open("rb") as file:
+            content = file.read(PROFILE_BYTES_MAX + 1)
+        return read_profile(content.decode(), path.name)
+    except FileNotFoundError:
+        names = ", ".join(shipped_profiles())
+        raise ConfigError(f"policy.profile: there is no file {path}, and shipped are {names}") from None
+    except OSError as error:
+        raise ConfigError(f"policy.profile: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"policy.profile: {path} is not UTF-8 at byte {error.start}") from None
