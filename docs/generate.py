@@ -198,6 +198,8 @@ LOG_FIELD_MEANINGS = {
     "operation": "`chat`, `text_completion` or `embeddings`",
     "model": "name of the model",
     "replica": "which replica answered",
+    "marking": "what the request was marked with; null when it did not come to that",
+    "rule": "id of the policy rule that decided; null when none was asked",
     "status": "HTTP status of the outcome, also where a stream had begun with 200",
     "code": "the [error code](errors.md), or null",
     "stream": "whether a stream was asked for",
@@ -246,7 +248,7 @@ both are there to be fetched.
 | route of the gateway | answers |
 |---|---|
 | `GET /livez` | 200 while the process serves at all |
-| `GET /readyz` | 200 when every model has a ready replica and the gateway is not draining; otherwise 503 |
+| `GET /readyz` | 200 when a policy is in force, every model has a ready replica and the gateway is not draining; otherwise 503 |
 | `GET /metrics` | the page for Prometheus |
 
 These need no API key. Where the gateway can be reached by people who should not see them, let a proxy keep them away.

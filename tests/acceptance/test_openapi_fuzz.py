@@ -70,6 +70,11 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
             if name in fields:
                 fields[name] = served
     document["paths"]["/v1/models/{model}"]["get"]["parameters"][0]["schema"] = {"enum": [CHAT, EMBEDDING]}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "header":
+                    parameter["schema"] = {"enum": ["OFFICIAL", "official", "SECRET", "NONSENSE"]}
     return document
 
 

@@ -17,7 +17,7 @@ from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
 from fastness.gateway.openapi import openapi_document
-from fastness.gateway.routing import Served, find_model
+from fastness.gateway.routing import Served, find_model, may_name
 from fastness.gateway.wire import out
 from fastness.gateway.wire.errors import error_body, error_headers
 
@@ -118,7 +118,7 @@ class App:
         gateway = self._gateway
         principal = gateway.authenticate(exchange)
         mark = gateway.mark(exchange, principal)
-        return mark, lambda one: principal.may_use(one.card.name) and gateway.may_use(principal, mark, one)
+        return mark, lambda one: may_name(principal, one) and gateway.may_use(principal, mark, one)
 
     def _model_out(self, served: Served) -> out.ModelOut:
         card, policy = served.card, self._gateway.policy

@@ -20,7 +20,7 @@ from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import EngineAway, StreamRun
-from fastness.gateway.routing import Routing, Served, Usable, admit
+from fastness.gateway.routing import Routing, Served, Usable, admit, may_name
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
@@ -176,7 +176,7 @@ class Gateway:
             for one in self.routing.models()
             if one is not served
             and one.card.kind is served.card.kind
-            and principal.may_use(one.card.name)
+            and may_name(principal, one)
             and self.may_use(principal, mark, one, trip.parameters)
         ]
         return refusal(query, decision, others)

@@ -24,7 +24,7 @@ from fastness.gateway.prepare import (
 )
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import StreamRun, broken, post, run_stream, run_whole
-from fastness.gateway.routing import find_model
+from fastness.gateway.routing import find_model, may_name
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -92,7 +92,7 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
         gateway.routing,
         request.model,
         kind,
-        lambda one: principal.may_use(one.card.name),
+        lambda one: may_name(principal, one),
         lambda one: gateway.may_use(principal, mark, one),
     )
     trip.parameters = parameters_of(request)

@@ -10,12 +10,23 @@ import msgspec
 from fastness import __version__
 from fastness.config import LimitSettings
 from fastness.core.error import ERROR_CODES
+from fastness.gateway.in_force import MARKING_CHARS_MAX
 from fastness.gateway.wire import out
 from fastness.gateway.wire.chat import ChatBody
 from fastness.gateway.wire.completion import CompletionBody
 from fastness.gateway.wire.embedding import EmbeddingBody
 
 _REF: Final = "#/components/schemas/{name}"
+_MARKING: Final = "Fastness-Marking"
+_ASKED: Final = {
+    "name": _MARKING,
+    "in": "header",
+    "required": False,
+    "description": "`MARKING` or `MARKING; CAVEAT, CAVEAT`, as the profile in force defines them. If not sent: the "
+    "tenant's default, or the profile's.",
+    "schema": {"type": "string", "maxLength": MARKING_CHARS_MAX},
+}
+_HANDLED: Final = {_MARKING: {"description": "What it was handled under.", "schema": {"type": "string"}}}
 _BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody)
 _ANSWERS: Final = (out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut)
 
@@ -58,22 +69,20 @@ def _post(operation: str, body: Any, answer: Any, *, streams: bool = False) -> d
         content["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "operationId": operation,
+        "parameters": [_ASKED],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": {"description": "The answer.", "content": content}, **_errors()},
+        "responses": {"200": {"description": "The answer.", "headers": _HANDLED, "content": content}, **_errors()},
     }
 
 
 def _get(operation: str, answer: Any, parameter: str | None = None) -> dict[str, Any]:
-    described: dict[str, Any] = {
+    content = {"application/json": {"schema": answer}}
+    in_path = {"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
         "operationId": operation,
-        "responses": {
-            "200": {"description": "The answer.", "content": {"application/json": {"schema": answer}}},
-            **_errors(),
-        },
+        "parameters": [in_path, _ASKED] if parameter else [_ASKED],
+        "responses": {"200": {"description": "The answer.", "headers": _HANDLED, "content": content}, **_errors()},
     }
-    if parameter:
-        described["parameters"] = [{"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}]
-    return described
 
 
 def _page(operation: str, *others: int) -> dict[str, Any]:

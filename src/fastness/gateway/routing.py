@@ -13,6 +13,7 @@ from fastness.core.error import Refusal
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
+from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.traffic.slots import Full, SlotQueue
 
@@ -251,6 +252,12 @@ async def admit(
             # A slot given in the very moment of giving up goes to the next in line.
             if future.done() and not future.cancelled() and future.exception() is None:
                 served.wake(served.queue.release(future.result()))
+
+
+def may_name(principal: Principal, served: Served) -> bool:
+    """Tell whether a caller may know of a model: its key and its tenant may name it, and it is for its tenant."""
+    tenants = served.deployment.tenants
+    return principal.may_use(served.card.name) and (tenants is None or principal.tenant in tenants)
 
 
 def find_model(

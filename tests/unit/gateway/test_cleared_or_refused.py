@@ -331,3 +331,16 @@ def test_models_are_those_cleared_at_the_callers_own_marking_with_their_ceilings
             assert (await door.send("/v1/models/mini", key="bob")).status == 200
 
     run(test)
+
+
+def test_a_deployment_for_other_tenants_is_not_found(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, BOB) as door:
+            door.deployments["small"] = replace(door.deployments["small"], tenants=("works",))
+            door.publish()
+            answer = await door.chat()
+            assert (answer.code, answer.error["message"][-6:]) == ("model_not_found", " none.")
+            assert (await door.send("/v1/models/small")).code == "model_not_found"
+            assert (await door.chat(key="bob")).status == 200
+
+    run(test)
