@@ -138,3 +138,18 @@ def test_a_principal_may_use_what_both_its_key_and_its_tenant_allow(of_key, of_t
     principal = authenticator.authenticate(f"Bearer {secret_text(7)}", 100.0)
     assert principal.models == both
     assert principal.may_use("a") == (both is None or "a" in both)
+
+
+def test_a_key_is_the_same_principal_until_something_about_it_changes():
+    authenticator, header = knowing(key(7)), f"Bearer {secret_text(7)}"
+    found = authenticator.authenticate(header, 100.0)
+    authenticator.replace(AccessSnapshot(2, (HEALTH,), (key(7), key(8))))
+    assert authenticator.authenticate(header, 100.0) is found
+    authenticator.replace(AccessSnapshot(3, (HEALTH,), (key(7, models=("a",)),)))
+    assert authenticator.authenticate(header, 100.0).models == {"a"}
+
+
+def test_without_a_trusted_issuer_no_token_is_believed_and_none_is_looked_at():
+    found = refusal(knowing(key(7)), "Bearer eyJhbGciOiJub25lIn0.e30.")
+    assert found.code == "invalid_token"
+    assert "No identity provider" in found.message
