@@ -16,12 +16,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fastness.config import load, run_directory
+from fastness.core.deployment import Deployment
+from fastness.core.identity import IdentitySnapshot
+from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
+from fastness.core.policy import PolicySnapshot
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.identity import keys
 from fastness.identity.pepper import load_or_create
 from fastness.main import LISTENER_VARIABLE, prepare_directories, run_gateway
+from fastness.policy.bundle import shipped_bundle
+from fastness.policy.profile import shipped_profile
 from fastness.store.snapshot_file import write_snapshot
 
 KEYS = 100
@@ -52,7 +58,12 @@ def prepare(home: Path, engines: Mapping[str, tuple[str, Path]]) -> str:
         Replica(f"{name}-0", name, engine, ReplicaState.READY, str(path), SLOTS, CONTEXT_TOKENS, 1, sealed=True)
         for name, (engine, path) in engines.items()
     )
-    write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas))
+    ceiling = Label("OFFICIAL")
+    deployments = tuple(Deployment(card.name, card.name, ceiling, ceiling) for card in cards)
+    nodes = (Node("local", "GB", "", "", ceiling),)
+    write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas, deployments, nodes))
+    write_snapshot(run / "policy.json", PolicySnapshot(1, shipped_bundle(shipped_profile("uk")), now_s, "local"))
+    write_snapshot(run / "identity.json", IdentitySnapshot(1))
     return texts[-1]
 
 

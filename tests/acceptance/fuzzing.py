@@ -19,14 +19,20 @@ from typing import IO, Any
 import msgspec
 
 from fastness.config import load, run_directory
+from fastness.core.deployment import Deployment
 from fastness.core.error import ERROR_CODES
+from fastness.core.identity import IdentitySnapshot
+from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind, ToolFormat
+from fastness.core.policy import PolicySnapshot
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.engines.fake.behaviour import Behaviour, Task
 from fastness.identity import keys
 from fastness.identity.pepper import load_or_create
 from fastness.main import LISTENER_VARIABLE, prepare_directories
+from fastness.policy.bundle import shipped_bundle
+from fastness.policy.profile import shipped_profile
 from fastness.store.snapshot_file import write_snapshot
 from installation import CHAT, EMBEDDING, eventually
 
@@ -187,7 +193,7 @@ def engine_socket(home: Path, model: str) -> Path:
 
 
 def prepare(home: Path, context_tokens: int) -> str:
-    """Write what a gateway reads: a tenant, a key, two models and their replicas; return the key."""
+    """Write what a gateway reads: a tenant, a key, the shipped policy, two models and their replicas; return the key."""
     settings, _ = load({"FASTNESS_HOME": str(home)})
     run = prepare_directories(settings)
     now_s, key = int(time.time()), keys.mint(os.urandom(32), Role.DEVELOPER)
@@ -204,7 +210,12 @@ def prepare(home: Path, context_tokens: int) -> str:
                 64, card.context_tokens, 1, sealed=True)
         for card in cards
     )  # fmt: skip
-    write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas))
+    ceiling = Label("OFFICIAL")
+    deployments = tuple(Deployment(card.name, card.name, ceiling, ceiling) for card in cards)
+    nodes = (Node("local", "GB", "", "", ceiling),)
+    write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas, deployments, nodes))
+    write_snapshot(run / "policy.json", PolicySnapshot(1, shipped_bundle(shipped_profile("uk")), now_s, "local"))
+    write_snapshot(run / "identity.json", IdentitySnapshot(1))
     return key
 
 

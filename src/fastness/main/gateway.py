@@ -49,7 +49,7 @@ def run_gateway(settings: Settings) -> int:
 
     parts = GatewayParts(
         settings=settings,
-        access=Authenticator(load_or_create(settings.home / "secrets/pepper")),
+        access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
         access_reader=SnapshotReader(run / "access.json", AccessSnapshot, report),
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
