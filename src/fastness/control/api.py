@@ -23,10 +23,11 @@ from starlette.requests import Request
 from fastness.config import Explanation
 from fastness.control import policy_api, wire
 from fastness.control.access import Access
+from fastness.control.declaration import Served
 from fastness.control.door import Authenticator, Door
 from fastness.control.evidence import Evidence
 from fastness.control.failures import Failures, Log, Silence, refuse_route
-from fastness.control.observed import Observed, Served, tail_logs
+from fastness.control.observed import Observed, tail_logs
 from fastness.control.policies import Policies
 from fastness.control.policy_api import PolicyApi
 from fastness.control.problem import Problem, explain

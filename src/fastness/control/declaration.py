@@ -10,13 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastness.config import ConfigError, Settings
-from fastness.control.observed import Served
 from fastness.core.deployment import Adapter, Deployment
 from fastness.core.ids import is_name
 from fastness.core.marking import Label, Lattice, Node, Profile, UnknownMarking
 from fastness.core.model import ModelCard
+from fastness.core.policy import PolicySnapshot
 from fastness.policy.port import PolicyProblem
 from fastness.policy.profile import PROFILE_BYTES_MAX, read_profile, shipped_profile, shipped_profiles
+from fastness.store.snapshot_file import SnapshotReader
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The deployments there are, the nodes, and which node's replicas serve which deployment (by name)."""
+
+    deployments: tuple[Deployment, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    places: frozenset[tuple[str, str]] = frozenset()
+
+    def nodes_of(self, deployment: str) -> list[Node]:
+        """Return the nodes that have a replica of a deployment; all nodes when it has no replica."""
+        own = [node for node in self.nodes if (deployment, node.name) in self.places]
+        return own or list(self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,30 @@ class Declaration:
     def served(self, cards: Iterable[ModelCard]) -> Served:
         """Return what would be served here if these models were."""
         return Served(tuple(self.deployment(card) for card in cards), (self.node,))
+
+
+class Declared:
+    """This machine as declared, under the profile of the policy that is published, or else of `policy.profile`."""
+
+    def __init__(self, settings: Settings, policy: Path) -> None:
+        """Read at once; raises ConfigError, which names the setting that cannot be read."""
+        self._settings = settings
+        self._reader = SnapshotReader(policy, PolicySnapshot)
+        published = self._reader.poll()
+        profile = published.bundle.profile if published else chosen_profile(settings)
+        self.declaration = declare(settings, Lattice(profile))
+
+    def poll(self) -> bool:
+        """Read again under a policy that was published since; tell whether anything changed. Raises ConfigError.
+
+        Then what was declared stays as it was: in words that the new policy does not know, which permit nothing.
+        """
+        published = self._reader.poll()
+        if published is None:
+            return False
+        before = self.declaration
+        self.declaration = declare(self._settings, Lattice(published.bundle.profile))
+        return self.declaration != before
 
 
 def chosen_profile(settings: Settings) -> Profile:

@@ -10,10 +10,9 @@ from typing import Final
 
 import msgspec
 
+from fastness.control.declaration import Served
 from fastness.control.problem import Problem
-from fastness.core.deployment import Deployment
 from fastness.core.ids import is_name
-from fastness.core.marking import Node
 from fastness.core.replica import ReplicaState, RoutingSnapshot
 from fastness.store.snapshot_file import SnapshotReader
 
@@ -55,20 +54,6 @@ class Status(msgspec.Struct, frozen=True):
     sealed: bool | None
     models: tuple[str, ...]
     replicas: ReplicaCount
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The deployments there are, the nodes, and which node's replicas serve which deployment (by name)."""
-
-    deployments: tuple[Deployment, ...] = ()
-    nodes: tuple[Node, ...] = ()
-    places: frozenset[tuple[str, str]] = frozenset()
-
-    def nodes_of(self, deployment: str) -> list[Node]:
-        """Return the nodes that have a replica of a deployment; all nodes when it has no replica."""
-        own = [node for node in self.nodes if (deployment, node.name) in self.places]
-        return own or list(self.nodes)
 
 
 class Observed:

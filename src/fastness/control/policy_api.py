@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from fastness.control import policy_wire, wire
 from fastness.control.access import Access
-from fastness.control.observed import Served
+from fastness.control.declaration import Served
 from fastness.control.policies import HISTORY_MAX, Policies, unfit
 from fastness.control.problem import Problem
 from fastness.control.routes import LOCAL, Answer, Table, caller_of

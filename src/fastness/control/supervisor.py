@@ -10,95 +10,20 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import Final
 
 from fastness import __version__
-from fastness.config import Settings
+from fastness.config import ConfigError
+from fastness.control.site import Fleet, Model, Progress, Site, StartRefused, Up
 from fastness.core.event import Event, EventType, Scalar
-from fastness.core.model import ModelCard
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.fleet.supervised import Supervised
-from fastness.ledger.port import Ledger
 from fastness.store.snapshot_file import write_snapshot
-from fastness.telemetry.log import JsonLog
 
-
-class StartRefused(Exception):  # noqa: N818 - an outcome
-    """The installation cannot start. The message says what was needed, what there is, and what to try."""
-
-
-class Progress(Protocol):
-    """Where the supervisor tells a person what it does; see cli/composition.py."""
-
-    def stage(self, name: str, detail: str) -> None:
-        """Begin a stage."""
-        ...
-
-    def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
-        """Tell how far it is."""
-        ...
-
-    def done(self, name: str, detail: str, elapsed_s: float, result: str = "ready") -> None:
-        """End a stage."""
-        ...
-
-    def warn(self, text: str) -> None:
-        """Tell something a person should know."""
-        ...
-
-
-class Fleet(Protocol):
-    """What the supervisor needs of the local fleet."""
-
-    def observe(self) -> tuple[Replica, ...]:
-        """Return every replica as it is now."""
-        ...
-
-    async def close(self) -> None:
-        """Stop every replica."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model that was found and verified, and the file its weights are in."""
-
-    card: ModelCard
-    weights: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What the composition root gives the supervisor. The callables that block are run in threads."""
-
-    settings: Settings
-    run_directory: Path
-    ledger: Ledger
-    log: JsonLog
-    clock: Callable[[], float]
-    ensure_model: Callable[[str, Callable[[str, int, int], None]], Model]
-    prove_seal: Callable[[], str]
-    start_replicas: Callable[[Sequence[Model], bool, Callable[[Replica], None]], Awaitable[Fleet]]
-    first_admin: Callable[[], Awaitable[str | None]]
-    control: Callable[[], Supervised]
-    gateway: Callable[[], Supervised]
-    listener: socket.socket
-
-
-@dataclass(frozen=True, slots=True)
-class Up:
-    """What runs, once it is ready."""
-
-    base_url: str
-    admin_key: str | None
-    pid: int
-    elapsed_s: float
-    models: tuple[ModelCard, ...]
-    proof: str
-    sealed: bool
+KEEP_PERIOD_S: Final = 0.2
+"""How soon a policy just published changes what is told of this machine, and how often the log is written."""
 
 
 @dataclass(slots=True)
@@ -118,6 +43,7 @@ class Supervisor:
         self._unsealed = unsealed
         self._running = _Running()
         self._models: tuple[Model, ...] = ()
+        self._is_up = False
         self._version = int(site.clock() * 1_000)
         self._states: dict[str, tuple[int, ReplicaState]] = {}
         self._began: dict[str, float] = {}
@@ -130,7 +56,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        flusher = loop.create_task(self._flush_logs())
+        keeper = loop.create_task(self._keep())
         starting = loop.create_task(self._start())
         waiting = loop.create_task(ended.wait())
         try:
@@ -143,8 +69,8 @@ class Supervisor:
             waiting.cancel()
             await asyncio.gather(starting, waiting, return_exceptions=True)
             await self._stop()
-            flusher.cancel()
-            await asyncio.gather(flusher, return_exceptions=True)
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
         return 0
 
     async def _start(self) -> Up:
@@ -159,6 +85,7 @@ class Supervisor:
         self._publish(())
         self._running.fleet = await site.start_replicas(self._models, self._unsealed, self._observed)
         await self._child(site.control())
+        self._redeclare()  # control has published the policy in force: it may have another profile
         admin_key = await site.first_admin()
         gateway_began = self._now()
         _listen(site.listener)
@@ -171,6 +98,7 @@ class Supervisor:
             {"pid": os.getpid(), "base_url": base_url, "started_s": site.clock(), "sealed": not self._unsealed},
         )
         await self._all_replicas_ready()
+        self._is_up = True
         cards = tuple(model.card for model in self._models)
         return Up(base_url, admin_key, os.getpid(), self._now() - began, cards, proof, not self._unsealed)
 
@@ -256,7 +184,14 @@ class Supervisor:
 
     def _publish(self, replicas: tuple[Replica, ...]) -> None:
         self._version += 1
-        snapshot = RoutingSnapshot(self._version, tuple(model.card for model in self._models), replicas)
+        declaration = self._site.declared.declaration
+        snapshot = RoutingSnapshot(
+            self._version,
+            tuple(model.card for model in self._models),
+            replicas,
+            tuple(declaration.deployment(one.card, one.ceiling, one.adapters) for one in self._models),
+            (declaration.node,),
+        )
         write_snapshot(self._site.run_directory / "routing.json", snapshot)
 
     async def _all_replicas_ready(self) -> None:
@@ -295,9 +230,21 @@ class Supervisor:
     def _event(self, type_: EventType, **fields: Scalar) -> Event:
         return Event(type_, int(self._site.clock() * 1_000), fields)
 
-    async def _flush_logs(self) -> None:
+    def _redeclare(self) -> None:
+        """Tell the gateways what this machine is under a policy that was published since. Raises ConfigError."""
+        if self._site.declared.poll():
+            self._publish(self._running.fleet.observe() if self._running.fleet else ())
+
+    async def _keep(self) -> None:
+        """Write the log, and follow the policy that is published, until cancelled."""
         while True:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(KEEP_PERIOD_S)
+            try:
+                if self._is_up:
+                    self._redeclare()
+            except ConfigError as error:
+                self._site.log.record("error", "declaration.unreadable", reason=str(error))
+                self._progress.warn(f"Under the policy just applied, nothing is cleared here: {error}")
             self._site.log.flush()
 
 

@@ -118,6 +118,7 @@ class LocalFleet:
             since_s=self._clock() - supervised.state_age_s(),
             memory_bytes=_resident_bytes(supervised.pid),
             diagnosis=_diagnosis(order, supervised),
+            node=order.node,
         )
 
 

@@ -15,7 +15,7 @@ class ReplicaOrder:
     """One replica wanted: what to execute, where its socket will be, and how its last words are read.
 
     `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
-    `descriptors` stay open in it, under the same numbers.
+    `descriptors` stay open in it, under the same numbers. `node` is the machine it is placed on.
     """
 
     id: str
@@ -31,6 +31,7 @@ class ReplicaOrder:
     sealed: bool
     diagnose: Callable[[tuple[str, ...], int | None], Diagnosis]
     descriptors: tuple[int, ...] = ()
+    node: str = "local"
 
 
 class Fleet(Protocol):

@@ -50,8 +50,7 @@ def control_deps(settings: Settings, run: Path) -> ControlDeps:
     from fastness import __version__
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
-    from fastness.control.declaration import chosen_profile, declare
-    from fastness.control.observed import Served
+    from fastness.control.declaration import Served, chosen_profile, declare
     from fastness.control.policies import Policies
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create

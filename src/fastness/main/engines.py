@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastness.config import Settings
 
 if TYPE_CHECKING:
-    from fastness.control.supervisor import Model
+    from fastness.control.site import Model
     from fastness.fleet.port import ReplicaOrder
     from fastness.perimeter.port import Perimeter
 
@@ -66,4 +66,5 @@ def orders(
             sealed=not unsealed,
             diagnose=kind.diagnose,
             descriptors=(weights,),
+            node=settings.node.name,
         )

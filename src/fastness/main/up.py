@@ -26,7 +26,8 @@ from fastness.main.process import (
 if TYPE_CHECKING:
     import socket
 
-    from fastness.control.supervisor import Fleet, Model, Site
+    from fastness.control.declaration import Declared
+    from fastness.control.site import Fleet, Model, Site
     from fastness.core.replica import Replica
     from fastness.fleet.supervised import Supervised
 
@@ -36,7 +37,9 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     import uvloop
 
     from fastness.cli.composition import UpReady
-    from fastness.control.supervisor import Supervisor, Up
+    from fastness.control.declaration import Declared
+    from fastness.control.site import Up
+    from fastness.control.supervisor import Supervisor
     from fastness.gateway.tls import tls_context
 
     def tell(up: Up) -> None:
@@ -54,11 +57,12 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         )
 
     async def supervise() -> int:
-        return await Supervisor(site(settings, listener), progress, unsealed=unsealed).run(tell)
+        return await Supervisor(site(settings, declared, listener), progress, unsealed=unsealed).run(tell)
 
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
     run = prepare_directories(settings)
+    declared = Declared(settings, run / "policy.json")
     listener = bind_listener(settings)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
@@ -67,11 +71,11 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         return uvloop.run(supervise())
 
 
-def site(settings: Settings, listener: socket.socket) -> Site:
+def site(settings: Settings, declared: Declared, listener: socket.socket) -> Site:
     """Build what the supervisor stands on."""
     import asyncio
 
-    from fastness.control.supervisor import Model, Site
+    from fastness.control.site import Model, Site
     from fastness.fleet.local import LocalFleet
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger
@@ -109,6 +113,7 @@ def site(settings: Settings, listener: socket.socket) -> Site:
 
     return Site(
         settings=settings,
+        declared=declared,
         run_directory=run,
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
@@ -124,11 +129,13 @@ def site(settings: Settings, listener: socket.socket) -> Site:
 
 
 def _first_admin_key(control: Path) -> str | None:
-    """Ask the control process for the first admin key; None when it was given on an earlier start."""
+    """Ask the control process for the first admin key; None when it was given earlier, or policy does not permit it."""
     import httpx
 
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(control)), timeout=30) as client:
         answer = client.post("http://control/api/v1/keys/first-admin")
+    if answer.status_code == httpx.codes.FORBIDDEN:
+        return None
     answer.raise_for_status()
     key: str | None = answer.json().get("key")
     return key

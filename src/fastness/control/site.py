@@ -1,0 +1,100 @@
+"""What the supervisor is given, and what it tells: the parts of one installation, as the composition root made them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastness.config import Settings
+from fastness.control.declaration import Declared
+from fastness.core.deployment import Adapter
+from fastness.core.marking import Label
+from fastness.core.model import ModelCard
+from fastness.core.replica import Replica
+from fastness.fleet.supervised import Supervised
+from fastness.ledger.port import Ledger
+from fastness.telemetry.log import JsonLog
+
+
+class StartRefused(Exception):  # noqa: N818 - an outcome
+    """The installation cannot start. The message says what was needed, what there is, and what to try."""
+
+
+class Progress(Protocol):
+    """Where the supervisor tells a person what it does; see cli/composition.py."""
+
+    def stage(self, name: str, detail: str) -> None:
+        """Begin a stage."""
+        ...
+
+    def progress(self, name: str, done_bytes: int, total_bytes: int) -> None:
+        """Tell how far it is."""
+        ...
+
+    def done(self, name: str, detail: str, elapsed_s: float, result: str = "ready") -> None:
+        """End a stage."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell something a person should know."""
+        ...
+
+
+class Fleet(Protocol):
+    """What the supervisor needs of the local fleet."""
+
+    def observe(self) -> tuple[Replica, ...]:
+        """Return every replica as it is now."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every replica."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that was found and verified, and the file its weights are in.
+
+    `ceiling` is what it was admitted for; None: the profile's default marking. `adapters` run on it.
+    """
+
+    card: ModelCard
+    weights: Path
+    ceiling: Label | None = None
+    adapters: tuple[Adapter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the composition root gives the supervisor. The callables that block are run in threads."""
+
+    settings: Settings
+    declared: Declared
+    run_directory: Path
+    ledger: Ledger
+    log: JsonLog
+    clock: Callable[[], float]
+    ensure_model: Callable[[str, Callable[[str, int, int], None]], Model]
+    prove_seal: Callable[[], str]
+    start_replicas: Callable[[Sequence[Model], bool, Callable[[Replica], None]], Awaitable[Fleet]]
+    first_admin: Callable[[], Awaitable[str | None]]
+    control: Callable[[], Supervised]
+    gateway: Callable[[], Supervised]
+    listener: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """What runs, once it is ready."""
+
+    base_url: str
+    admin_key: str | None
+    pid: int
+    elapsed_s: float
+    models: tuple[ModelCard, ...]
+    proof: str
+    sealed: bool
