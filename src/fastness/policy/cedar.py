@@ -9,10 +9,12 @@ import cedarpy
 import msgspec
 
 from fastness.core.deployment import Adapter
-from fastness.core.marking import UnknownMarking
+from fastness.core.marking import Label, UnknownMarking
 from fastness.core.policy import Action, Decision, PolicyBundle, PolicyText, Query
+from fastness.core.tenant import Principal
 from fastness.policy.bundle import MANDATORY, check_digest, mandatory_policies, schema_text
 from fastness.policy.facts import Facts, marking_entities
+from fastness.policy.kinds import Kinds
 from fastness.policy.port import PolicyProblem
 from fastness.policy.profile import check_profile
 from fastness.policy.statements import RULES_MAX, Rule, read_rules
@@ -20,6 +22,9 @@ from fastness.policy.templates import CODES, fill, problem_of
 
 ADAPTERS_MAX: Final = 256
 """Adapters of one deployment that are asked about; with more it is denied."""
+
+DETAIL_CHARACTERS_MAX: Final = 400
+"""What Cedar says of a rule that fails, or a comment says of one that forbids, in a denial."""
 
 DEFAULT_DENY: Final = "default-deny"
 ERROR: Final = "error"
@@ -50,15 +55,16 @@ class CedarEngine:
         schema = cedarpy.Schema.from_str(schema_text())
         self.rules: dict[str, Rule] = {}
         """Every rule by its id, in the order in which denials are told: the mandatory ones first."""
-        self.forms: dict[str, dict[str, Any]] = {}
-        """Cedar's JSON form of each rule, by its id."""
+        forms: dict[str, dict[str, Any]] = {}
         for text in mandatory_policies():
-            self._add(text, schema, mandatory=True)
+            self._add(text, schema, forms, mandatory=True)
         for text in bundle.policies:
-            self._add(text, schema, mandatory=False)
+            self._add(text, schema, forms, mandatory=False)
         self._schema = schema
         self._order = {rule: position for position, rule in enumerate(self.rules)}
-        self._policies = _policy_set(self.forms)
+        self._policies = _policy_set(forms)
+        self.kinds = Kinds(forms.values())
+        """Which parameters this policy can tell apart."""
         self._facts = Facts(self.lattice)
         self._markings = cedarpy.Entities.from_json_str(_text(marking_entities(self.lattice)), schema)
 
@@ -80,6 +86,10 @@ class CedarEngine:
         """Return what rules could see of a question whose label is known; raises UnknownMarking."""
         self._known(query)
         return self._facts.tree(query, adapter)
+
+    def clearances_of(self, principal: Principal) -> tuple[Label, Label]:
+        """Return the clearance of a principal's tenant, and its own, as rules see them."""
+        return self._facts.clearances_of(principal)
 
     def _verdict(self, query: Query) -> Verdict:
         try:
@@ -108,7 +118,7 @@ class CedarEngine:
         entities = self._markings.with_added_json_str(_text(self._facts.entities(query, adapter)), self._schema)
         answer = cedarpy.is_authorized(self._facts.request(query, adapter), self._policies, entities, self._schema)
         if answer.diagnostics.errors:
-            return _amiss("; ".join(answer.diagnostics.errors)[:400])
+            return _amiss("; ".join(answer.diagnostics.errors)[:DETAIL_CHARACTERS_MAX])
         reasons = sorted(answer.diagnostics.reasons, key=self._order.__getitem__)
         rules = tuple(self.rules[one] for one in reasons)
         if answer.decision is cedarpy.Decision.Allow:
@@ -122,13 +132,14 @@ class CedarEngine:
         if not rules:
             needed = fill("a rule that permits {action}", facts)
             had = fill("none permits it to {principal.id}, tenant {principal.tenant}, roles {principal.roles}", facts)
-            return Decision(False, DEFAULT_DENY, "permission_denied", needed, had)
+            return Decision(False, DEFAULT_DENY, CODES[0], needed, had)
         rule = rules[0]
         needed = fill(rule.needed or "that no rule forbids {action}", facts)
-        had = fill(rule.had or f"{rule.file}, line {rule.line}, forbids it", facts)
-        return Decision(False, rule.id, rule.code or "permission_denied", needed, had)
+        return Decision(False, rule.id, rule.code or CODES[0], needed, fill(rule.had, facts) or _unworded(rule))
 
-    def _add(self, text: PolicyText, schema: cedarpy.Schema, *, mandatory: bool) -> None:
+    def _add(
+        self, text: PolicyText, schema: cedarpy.Schema, forms: dict[str, dict[str, Any]], *, mandatory: bool
+    ) -> None:
         for rule, form in read_rules(text, schema, mandatory=mandatory):
             where = f"{rule.file}:{rule.line}: rule {rule.id}"
             if rule.id in self.rules:
@@ -145,7 +156,7 @@ class CedarEngine:
             if len(self.rules) == RULES_MAX:
                 raise PolicyProblem(f"{where}: a policy has {RULES_MAX} rules at most, the mandatory ones included")
             self.rules[rule.id] = rule
-            self.forms[rule.id] = form
+            forms[rule.id] = form
 
 
 def _text(value: object) -> str:
@@ -159,6 +170,12 @@ def _policy_set(forms: dict[str, dict[str, Any]]) -> cedarpy.PolicySet:
         raise PolicyProblem(f"the rules together: {error}") from None
 
 
+def _unworded(rule: Rule) -> str:
+    """Say of a rule that does not say it itself what forbids, and in the words above it why."""
+    why = f": {rule.comment[:DETAIL_CHARACTERS_MAX]}" if rule.comment else ""
+    return f"{rule.file}, line {rule.line}, forbids it{why}"
+
+
 def _amiss(what: str) -> Verdict:
     needed = "a question that the policy in force can decide"
-    return Verdict(Decision(False, ERROR, "permission_denied", needed, what), ())
+    return Verdict(Decision(False, ERROR, CODES[0], needed, what), ())

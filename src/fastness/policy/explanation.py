@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from fastness.core.marking import UnknownMarking
 from fastness.core.policy import Decision, Query
 from fastness.policy.cedar import CedarEngine
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule as written. `comment` is what stands above it; `line` counts from 1."""
-
-    id: str
-    file: str
-    line: int
-    effect: str
-    mandatory: bool
-    comment: str
-    text: str
+from fastness.policy.statements import Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`rules` are all that determined the decision, its own first. `facts` is what they could see: a tree of
-    strings, whole numbers, truths, lists and tables.
+    """`rules` are all that determined the decision, the one it names first; empty when none spoke.
+
+    `facts` is what they could see: a tree of strings, whole numbers, lists and tables, None for what is not there. It
+    is empty for a label that the profile does not know.
     """
 
     decision: Decision
     rules: tuple[Rule, ...]
-    facts: dict[str, object]
+    facts: dict[str, Any]
 
 
 def explain(engine: CedarEngine, query: Query) -> Explanation:
     """Explain what `engine` decides for `query`; never raises."""
-    raise NotImplementedError
+    verdict = engine.verdict(query)
+    try:
+        facts = engine.facts(query, verdict.adapter)
+    except UnknownMarking:
+        facts = {}
+    return Explanation(verdict.decision, verdict.rules, facts)

@@ -44,6 +44,8 @@ FACTS: Final = frozenset(
 )
 """What may stand in braces."""
 TEMPLATE_CHARACTERS_MAX: Final = 512
+FACT_CHARACTERS_MAX: Final = 256
+"""One fact put into a template; the rest of it is cut."""
 
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -71,4 +73,5 @@ def _text_of(path: str, facts: dict[str, Any]) -> str:
         value = value.get(step) if isinstance(value, dict) else None
     if value is None or value in ("", []):
         return "none"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= FACT_CHARACTERS_MAX else text[: FACT_CHARACTERS_MAX - 1] + "…"
