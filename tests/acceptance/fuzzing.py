@@ -193,7 +193,7 @@ def engine_socket(home: Path, model: str) -> Path:
 
 
 def prepare(home: Path, context_tokens: int) -> str:
-    """Write what a gateway reads: a tenant, a key, the shipped policy, two models and their replicas; return the key."""
+    """Write what a gateway reads: a tenant, a key, the shipped policy, two models with replicas; return the key."""
     settings, _ = load({"FASTNESS_HOME": str(home)})
     run = prepare_directories(settings)
     now_s, key = int(time.time()), keys.mint(os.urandom(32), Role.DEVELOPER)

@@ -96,7 +96,7 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
         lambda one: gateway.may_use(principal, mark, one),
     )
     trip.parameters = parameters_of(request)
-    gateway.usable(trip)
+    trip.usable = gateway.usable(trip)  # as things are until something is waited for
 
 
 def prepare(gateway: Gateway, trip: Trip) -> None:
@@ -106,7 +106,7 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
     if isinstance(trip.request, EmbeddingRequest):
         check_embedding(trip.request, card)
         return
-    dialect = gateway.routing.dialect(trip.served.any_replica(gateway.usable(trip)))
+    dialect = gateway.routing.dialect(trip.served.any_replica(trip.usable))
     suffix = trip.exchange.request_id.removeprefix("req_")
     if isinstance(trip.request, ChatRequest):
         head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
@@ -119,7 +119,7 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
 async def fit(gateway: Gateway, trip: Trip) -> None:
     """Whether it fits the context. The engine counts only when the size in bytes leaves a doubt."""
     assert trip.served
-    limit = trip.served.context_tokens(gateway.usable(trip))
+    limit = trip.served.context_tokens(trip.usable)
     for work, output in inputs_of(trip):
         if input_tokens_bound(work) + output > limit:
             needed = await _count(gateway, trip, work)

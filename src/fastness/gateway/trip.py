@@ -13,7 +13,7 @@ from fastness.gateway.answer.port import Answer
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.relay import StreamRun
-from fastness.gateway.routing import Served
+from fastness.gateway.routing import Served, Usable
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
 _NOTHING_SET = Parameters()
@@ -32,6 +32,7 @@ class Trip:
     parameters: Parameters = _NOTHING_SET
     policy: str | None = None
     decision: Decision | None = None
+    usable: Usable = None
     served: Served | None = None
     generations: tuple[Generation, ...] = ()
     answer: Answer | None = None
