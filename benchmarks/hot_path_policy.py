@@ -1,6 +1,6 @@
 """What identity, marking and policy cost a request: `python -m benchmarks.hot_path_policy [--requests N]`.
 
-The steps of the journey itself (authenticate, mark, authorise) and what a slot asks once more, on the shipped policy and
+The steps of the journey itself (authenticate, mark, authorise) and what a slot asks once more, on the shipped rules and
 Cedar, with warm memories: 100 keys, three nodes, requests that set different things. CPU of this thread, each request
 timed alone, the clock's own cost taken off; beside it the parts, and what it costs when nothing is remembered yet. Also
 what the slots of requests cost that are cleared for all replicas, and for some.
