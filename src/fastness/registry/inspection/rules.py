@@ -20,7 +20,7 @@ _ROWS: Final = (
     Rule("file.unexpected", "Only weights, their known companions and signatures lie in an artefact."),
     Rule("file.symlink", "No symbolic links."),
     Rule("file.special", "No devices, pipes or sockets."),
-    Rule("file.linked", "A file has one name: no second hard link, through which it could be changed."),
+    Rule("file.linked", "A file has one name in an artefact."),
     Rule("file.depth", "No directories but the few that formats define."),
     Rule("file.count", "Not more files than registry.files_max."),
     Rule("file.size", "Files are not empty, and together not larger than registry.artefact_bytes_max."),
