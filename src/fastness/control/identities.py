@@ -68,7 +68,10 @@ class IdentityFiles:
 
 
 class Identities:
-    """Keeps the snapshot fresh. `permitted` are the addresses (host:port) that `fetch` may be asked for."""
+    """Keeps the snapshot fresh. `permitted` are the addresses (host:port) that `fetch` may be asked for.
+
+    `on_change` is given each snapshot once it is published, for those in this process who need it.
+    """
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Identities:
         fetch: Fetch | None = None,
         permitted: frozenset[str] = frozenset(),
         lattice: Callable[[], Lattice | None] = lambda: None,
+        on_change: Callable[[IdentitySnapshot], None] = lambda _snapshot: None,
     ) -> None:
         self._files = files
         self._ledger = ledger
@@ -87,6 +91,7 @@ class Identities:
         self._fetch = fetch
         self._permitted = permitted
         self._lattice = lattice
+        self._on_change = on_change
         self._order = asyncio.Lock()
         self._told: dict[str, str] = {}
         self._stamp: tuple[int, int, int] | None = None
@@ -154,6 +159,7 @@ class Identities:
         except OSError as error:
             return self._tell("publish", "identity.not_published", f"{error.filename}: {error.strerror}")
         self._published = True
+        self._on_change(made)
         self._told.pop("publish", None)
         return True
 

@@ -6,7 +6,7 @@ The TLS library has checked the chain and the dates before; nothing here looks a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from fastness.core.error import Refusal
 from fastness.core.identity import Service
@@ -16,12 +16,6 @@ from fastness.identity.principal import principal_of
 URIS_MAX: Final = 16
 """URIs of one certificate. SPIFFE allows one."""
 _ASK: Final = "Operator: its URI belongs under [[service]] in identity.toml."
-
-
-def certificate_uris(peer: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the URIs in what `ssl.SSLSocket.getpeercert()` returned; empty when no certificate came."""
-    names = (peer or {}).get("subjectAltName", ())
-    return tuple(value for kind, value in names if kind == "URI")
 
 
 class Services:

@@ -66,7 +66,8 @@ def check_url(url: str) -> str:
         raise ValueError("needed: https://host/path, without user, query and fragment")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ValueError("plain http is only for loopback addresses (http://127.0.0.1…); needed: https")
-    return f"{f'[{host}]' if ':' in host else host}:{port or (443 if parts.scheme == 'https' else 80)}"
+    named = f"[{ipaddress.ip_address(host)}]" if ":" in host else host
+    return f"{named}:{port or (443 if parts.scheme == 'https' else 80)}"
 
 
 class _Table:

@@ -107,7 +107,9 @@ def test_without_a_file_nobody_is_trusted_and_that_is_no_event(site):
 
 def test_keys_are_found_by_discovery_published_and_kept(site):
     site.configure(ISSUER + SERVICE)
-    assert refresh(site.identities())
+    told: list[IdentitySnapshot] = []
+    assert refresh(site.identities(on_change=told.append))
+    assert told == [site.published()]
     issuer = site.published().issuers[0]
     assert json.loads(issuer.keys)["keys"][0]["kid"] == "one"
     assert issuer.fetched_s == 1_000

@@ -7,7 +7,6 @@ from fastness.core.identity import IdentitySnapshot, Service
 from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, Credential, Principal, Tenant
 from fastness.identity.authenticator import Authenticator
-from fastness.identity.certificates import certificate_uris
 
 LETTERS = "spiffe://state.example/health/letters"
 MAPS = "https://maps.state.example"
@@ -86,12 +85,3 @@ def test_a_service_is_the_same_principal_until_it_changes():
     assert authenticator.authenticate(None, 100.0, (LETTERS,)) is found
     authenticator.replace_identities(IdentitySnapshot(2, (), SERVICES[1:]), 100.0)
     assert refusal(authenticator, LETTERS).code == "invalid_certificate"
-
-
-def test_uris_are_taken_from_what_the_tls_library_says():
-    peer = {
-        "subject": ((("commonName", "letters"),),),
-        "subjectAltName": (("DNS", "letters"), ("URI", LETTERS), ("URI", MAPS)),
-    }
-    assert certificate_uris(peer) == (LETTERS, MAPS)
-    assert certificate_uris({"subject": ()}) == certificate_uris({}) == certificate_uris(None) == ()

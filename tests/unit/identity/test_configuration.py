@@ -178,7 +178,7 @@ def test_any_bytes_are_read_or_refused(content):
         ("https://LOGIN.state.example:8443/", "login.state.example:8443"),
         ("http://127.0.0.1/", "127.0.0.1:80"),
         ("http://[::1]/", "[::1]:80"),
-        ("https://[2001:db8::1]:444", "[2001:db8::1]:444"),
+        ("https://[2001:DB8:0::1]:444", "[2001:db8::1]:444"),
     ],
 )
 def test_a_url_has_one_address(url, address):
