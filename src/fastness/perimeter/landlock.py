@@ -21,7 +21,7 @@ REFER, TRUNCATE, IOCTL_DEV = (1 << bit for bit in range(13, 16))
 
 _FIRST_ABI = (1 << 13) - 1
 _SINCE_ABI = ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV))
-_NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP, _CONNECT_TCP = 4, 0b11, 0b10
+NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP, _CONNECT_TCP = 4, 0b11, 0b10
 _SCOPES_SINCE_ABI, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
 
 _OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
@@ -57,7 +57,7 @@ def restrict_tcp(ports: tuple[int, ...], kernel: Kernel) -> bool:
     It judges every socket, also one that was inherited: without it, a listening socket can be shut down and connected.
     """
     try:
-        if kernel.landlock_abi() < _NETWORK_SINCE_ABI:
+        if kernel.landlock_abi() < NETWORK_SINCE_ABI:
             return False
     except OSError:
         return False
@@ -77,7 +77,7 @@ def handled_rights(abi: int) -> tuple[int, int, int]:
     for since, right in _SINCE_ABI:
         if abi >= since:
             files |= right
-    network = _BIND_AND_CONNECT_TCP if abi >= _NETWORK_SINCE_ABI else 0
+    network = _BIND_AND_CONNECT_TCP if abi >= NETWORK_SINCE_ABI else 0
     scopes = _ABSTRACT_SOCKETS_AND_SIGNALS if abi >= _SCOPES_SINCE_ABI else 0
     return files, network, scopes
 

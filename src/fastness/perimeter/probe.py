@@ -13,18 +13,18 @@ import sys
 from fastness.perimeter.probe_files import FILE_PROBES, LAST_PROBES
 from fastness.perimeter.probe_kernel import KERNEL_PROBES
 from fastness.perimeter.probe_network import NETWORK_PROBES
-from fastness.perimeter.probing import Ground
+from fastness.perimeter.probing import Ground, Probe
 
 PROBES = (*NETWORK_PROBES, *FILE_PROBES, *KERNEL_PROBES, *LAST_PROBES)
 """The closed table, in the order in which it is tried."""
 
 
-def main() -> int:
-    """Try every probe on the ground that standard input names."""
+def main(table: tuple[Probe, ...] = PROBES) -> int:
+    """Try every probe of `table` on the ground that standard input names."""
     _print({"pid": os.getpid()})
     ground = Ground(**json.loads(sys.stdin.readline()))
     allowed = ""
-    for probe in PROBES:
+    for probe in table:
         if probe.leaves and allowed:
             refused, answer = False, f"not tried, because {allowed} was allowed"
         else:

@@ -20,15 +20,20 @@ class Ground:
 
     `own` is the one writable directory; `secret` a file, `neighbour` another replica's directory with a listening
     `neighbour_socket`, and `abstract` a listening abstract socket, none of which may be touched. `descriptor` was
-    open in the parent. `tcp_port` and `udp_port` are tried on the loopback addresses only.
+    open in the parent. `tcp_port` and `udp_port` are tried on the loopback addresses only. `listener` and `connection`
+    are TCP sockets that our own processes hold by right, and `other_port` one that no broker may speak to; without
+    them they are -1.
     """
 
     __slots__ = (
         "abstract",
+        "connection",
         "descriptor",
+        "listener",
         "memory_bytes_max",
         "neighbour",
         "neighbour_socket",
+        "other_port",
         "own",
         "parent_pid",
         "secret",
@@ -41,6 +46,9 @@ class Ground:
     neighbour: str
     neighbour_socket: str
     abstract: str
+    listener: int
+    connection: int
+    other_port: int
     descriptor: int
     memory_bytes_max: int
     parent_pid: int

@@ -16,6 +16,7 @@ from typing import Final
 
 from fastness.perimeter.port import Confinement, ProbeReport, ProbeResult, SealUnavailable
 from fastness.perimeter.probe import PROBES
+from fastness.perimeter.probing import Probe
 from fastness.perimeter.witness import witness
 
 PROOF_TIMEOUT_S: Final = 10.0
@@ -63,27 +64,33 @@ def prepared_ground() -> Iterator[tuple[dict[str, object], Confinement]]:
             "parent_pid": os.getpid(),
             "tcp_port": _DISCARD_PORT,
             "udp_port": _DISCARD_PORT,
+            "listener": -1,
+            "connection": -1,
+            "other_port": -1,
         }
         yield ground, Confinement((), (own,), _MEMORY_BYTES_MAX, _OPEN_FILES_MAX)
 
 
-def run_probes(argv: tuple[str, ...], ground: dict[str, object]) -> tuple[ProbeResult, ...]:
-    """Start `argv` (the probe program), look at it, let it try its probes on `ground`, and collect the answers.
+def run_probes(
+    argv: tuple[str, ...],
+    ground: dict[str, object],
+    table: tuple[Probe, ...] = PROBES,
+    look: Callable[[int], tuple[ProbeResult, ...]] = witness,
+) -> tuple[ProbeResult, ...]:
+    """Start `argv` (the probe program), look at it, let it try the probes of `table` on `ground`, collect the answers.
 
     Raises SealUnavailable when it never came to the probes.
     """
-    descriptor = ground["descriptor"]
-    assert isinstance(descriptor, int)
+    given = [ground[name] for name in ("descriptor", "listener", "connection")]
+    passed = [number for number in given if isinstance(number, int) and number >= 0]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        argv, stdin=pipe, stdout=pipe, stderr=pipe, env={}, cwd="/", pass_fds=(descriptor,)
-    ) as process:
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env={}, cwd="/", pass_fds=passed) as process:
         assert process.stdout is not None
         seen: tuple[ProbeResult, ...] = ()
         try:
             # It says that it is there, and then waits for its ground: it is sealed, and stands still to be looked at.
             if select.select([process.stdout], [], [], PROOF_TIMEOUT_S)[0] and os.read(process.stdout.fileno(), 65_536):
-                seen = witness(process.pid)
+                seen = look(process.pid)
             output, errors = process.communicate(json.dumps(ground).encode() + b"\n", PROOF_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
@@ -91,10 +98,10 @@ def run_probes(argv: tuple[str, ...], ground: dict[str, object]) -> tuple[ProbeR
     if not seen:
         said = errors.decode(errors="replace").strip()
         raise SealUnavailable(said or f"the probe program ended with status {process.returncode} and said nothing")
-    return (*seen, *_answers(output))
+    return (*seen, *_answers(output, table))
 
 
-def _answers(output: bytes) -> tuple[ProbeResult, ...]:
+def _answers(output: bytes, table: tuple[Probe, ...]) -> tuple[ProbeResult, ...]:
     said = {}
     for line in output.splitlines():
         try:
@@ -103,7 +110,7 @@ def _answers(output: bytes) -> tuple[ProbeResult, ...]:
         except (ValueError, LookupError, TypeError):  # a broken line is no answer
             continue
     results = []
-    for probe in PROBES:
+    for probe in table:
         refused, answer = said.get(probe.id, (False, "no answer"))
         results.append(ProbeResult(probe.id, probe.layer, probe.attempt, refused, answer))
     return tuple(results)

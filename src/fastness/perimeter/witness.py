@@ -29,13 +29,25 @@ def witness(pid: int) -> tuple[ProbeResult, ...]:
         for name, attempt in _NAMESPACES
     ]
     results.append(_result("seen-interfaces", "namespaces", "have a network interface", *_interfaces(process)))
-    status = _fields(process / "status")
-    for field, wanted, layer, attempt in _STATUS:
-        came = status.get(field, "not seen")
-        results.append(_result(f"seen-{field.lower()}", layer, attempt, came == wanted, came))
+    results += _statuses(process, _STATUS)
     results.append(_result("seen-session", "session", "share the session of its parent", *_session(pid)))
     results.append(_result("seen-core", "limits", "dump core", *_core(process)))
     return tuple(results)
+
+
+def witness_of_reach(pid: int) -> tuple[ProbeResult, ...]:
+    """Look at one of our own processes: what may never be missing from it, whatever it says itself."""
+    rows = [(field, wanted, "reach", attempt) for field, wanted, _, attempt in _STATUS if field[0] in "NS"]
+    return tuple(_statuses(Path("/proc") / str(pid), tuple(rows)))
+
+
+def _statuses(process: Path, rows: tuple[tuple[str, str, str, str], ...]) -> list[ProbeResult]:
+    status = _fields(process / "status")
+    results = []
+    for field, wanted, layer, attempt in rows:
+        came = status.get(field, "not seen")
+        results.append(_result(f"seen-{field.lower()}", layer, attempt, came == wanted, came))
+    return results
 
 
 def _result(identifier: str, layer: str, attempt: str, refused: bool, answer: str) -> ProbeResult:

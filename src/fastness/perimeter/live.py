@@ -1,0 +1,146 @@
+"""A running installation, looked at from outside: which processes it has, what each may do, what sockets each holds.
+
+All of it is read from /proc; nothing is asked of the processes themselves.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TCP_TABLES: Final = ("tcp", "tcp6")
+_OTHER_TABLES: Final = ("udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6", "packet", "netlink")
+_STATE_LISTEN: Final = "0A"
+_LOOKS, _PAUSE_S = 4, 0.05  # a socket that is just being closed is in no table; it is gone at the next look
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One process as the kernel shows it; `answer` says what was seen, and `holds` whether that is as promised."""
+
+    kind: str
+    pid: int
+    holds: bool
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    unix: int
+    listening: int
+    accepted: int
+    strange: tuple[str, ...]
+
+
+def look_at(supervisor: int, port: int) -> tuple[Seen, ...]:
+    """Look at the supervisor, whose gateway listens on `port`, and at all its children; a broker may speak outside."""
+    found = [("supervisor", supervisor), *_children(supervisor)]
+    return tuple(_look(kind, pid, port) for kind, pid in found)
+
+
+def _children(parent: int) -> list[tuple[str, int]]:
+    found = []
+    for task in _numbers(Path(f"/proc/{parent}/task")):
+        with suppress(OSError):
+            for pid in map(int, Path(f"/proc/{parent}/task/{task}/children").read_text().split()):
+                kind = _kind(pid)
+                found.append((kind, pid))
+                if kind == "broker":
+                    found += [("broker", child) for _, child in _children(pid)]
+    return found
+
+
+def _kind(pid: int) -> str:
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        if any("run_broker" in word for word in words):
+            return "broker"
+        for kind in ("gateway", "control"):
+            if kind in words:
+                return kind
+    return "engine"
+
+
+def _look(kind: str, pid: int, port: int) -> Seen:
+    for _ in range(_LOOKS):
+        try:
+            fields = dict(
+                line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
+            )
+            sockets = _sockets(pid, port)
+        except OSError as error:
+            return Seen(kind, pid, kind == "broker", f"not seen: {error.strerror}")  # the broker's children are short
+        if not sockets.strange:
+            break
+        time.sleep(_PAUSE_S)
+    wants = [
+        (fields.get("Seccomp") == "2", "no filter of system calls"),
+        (fields.get("NoNewPrivs") == "1", "it may gain privileges"),
+        (kind == "broker" or not sockets.strange, "; ".join(sockets.strange)),
+        (kind in ("supervisor", "gateway") or not (sockets.listening or sockets.accepted), "it holds the listener"),
+    ]
+    wrong = [text for holds, text in wants if not holds]
+    outward = f", {len(sockets.strange)} of its own" if kind == "broker" else ""
+    held = f"{sockets.unix} Unix sockets, {sockets.listening} listening, {sockets.accepted} accepted{outward}"
+    return Seen(kind, pid, not wrong, "; ".join(wrong) or held)
+
+
+def _sockets(pid: int, port: int) -> _Sockets:
+    inodes = _inodes(pid)
+    net = Path(f"/proc/{pid}/net")
+    unix = _column(net / "unix", 6)
+    tcp: dict[str, tuple[str, str, str]] = {}
+    for name in _TCP_TABLES:
+        with suppress(OSError):
+            for row in (line.split() for line in (net / name).read_text().splitlines()[1:]):
+                tcp[row[9]] = (row[1], row[2], row[3])
+    others = {inode: name for name in _OTHER_TABLES for inode in _inode_column(net / name)}
+    listening = accepted = 0
+    strange = []
+    for inode in sorted(inodes - unix):
+        if inode not in tcp:
+            strange.append(f"a socket of {others.get(inode, 'no family that is known here')}")
+            continue
+        local, remote, state = tcp[inode]
+        if int(local.rpartition(":")[2], 16) != port:
+            strange.append(f"a TCP socket from {local} to {remote}")
+        elif state == _STATE_LISTEN:
+            listening += 1
+        else:
+            accepted += 1
+    return _Sockets(len(inodes & unix), listening, accepted, tuple(strange))
+
+
+def _inodes(pid: int) -> set[str]:
+    found = set()
+    for number in _numbers(Path(f"/proc/{pid}/fd")):
+        with suppress(OSError):
+            if match := re.fullmatch(r"socket:\[(\d+)\]", str(Path(f"/proc/{pid}/fd/{number}").readlink())):
+                found.add(match[1])
+    return found
+
+
+def _inode_column(table: Path) -> set[str]:
+    """Return the inodes of a table whose heading names their column (packet, netlink) or that is like TCP's."""
+    heading = ""
+    with suppress(OSError):
+        heading = table.read_text().partition("\n")[0]
+    words = heading.split()
+    if "Inode" in words:
+        return _column(table, words.index("Inode"))
+    return _column(table, 9)
+
+
+def _column(table: Path, number: int) -> set[str]:
+    with suppress(OSError):
+        rows = [line.split() for line in table.read_text().splitlines()[1:]]
+        return {row[number] for row in rows if len(row) > number}
+    return set()
+
+
+def _numbers(directory: Path) -> list[str]:
+    return [entry.name for entry in directory.iterdir() if entry.name.isdigit()]
