@@ -20,10 +20,10 @@ from fastness.core.marking import Label, Node
 from fastness.core.policy import Action, PolicyBundle, Query
 from fastness.core.tenant import AccessSnapshot, ApiKey, Credential, Principal
 from fastness.identity.principal import principal_of
-from fastness.policy import trial
 from fastness.policy.difference import difference
 from fastness.policy.explanation import explain
 from fastness.policy.port import PolicyProblem
+from fastness.policy.trial import read_cases, try_bundle
 
 NAMES_MAX: Final = 20
 """How many names of models a problem lists."""
@@ -57,8 +57,8 @@ class PolicyApi:
         asked = await wire.read_body(request, policy_wire.TestPolicy, policy_wire.POLICY_BODY_BYTES_MAX)
         bundle = await self._bundle(asked) if asked.is_given else self.policies.in_force.snapshot.bundle
         try:
-            cases = trial.read_cases(asked.cases, asked.name, bundle.profile)
-            outcomes = await asyncio.to_thread(trial.try_bundle, bundle, cases)
+            cases = read_cases(asked.cases, asked.name, bundle.profile)
+            outcomes = await asyncio.to_thread(try_bundle, bundle, cases)
         except PolicyProblem as error:
             raise unfit(error) from None
         return 200, policy_wire.trial_view(bundle.digest, outcomes)
