@@ -101,6 +101,11 @@ def entry_of(artefact: Artefact, signature: Blob | None) -> Entry:
     )
 
 
+def manifest_text(manifest: Manifest) -> bytes:
+    """Return a manifest as it is written and signed."""
+    return msgspec.json.format(msgspec.json.encode(manifest))
+
+
 def read_manifest(text: bytes) -> Manifest:
     """Read a manifest that was signed; raises AdmissionRefused."""
     try:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from fastness.core.admission import ArtefactFile
 from fastness.registry.admission.copying import check_space, write_copy
 from fastness.registry.admission.refusal import AdmissionRefused
@@ -24,6 +22,7 @@ from fastness.registry.bundle.manifest import (
     SIGNATURE_PATH,
     Entry,
     Manifest,
+    manifest_text,
     read_manifest,
 )
 from fastness.registry.signing import oms
@@ -54,7 +53,7 @@ def write_bundle(
 
     Raises AdmissionRefused when a file is not what the manifest says, FileExistsError, OSError.
     """
-    text = msgspec.json.format(msgspec.json.encode(manifest))
+    text = manifest_text(manifest)
     blobs = manifest.blobs()
     digest = hashlib.sha256(text).hexdigest()
     named = [ArtefactFile(MANIFEST_PATH, len(text), digest)]
