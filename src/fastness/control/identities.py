@@ -20,6 +20,7 @@ import msgspec
 from fastness.config import ConfigError
 from fastness.control.failures import Log
 from fastness.control.issuer_keys import Fetch, KeysUnavailable, fetch_keys
+from fastness.core.error import Refusal
 from fastness.core.event import Event, EventType
 from fastness.core.identity import IdentitySnapshot, Issuer
 from fastness.core.marking import Lattice
@@ -122,7 +123,7 @@ class Identities:
         self._stamp = _stamp(self._files.configured)
         try:
             wanted = await asyncio.to_thread(self._files.read, self._lattice())
-        except ConfigError as error:
+        except (ConfigError, Refusal) as error:  # the lattice is refused while no policy is in force
             self._tell("file", "identity.not_read", str(error))
             return None
         self._told.pop("file", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def run_control(settings: Settings) -> int:
     stay_local()
     run = prepare_directories(settings)
 
-    uvloop.run(serve(control_deps(settings, run), run / "control.sock"))
+    uvloop.run(serve(control_deps(settings, run, process=True), run / "control.sock"))
     return 0
 
 
@@ -45,16 +46,18 @@ def local_api(settings: Settings) -> AsgiApp:
     return build_app(control_deps(settings, run))
 
 
-def control_deps(settings: Settings, run: Path) -> ControlDeps:
-    """Build what the management API stands on."""
+def control_deps(settings: Settings, run: Path, *, process: bool = False) -> ControlDeps:
+    """Build what the management API stands on; with `process`, also what the control process does by itself."""
     from fastness import __version__
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
     from fastness.control.declaration import Served, chosen_profile, declare
+    from fastness.control.identities import keep_identities
     from fastness.control.policies import Policies
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
+    from fastness.main.identities import identities
     from fastness.policy.bundle import shipped_bundle
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import sqlite_url
@@ -73,13 +76,16 @@ def control_deps(settings: Settings, run: Path) -> ControlDeps:
         time.time,
     )
 
+    authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
+    trusted = identities(settings, run, ledger, log, policies, authenticator)
+
     def declared() -> Served:
         return declare(settings, policies.lattice).served(library.cards())
 
     return ControlDeps(
         access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),
         policies=policies,
-        authenticator=Authenticator(pepper, settings.identity),
+        authenticator=authenticator,
         run_directory=run,
         logs_directory=settings.home / "logs",
         ledger_directory=settings.home / "ledger",
@@ -87,7 +93,8 @@ def control_deps(settings: Settings, run: Path) -> ControlDeps:
         version=__version__,
         clock=time.time,
         entropy=os.urandom,
-        log=open_log(settings, "control"),
+        log=log,
         admitted=library.cards,
         declared=declared,
+        companions=(partial(keep_identities, trusted, settings.identity.refresh_s),) if process else (),
     )

@@ -13,6 +13,7 @@ from fastness.config import Settings, run_directory
 from fastness.main.broker import broker
 from fastness.main.children import own_process
 from fastness.main.engines import orders
+from fastness.main.identities import check_identities
 from fastness.main.process import (
     UNSEALED_VARIABLE,
     bind_listener,
@@ -62,6 +63,7 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
     run = prepare_directories(settings)
+    check_identities(settings, run)
     declared = Declared(settings, run / "policy.json")
     listener = bind_listener(settings)
     if unsealed:
