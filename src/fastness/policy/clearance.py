@@ -42,18 +42,17 @@ def cleared(
 
     When none may, the decision is the denial that says most. Without nodes, it is that on the deployment as such.
     """
-    permitting: dict[str, Decision] = {}
-    denials: list[Decision] = []
+    permits: dict[str, Decision] = {}
+    denials: dict[str, Decision] = {}
     for node in nodes:
         decision = decide(Query(principal, Action.INFER, label, deployment, node, parameters))
-        if decision.allowed:
-            permitting[node.name] = decision
-        else:
-            denials.append(decision)
-    if permitting:
-        return Clearance(frozenset(permitting), next(iter(permitting.values())))
+        (permits if decision.allowed else denials).setdefault(node.name, decision)
+    # Were two nodes to share a name, the one that is denied decides.
+    names = frozenset(permits.keys() - denials.keys())
+    if names:
+        return Clearance(names, next(decision for name, decision in permits.items() if name in names))
     if denials:
-        return Clearance(frozenset(), min(denials, key=_silence))
+        return Clearance(names, min(denials.values(), key=_silence))
     return Clearance(frozenset(), decide(Query(principal, Action.INFER, label, deployment, None, parameters)))
 
 

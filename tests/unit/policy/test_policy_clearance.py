@@ -1,5 +1,7 @@
 """Which nodes may take a request, and what its caller is told when none may."""
 
+from dataclasses import replace
+
 from fastness.core.policy import Decision, Parameters, Query
 from fastness.policy.cedar import CedarEngine
 from fastness.policy.clearance import ALTERNATIVES_MAX, cleared, refusal
@@ -33,6 +35,12 @@ def test_the_denial_that_says_most_is_told():
 
     clearance = cleared(decide, NURSE, SENSITIVE, NOTHING, SECURE, (BRISTOL, DUBLIN, CLOUD))
     assert clearance.decision.rule == "cloud-03"
+
+
+def test_of_two_nodes_with_one_name_the_one_that_is_denied_decides():
+    twin = replace(CLOUD, name=BRISTOL.name)
+    assert clear(SENSITIVE, SECURE, BRISTOL, twin).nodes == clear(SENSITIVE, SECURE, twin, BRISTOL).nodes == frozenset()
+    assert clear(SENSITIVE, SECURE, BRISTOL, twin).decision.rule == "places/2"
 
 
 def test_without_a_node_the_deployment_itself_is_asked_about_and_nothing_may_take_it():
