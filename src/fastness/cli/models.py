@@ -7,8 +7,9 @@ from typing import Any
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
+from fastness.cli.client import Api, management
 from fastness.cli.composition import Composition
+from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk
 
@@ -34,12 +35,26 @@ def models(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> N
     settings, _ = composition.load_settings({})
     with management(composition, settings) as api:
         answer = api.get("/models")
+        waiting = [] if as_json else _waiting(api)
     if as_json:
         talk.document(answer)
         return
     talk.table(COLUMNS, [row(model) for model in answer["models"]], "No models yet: the first fastness up admits them.")
     if answer["models"] and not api.running:
         talk.say("Nothing is running, so none is ready: fastness up")
+    if waiting:
+        talk.say(f"Waiting to be admitted: {', '.join(waiting)}. Look at one: fastness models inspect {waiting[0]}")
+
+
+def _waiting(api: Api) -> list[str]:
+    """Return the names of what was imported and is not admitted yet."""
+    try:
+        found = api.get("/artefacts")["artefacts"]
+    except Failure as failure:
+        if failure.exit_code is ExitCode.NOT_FOUND:  # a control process from before there were any
+            return []
+        raise
+    return [one["name"] for one in found if one["state"] == "quarantined"]
 
 
 def row(model: dict[str, Any]) -> tuple[str, ...]:

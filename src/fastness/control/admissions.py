@@ -102,7 +102,7 @@ class Admissions:
         try:
             return admission, await asyncio.to_thread(self.quarantine.review, admission.artefact.digest)
         except AdmissionRefused as error:
-            raise refused(error.rule, str(error)) from None
+            raise refused(error.rule, _told(error)) from None
 
     async def look(self, wish: ImportWish) -> Review:
         """Inspect a file or directory where it lies, and keep nothing. Raises Problem."""
@@ -137,7 +137,7 @@ class Admissions:
         async with self.order, self.refusals(by):
             before = await asyncio.to_thread(self.parts.store.admission, name)
             if before.state is AdmissionState.REVOKED:
-                raise refused("admission.revoked", f"{name} was revoked by {before.revoked_by}; that is for good")
+                raise refused("admission.revoked", f"{name} was revoked by {before.revoked_by}, which is for good")
             signed = await asyncio.to_thread(self.vouching.still_signed, before.artefact)
             after = self._decided(before, Approval(by.id, int(self.parts.clock()), asked), signed=signed)
             await asyncio.to_thread(self.quarantine.check, before.artefact)
@@ -211,7 +211,7 @@ class Admissions:
             if alive and one.artefact.name == artefact.name:
                 raise Problem("conflict", f"There is a {artefact.name} already, with other bytes.", _SHOW, param="name")
 
-    async def record(self, kind: EventType, by: Principal, **fields: Scalar) -> None:
+    async def record(self, kind: EventType, by: Principal, /, **fields: Scalar) -> None:
         """Write a ledger entry, durably."""
         actor: dict[str, Scalar] = {} if kind is EventType.MODEL_ADMITTED else {"by": by.id}
         await self.parts.ledger.commit(Event(kind, int(self.parts.clock() * 1000), {**fields, **actor}))
@@ -234,7 +234,7 @@ class Admissions:
         except (ArtefactRefused, AdmissionRefused) as error:
             if by is not None:
                 await self.record(EventType.MODEL_REFUSED, by, rule=error.rule, digest=None)
-            raise refused(error.rule, str(error)) from None
+            raise refused(error.rule, _told(error)) from None
         except (InspectionUnavailable, KeyRefused, ModelUnavailable, ModelRefused) as error:
             raise Problem(
                 "artefact_refused", f"Nothing was imported or admitted: {error}.".replace("..", "."), "fastness doctor"
@@ -272,9 +272,9 @@ class Admissions:
         if rules.signature_needed(approval.ceiling) and not signed:
             raise AdmissionRefused(
                 "admission.signer",
-                f"{before.artefact.name} is not signed by anybody trusted here, which is needed above "
-                f"{rules.signed_above}. Put the signer's public key or authority into {self.vouching.directory}, and "
-                "import it with its signature; or admit it for less.",
+                f"nobody trusted here has signed {before.artefact.name}, which is needed above {rules.signed_above}. "
+                f"Put the signer's public key or authority into {self.vouching.directory}, and import it with its "
+                "signature; or admit it for less",
             )
         if any((one.by, one.ceiling) == (approval.by, approval.ceiling) for one in before.approvals):
             approvals = before.approvals  # said before: nothing new
@@ -320,10 +320,15 @@ def imported(artefact: Artefact) -> dict[str, Scalar]:
 
 def refused(rule: str, message: str) -> Problem:
     """Return the problem of what breaks a rule of admission."""
-    said = message[:1].upper() + message[1:].rstrip(".") + "."
-    if f"rule {rule}" not in said:
-        said = f"{said[:-1]} (rule {rule})."
+    said = f"{message.rstrip('.')} (rule {rule})."
     return Problem("artefact_refused", said, "docs/how-to/admit-a-model.md says what each rule is for.")
+
+
+def _told(error: ArtefactRefused | AdmissionRefused) -> str:
+    """Say what was refused: a file begins with its name, anything else is a sentence."""
+    if isinstance(error, ArtefactRefused):
+        return f"{error.file}: {error.message}"
+    return error.message[:1].upper() + error.message[1:]
 
 
 def check_same(copied: Iterable[ArtefactFile], inspected: Inspected) -> None:

@@ -197,7 +197,7 @@ class Carriage:
         wish = Wish(entry.name, entry.kind, entry.licence, entry.provenance, base, accept)
         inspected = self._admissions.inspect(draft.content, wish)
         if inspected.artefact.digest != entry.digest or inspected.artefact.files != artefact_files(entry):
-            raise AdmissionRefused("bundle.mixed", f"{entry.name} is not what the manifest says")
+            raise AdmissionRefused("bundle.mixed", f"the artefact {entry.name} is not what the manifest says")
         by_bundle = f"signed with its bundle by {arrived.signer}, who is trusted here"
         found = Voucher(None, arrived.signer, by_bundle)
         if entry.signature is not None:
@@ -217,7 +217,7 @@ class Carriage:
                 if base.digest == entry.base:
                     return base
         raise AdmissionRefused(
-            "bundle.form", f"{entry.name} is an adapter for weights {entry.base}, which are neither here nor with it"
+            "bundle.form", f"the adapter {entry.name} is for weights {entry.base}, which are neither here nor with it"
         )
 
     async def _keep(

@@ -133,13 +133,14 @@ def check_file(path: Path, file: ArtefactFile, name: str) -> None:
         digest = digest_of(path)
     except OSError as error:
         raise AdmissionRefused(
-            "admission.changed", f"{name}: {path} cannot be read: {error.strerror or error}. It is not admitted."
+            "admission.changed",
+            f"a file of {name} cannot be read: {path}: {error.strerror or error}. It is not admitted.",
         ) from None
     if digest != file.digest:
         raise AdmissionRefused(
             "admission.changed",
-            f"{name}: {path} has SHA-256 {digest}; {file.digest} was inspected. It is not admitted. "
-            "Find out what changed it, revoke it, and import it again.",
+            f"a file of {name} is not what was inspected: {path} has SHA-256 {digest}; {file.digest} was inspected. "
+            "It is not admitted. Find out what changed it, revoke it, and import it again.",
         )
 
 

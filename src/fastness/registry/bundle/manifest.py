@@ -111,7 +111,7 @@ def read_manifest(text: bytes) -> Manifest:
     try:
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise AdmissionRefused("bundle.form", f"manifest.json is not the manifest of a bundle: {error}") from None
+        raise AdmissionRefused("bundle.form", f"the manifest is not that of a bundle: {error}") from None
 
 
 def check_age(manifest: Manifest, now_s: float, age_s_max: int) -> None:

@@ -84,10 +84,10 @@ def read_bundle(
         try:
             signed = oms.verify(signature, trust, now_s)
         except SignatureRefused as error:
-            raise AdmissionRefused("bundle.signature", f"{source.name}: {error}") from None
+            raise AdmissionRefused("bundle.signature", f"{error}") from None
         digest = hashlib.sha256(text).hexdigest()
         if signed.files.get(MANIFEST_PATH) != digest:
-            raise AdmissionRefused("bundle.mixed", "manifest.json is not the one that was signed")
+            raise AdmissionRefused("bundle.mixed", "the manifest is not the one that was signed")
         manifest = read_manifest(text)
         left = _expected(manifest, signed)
         accept(manifest)
@@ -95,7 +95,7 @@ def read_bundle(
         for path, size_bytes, read in found:
             _take(path, size_bytes, read, left, files)
     if left:
-        raise AdmissionRefused("bundle.form", f"files/{min(left)[:12]}… is missing: the bundle was cut")
+        raise AdmissionRefused("bundle.form", f"the file files/{min(left)[:12]}… is missing: the bundle was cut")
     return Arrived(manifest, digest, signed.signer, signature, files)
 
 
@@ -105,7 +105,7 @@ def assemble(entry: Entry, arrived: Arrived, content: Path) -> None:
     for file in entry.files:
         target = content / file.path
         if content not in target.parents or ".." in target.parts:
-            raise AdmissionRefused("bundle.form", f"{entry.name}: {file.path[:80]!r} leaves the artefact")
+            raise AdmissionRefused("bundle.form", f"the path {file.path[:80]!r} leaves {entry.name}")
         with arrived.file(file.digest).open("rb") as opened:
             write_copy(opened.read, target, file.size_bytes)
 
@@ -133,10 +133,10 @@ def _add(add: Callable[[str, int, Read], str], digest: str, size_bytes: int, rea
 def _whole(member: Member | None, path: str, bytes_max: int) -> bytes:
     """Read one of the two files that come first."""
     if member is None or member[0] != path:
-        raise AdmissionRefused("bundle.form", f"{path} is missing where it must be: this is not a bundle")
+        raise AdmissionRefused("bundle.form", f"this is not a bundle: {path} is not where it must be")
     _, size_bytes, read = member
     if size_bytes > bytes_max:
-        raise AdmissionRefused("bundle.form", f"{path} has {size_bytes:,} bytes; {bytes_max:,} are read")
+        raise AdmissionRefused("bundle.form", f"the file {path} has {size_bytes:,} bytes; {bytes_max:,} are read")
     content = bytearray()
     while chunk := read(size_bytes - len(content) or 1):
         content += chunk
@@ -160,7 +160,7 @@ def _take(path: str, size_bytes: int, read: Read, left: dict[str, int], files: P
     if path != FILES_FOLDER + digest or digest not in left:
         raise AdmissionRefused("bundle.form", f"{path[:80]!r} is not named in the manifest, or is there twice")
     if size_bytes != left[digest] or write_copy(read, files / digest, size_bytes) != digest:
-        raise AdmissionRefused("bundle.mixed", f"{path[:20]}… is not the file that was signed")
+        raise AdmissionRefused("bundle.mixed", f"the file {path[:20]}… is not the one that was signed")
     if read(1):
-        raise AdmissionRefused("bundle.mixed", f"{path[:20]}… is longer than what was signed")
+        raise AdmissionRefused("bundle.mixed", f"the file {path[:20]}… is longer than what was signed")
     del left[digest]
