@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fastness import __version__
-from fastness.cli import config, doctor, keys, ledger, logs, models, processes, ps, run, stop, tenants, up
+from fastness.cli import config, doctor, keys, ledger, logs, models, policy, processes, ps, run, stop, tenants, up
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import spoken
 from fastness.cli.talk import tell_failure
@@ -21,7 +21,7 @@ fastness up
 fastness run smollm2-135m-instruct "What is a fastness?\""""
 
 
-ORDER = ("up", "run", "ps", "models", "tenants", "keys", "logs", "ledger", "doctor", "config", "stop")
+ORDER = ("up", "run", "ps", "models", "tenants", "keys", "policy", "logs", "ledger", "doctor", "config", "stop")
 """How help lists the verbs: as one meets them."""
 
 
@@ -102,6 +102,14 @@ def build_app(composition: Composition) -> typer.Typer:
         "list": (keys.listing, keys.LIST_EXAMPLES),
         "create": (keys.create, keys.CREATE_EXAMPLES),
         "revoke": (keys.revoke, keys.REVOKE_EXAMPLES),
+    })  # fmt: skip
+    _noun(app, "policy", "Who may do what, shown, tried, compared and changed.", {
+        "show": (policy.show, policy.SHOW_EXAMPLES),
+        "history": (policy.history, policy.HISTORY_EXAMPLES),
+        "test": (policy.hold, policy.TEST_EXAMPLES),
+        "explain": (policy.explain, policy.EXPLAIN_EXAMPLES),
+        "diff": (policy.diff, policy.DIFF_EXAMPLES),
+        "apply": (policy.apply, policy.APPLY_EXAMPLES),
     })  # fmt: skip
     _verb(app, "logs", logs.logs, logs.EXAMPLES)
     _noun(app, "ledger", "The record behind every answer, read and verified.", {

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import httpx
 
 ANSWER_TIMEOUT_S: Final = 30.0
+KEY_VARIABLE: Final = "FASTNESS_KEY"
+"""The API key whose principal a verb acts as; without it, the local operator. FASTNESS_API_KEY is for asking models."""
 RESTART_WAIT_S: Final = 5.0
 """How long a verb waits for a control process that its supervisor is just restarting."""
 
@@ -36,9 +38,9 @@ class Api:
         given = {name: value for name, value in query.items() if value is not None}
         return _read(self._call("GET", path, given, None, timeout_s or ANSWER_TIMEOUT_S))
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def post(self, path: str, body: dict[str, Any] | None = None, *, timeout_s: float | None = None) -> Any:
         """Change something at `/api/v1{path}`; raises Failure for an error answer or none."""
-        return _read(self._call("POST", path, {}, body or {}, ANSWER_TIMEOUT_S))
+        return _read(self._call("POST", path, {}, body or {}, timeout_s or ANSWER_TIMEOUT_S))
 
     def _call(self, method: str, path: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
         import httpx
@@ -65,13 +67,27 @@ def management(composition: Composition, settings: Settings, *, must_run: bool =
     """
     path = run_path(settings) / "control.sock"
     if _reachable(path, settings):
-        with _over_socket(path) as api:
+        with _over_socket(path, _credential(composition)) as api:
             yield api
     elif must_run:
         raise nothing_runs(settings.home)
     else:
         with _in_process(composition, settings) as api:
             yield api
+
+
+def _credential(composition: Composition) -> dict[str, str]:
+    """Return the header that says who asks: the key in FASTNESS_KEY, or none for the local operator."""
+    key = composition.environ.get(KEY_VARIABLE)
+    if key is None:
+        return {}
+    if not key.strip() or not key.isascii() or not key.strip().isprintable():
+        raise Failure(
+            ExitCode.REFUSED,
+            f"{KEY_VARIABLE} is set, but holds no key.",
+            f"unset {KEY_VARIABLE} to act as the local operator",
+        )
+    return {"authorization": f"Bearer {key.strip()}"}
 
 
 def _reachable(path: Path, settings: Settings) -> bool:
@@ -91,12 +107,12 @@ def _reachable(path: Path, settings: Settings) -> bool:
 
 
 @contextmanager
-def _over_socket(path: Path) -> Iterator[Api]:
+def _over_socket(path: Path, headers: dict[str, str]) -> Iterator[Api]:
     import httpx
 
     # No TLS on a Unix socket: loading the authorities would cost more than the request.
     transport = httpx.HTTPTransport(uds=str(path), verify=False)
-    with httpx.Client(transport=transport, base_url="http://control", trust_env=False) as client:
+    with httpx.Client(transport=transport, base_url="http://control", trust_env=False, headers=headers) as client:
 
         def send(method: str, route: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
             return client.request(method, route, params=query, json=body, timeout=timeout_s)
@@ -110,6 +126,8 @@ def _in_process(composition: Composition, settings: Settings) -> Iterator[Api]:
 
     import httpx
 
+    headers = _credential(composition)
+
     async def build() -> AsgiApp:
         return composition.local_api(settings)
 
@@ -117,7 +135,9 @@ def _in_process(composition: Composition, settings: Settings) -> Iterator[Api]:
         app = runner.run(build())
         alive = _lifespan(app)
         runner.run(alive.__aenter__())
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://control", trust_env=False)
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://control", trust_env=False, headers=headers
+        )
 
         def send(method: str, route: str, query: dict[str, Any], body: Any, timeout_s: float) -> httpx.Response:
             return runner.run(client.request(method, route, params=query, json=body, timeout=timeout_s))

@@ -20,7 +20,7 @@ fastness keys
 fastness keys list --tenant health"""
 CREATE_EXAMPLES = """\
 fastness keys create --tenant health --name letters --expires 90d
-export FASTNESS_API_KEY=$(fastness keys create --role admin)"""
+FASTNESS_KEY=$(fastness keys create --role approver --clearance OFFICIAL) fastness models"""
 REVOKE_EXAMPLES = """\
 fastness keys revoke key_1a2B3c4D5e6F7g8H
 fastness keys revoke key_1a2B3c4D5e6F7g8H --yes"""
@@ -31,7 +31,8 @@ COLUMNS = (
     Column("NAME"),
     Column("ROLE"),
     Column("BEGINS", spare=3),
-    Column("MODELS", spare=2),
+    Column("CLEARANCE", spare=2),
+    Column("MODELS", spare=4),
     Column("EXPIRES", spare=1),
     Column("STATE"),
 )
@@ -88,10 +89,18 @@ def create(
         str, typer.Option(metavar="NAME", help="What the key is for, so that people know what they revoke.")
     ] = "cli",
     role: Annotated[
-        Role, typer.Option(metavar="ROLE", help="developer or admin. A developer asks models; an admin also manages.")
+        Role,
+        typer.Option(
+            metavar="ROLE",
+            help="developer asks models; admin also manages; approver admits models; auditor only reads.",
+        ),
     ] = Role.DEVELOPER,
     expires: Expires = None,
     models: Models = None,
+    clearance: Annotated[
+        str | None,
+        typer.Option(metavar="MARKING", help="The most it may handle, caveats included (default: its tenant's)."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -102,7 +111,10 @@ def create(
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
-    wish = {"tenant": tenant, "name": name, "role": role.value, "ttl_s": expires, "models": named(models)}
+    wish = {"tenant": tenant, "name": name, "role": role.value, "ttl_s": expires} | {
+        "models": named(models),
+        "clearance": clearance,
+    }
     with management(composition, settings) as api:
         answer = api.post("/keys", wish)
     if as_json:
@@ -140,6 +152,7 @@ def row(key: dict[str, Any]) -> tuple[str, ...]:
         key["name"],
         key["role"],
         f"{key['hint']}…",
+        key["clearance"] or "tenant's",
         "all" if key["models"] is None else ", ".join(key["models"]),
         render.moment(key["expires_s"]),
         key["state"],

@@ -19,12 +19,20 @@ fastness tenants
 fastness tenants list --json"""
 CREATE_EXAMPLES = """\
 fastness tenants create health --name "Department of Health"
-fastness tenants create trials --models smollm2-135m-instruct"""
+fastness tenants create trials --clearance "OFFICIAL-SENSITIVE; PERSONAL" --marking OFFICIAL"""
 REVOKE_EXAMPLES = """\
 fastness tenants revoke trials
 fastness tenants revoke trials --yes"""
 
-COLUMNS = (Column("TENANT"), Column("NAME"), Column("MODELS", spare=1), Column("CREATED", spare=2), Column("STATE"))
+COLUMNS = (
+    Column("TENANT"),
+    Column("NAME", spare=1),
+    Column("CLEARANCE"),
+    Column("MARKING", spare=3),
+    Column("MODELS", spare=2),
+    Column("CREATED", spare=4),
+    Column("STATE"),
+)
 
 
 def listing(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -45,15 +53,31 @@ def create(
     tenant: Annotated[str, typer.Argument(metavar="ID", help="Lower-case letters, digits and hyphens.")],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="What people call it (default: the id).")] = None,
     models: Models = None,
+    clearance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARKING", help="The most it may handle, caveats included (default: the profile's default)."
+        ),
+    ] = None,
+    marking: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MARKING", help="What its requests carry that say nothing (default: the profile's default)."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Create a tenant. Its keys may use every model served, unless --models says which."""
+    """Create a tenant. Its keys may use every model served, unless --models says which.
+
+    A MARKING is written as in "OFFICIAL-SENSITIVE; PERSONAL, LEGAL"; fastness policy show lists them.
+    """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
     with management(composition, settings) as api:
-        answer = api.post("/tenants", {"id": tenant, "name": name, "models": named(models)})
+        wish = {"id": tenant, "name": name, "models": named(models), "clearance": clearance, "marking": marking}
+        answer = api.post("/tenants", wish)
     if as_json:
         talk.document(answer)
     talk.say(f"Tenant {tenant} created. Next: fastness keys create --tenant {tenant}")
@@ -83,6 +107,8 @@ def row(tenant: dict[str, Any]) -> tuple[str, ...]:
     return (
         tenant["id"],
         tenant["name"],
+        tenant["clearance"] or "default",
+        tenant["marking"] or "default",
         "all" if tenant["models"] is None else ", ".join(tenant["models"]),
         render.moment(tenant["created_s"]),
         tenant["state"],

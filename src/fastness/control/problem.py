@@ -21,6 +21,10 @@ HINTS: Final = MappingProxyType(
         "store_unavailable": "Look at the free space and the rights of FASTNESS_HOME, then try again.",
         "ledger_unavailable": "Look at the free space and the rights of FASTNESS_HOME/ledger, then try again.",
         "internal_error": f"This is a defect of Fastness: {_LOGS} has the details under the request id in `instance`.",
+        **dict.fromkeys(
+            ("missing_api_key", "invalid_api_key", "expired_api_key", "revoked_api_key"),
+            "Send a key that lives, or no `Authorization` (FASTNESS_KEY) at all to act as the local operator.",
+        ),
         "route_not_found": "docs/reference/management-api.md lists the routes.",
         "method_not_allowed": "docs/reference/management-api.md lists the methods of each route.",
     }

@@ -28,15 +28,21 @@ def test_a_tenant_and_a_key_are_made_listed_and_revoked(installed):
     assert parse(key) == "developer"
 
     listed = installed.ok("keys").splitlines()
-    assert listed[0].split() == ["KEY", "TENANT", "NAME", "ROLE", "BEGINS", "MODELS", "EXPIRES", "STATE"]
+    assert listed[0].split() == [
+        "KEY", "TENANT", "NAME", "ROLE", "BEGINS", "CLEARANCE", "MODELS", "EXPIRES", "STATE",
+    ]  # fmt: skip
     key_id = listed[1].split()[0]
-    assert re.fullmatch(rf"{key_id} +health +letters +developer +{key[:10]}… +chat-a +never +active", listed[1])
+    assert re.fullmatch(
+        rf"{key_id} +health +letters +developer +{key[:10]}… +tenant's +chat-a +never +active", listed[1]
+    )
 
     installed.ok("keys", "revoke", key_id, "--yes")
     assert installed.ok("keys", "list", "--tenant", "health").splitlines()[1].endswith("revoked")
     installed.ok("tenants", "revoke", "health", "--yes")
     tenant = installed.ok("tenants").splitlines()[1]
-    assert re.fullmatch(r"health +Department of Health +chat-a, chat-b +\d{4}-\d\d-\d\d \d\d:\d\dZ +revoked", tenant)
+    assert re.fullmatch(
+        r"health +Department of Health +default +default +chat-a, chat-b +\d{4}-\d\d-\d\d \d\d:\d\dZ +revoked", tenant
+    )
 
 
 def test_a_new_key_alone_is_on_stdout_so_that_a_shell_can_keep_it(installed):

@@ -10,7 +10,7 @@ from fastness.cli.client import management
 
 @pytest.fixture
 def recorded(fastness):
-    """A ledger with three entries: a tenant and two keys."""
+    """A ledger with four entries: the first policy, a tenant and two keys."""
     with management(fastness.composition, fastness.settings) as api:
         api.post("/tenants", {"id": "health"})
         fastness.keys = [api.post("/keys", {"tenant": "health", "name": "trial"})["id"] for _ in range(2)]
@@ -21,7 +21,7 @@ def test_the_last_entries_are_shown_oldest_first(recorded):
     lines = recorded.ok("ledger", "tail", "-n", "2").splitlines()
     assert lines[0].split() == ["TIME", "LOG", "INDEX", "TYPE", "FIELDS"]
     assert len(lines) == 3
-    for line, index, key in zip(lines[1:], (1, 2), recorded.keys, strict=True):
+    for line, index, key in zip(lines[1:], (2, 3), recorded.keys, strict=True):
         assert re.match(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\dZ +control +{index} +key\.issued ", line)
         assert f" key={key} " in line
 
@@ -32,10 +32,10 @@ def test_the_noun_alone_shows_the_tail(recorded):
 
 
 def test_one_entry_is_shown_in_full(recorded):
-    shown = dict(line.split(None, 1) for line in recorded.ok("ledger", "show", "control", "1").splitlines())
-    entry = recorded.document("ledger", "show", "control", "1")
+    shown = dict(line.split(None, 1) for line in recorded.ok("ledger", "show", "control", "2").splitlines())
+    entry = recorded.document("ledger", "show", "control", "2")
     assert shown["chain"] == entry["chain"]
-    assert shown["prev"] == recorded.document("ledger", "show", "control", "0")["chain"]
+    assert shown["prev"] == recorded.document("ledger", "show", "control", "1")["chain"]
     assert shown["key"] == recorded.keys[0]
     assert shown["role"] == "developer"
 
@@ -67,11 +67,11 @@ def test_a_sound_ledger_is_verified(recorded):
     out = recorded.ok("ledger", "verify")
     lines = out.splitlines()
     assert lines[0].split() == ["LOG", "ENTRIES", "FILES", "SIZE", "CHAIN", "VERDICT"]
-    assert re.match(r"control +3 +1 +[\d.]+ k?B +[0-9a-f]{12}… +ok$", lines[1])
+    assert re.match(r"control +4 +1 +[\d.]+ k?B +[0-9a-f]{12}… +ok$", lines[1])
     assert lines[-1] == "Every entry is in its place and unchanged."
     report = recorded.document("ledger", "verify")
     assert report["sound"] is True
-    assert report["logs"][0]["entries"] == 3
+    assert report["logs"][0]["entries"] == 4
 
 
 def test_a_changed_entry_is_found_and_a_copy_can_be_verified_elsewhere(recorded, tmp_path):
@@ -86,7 +86,7 @@ def test_a_changed_entry_is_found_and_a_copy_can_be_verified_elsewhere(recorded,
     result = recorded("ledger", "verify", copy)
     assert result.exit_code == 1
     assert "BROKEN" in result.stdout
-    assert f"entry 1 was changed: entry 2 follows another one ({segment}, line 2)" in result.stdout
+    assert f"entry 2 was changed: entry 3 follows another one ({segment}, line 3)" in result.stdout
     assert "it is evidence" in result.stderr
     report = json.loads(recorded("ledger", "verify", copy, "--json").stdout)
     assert report["sound"] is False
