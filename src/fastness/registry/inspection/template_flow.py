@@ -210,7 +210,9 @@ class _Flow:
         kinds = [self.kind(side) for side in sides]
         if any(kinds):
             others = [side for side, kind in zip(sides, kinds, strict=True) if kind is Kind.CLEAN]
-            if not others or not all(_is_shape(side) for side in others):
+            # Whole messages may be held against each other: no word of the template is in that.
+            same = not others and Kind.CONTENT not in kinds
+            if not same and not (others and all(_is_shape(side) for side in others)):
                 self.note(node, " ".join(operand.op for operand in node.ops), others)
         return Kind.CLEAN
 

@@ -23,6 +23,9 @@ PROBES_MAX: Final = 128
 PROBE_LENGTH_MAX: Final = 200
 
 _NEUTRAL: Final = ("zqalphaqz", "zqomegaqz")
+_OTHERS: Final = ("zqanswerqz", "zqsystemqz")
+"""What the others in a conversation say when it is compared: words that no template has."""
+_COMPARED: Final = ("one question", "three turns", "several turns")
 _MARKUP: Final = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{1,24}\]")
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _TOOL: Final = {
@@ -75,7 +78,9 @@ def _review_one(template: NamedTemplate, settings: RegistrySettings, *, alone: b
         renderer = Renderer(sandbox, tree, template.file, settings.template_timeout_s, alone=alone)
     except Failed as error:
         raise ArtefactRefused("template.syntax", f"cannot be compiled: {error}", template.file) from None
-    renderings = tuple(_render(renderer, name, each) for name, each in conversations("A question?"))
+    renderings = tuple(
+        _render(renderer, name, each) for name, each in conversations("A question?", "An answer.", "Be brief.")
+    )
     if all(rendering.failure for rendering in renderings):
         raise ArtefactRefused(
             "template.fails", f"renders no standard conversation: {renderings[0].failure}", template.file
@@ -93,18 +98,19 @@ def _review_one(template: NamedTemplate, settings: RegistrySettings, *, alone: b
     )
 
 
-def conversations(question: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def conversations(question: str, answer: str, system: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the standard conversations with their names: what any chat template may meet."""
-    user, answer = {"role": "user", "content": question}, {"role": "assistant", "content": "An answer."}
-    system = {"role": "system", "content": "Be brief."}
+    user, reply = {"role": "user", "content": question}, {"role": "assistant", "content": answer}
+    rule = {"role": "system", "content": system}
     call = {"id": "abcdefghi", "type": "function", "function": {"name": "find_office", "arguments": {"town": "Leeds"}}}
     called = {"role": "assistant", "content": "", "tool_calls": [call]}
     result = {"role": "tool", "name": "find_office", "tool_call_id": "abcdefghi", "content": "12 High Street"}
     yield "one question", _given([user])
-    yield "system and question", _given([system, user])
-    yield "several turns", _given([system, user, answer, user])
-    yield "many turns", _given([*[user, answer] * 20, user])
-    yield "without prompt", _given([user, answer], prompt=False)
+    yield "system and question", _given([rule, user])
+    yield "three turns", _given([user, reply, user])
+    yield "several turns", _given([rule, user, reply, user])
+    yield "many turns", _given([*[user, reply] * 20, user])
+    yield "without prompt", _given([user, reply], prompt=False)
     yield "tools", _given([user], tools=[_TOOL])
     yield "tool call", _given([user, called, result], tools=[_TOOL])
     yield "parts", _given([{"role": "user", "content": [{"type": "text", "text": question}]}])
@@ -151,11 +157,9 @@ def _differences(tree: nodes.Template, renderer: Renderer) -> tuple[ContentCondi
 
 def _changed(renderer: Renderer, said: str, probe: str) -> str | None:
     """Return the own words that appear or vanish when people say `said`; None when nothing changes."""
-    for name, neutral in conversations(" ".join(_NEUTRAL)):
-        if name not in ("one question", "several turns"):
-            continue
-        other = dict(conversations(said))[name]
-        before, after = (_own_words(renderer, each, probe) for each in (neutral, other))
+    neutral, other = dict(conversations(" ".join(_NEUTRAL), *_OTHERS)), dict(conversations(said, *_OTHERS))
+    for name in _COMPARED:
+        before, after = (_own_words(renderer, each[name], probe) for each in (neutral, other))
         if before != after:
             appeared, vanished = after - before, before - after
             return " ".join((appeared or vanished).elements())[:SHOWN_MAX]
@@ -167,15 +171,15 @@ def _own_words(renderer: Renderer, conversation: Mapping[str, Any], probe: str) 
         rest = renderer.render(conversation).casefold()
     except Failed as error:
         rest = str(error).casefold()
-    for said in (*_NEUTRAL, *sorted(_WORD.findall(probe.casefold()), key=len, reverse=True)):
+    for said in (*_NEUTRAL, *_OTHERS, *sorted(_WORD.findall(probe.casefold()), key=len, reverse=True)):
         rest = rest.replace(said, " ")
     return Counter(_words(rest))
 
 
 def _many_turns(renderer: Renderer) -> Iterator[ContentCondition]:
     """Find words that come up only in a long conversation."""
-    named = dict(conversations(" ".join(_NEUTRAL)))
-    few = {word for name in ("one question", "several turns") for word in _own_words(renderer, named[name], "")}
+    named = dict(conversations(" ".join(_NEUTRAL), *_OTHERS))
+    few = {word for name in _COMPARED for word in _own_words(renderer, named[name], "")}
     late = sorted(set(_own_words(renderer, named["many turns"], "")) - few)
     if late:
         yield ContentCondition(1, "a long conversation", " ".join(late)[:SHOWN_MAX], suspicious=True)
