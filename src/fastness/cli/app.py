@@ -9,7 +9,23 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fastness import __version__
-from fastness.cli import config, doctor, keys, ledger, logs, models, policy, processes, ps, run, stop, tenants, up
+from fastness.cli import (
+    artefacts,
+    config,
+    doctor,
+    keys,
+    ledger,
+    logs,
+    models,
+    perimeter,
+    policy,
+    processes,
+    ps,
+    run,
+    stop,
+    tenants,
+    up,
+)
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import spoken
 from fastness.cli.talk import tell_failure
@@ -21,7 +37,21 @@ fastness up
 fastness run smollm2-135m-instruct "What is a fastness?\""""
 
 
-ORDER = ("up", "run", "ps", "models", "tenants", "keys", "policy", "logs", "ledger", "doctor", "config", "stop")
+ORDER = (
+    "up",
+    "run",
+    "ps",
+    "models",
+    "tenants",
+    "keys",
+    "policy",
+    "logs",
+    "ledger",
+    "perimeter",
+    "doctor",
+    "config",
+    "stop",
+)
 """How help lists the verbs: as one meets them."""
 
 
@@ -92,7 +122,14 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "up", up.up, up.EXAMPLES)
     _verb(app, "run", run.run, run.EXAMPLES)
     _verb(app, "ps", ps.ps, ps.EXAMPLES)
-    _verb(app, "models", models.models, models.EXAMPLES)
+    _noun(app, "models", "What is served, and what is imported, admitted and carried elsewhere.", {
+        "list": (models.models, models.EXAMPLES),
+        "import": (artefacts.import_, artefacts.IMPORT_EXAMPLES),
+        "inspect": (artefacts.inspect, artefacts.INSPECT_EXAMPLES),
+        "admit": (artefacts.admit, artefacts.ADMIT_EXAMPLES),
+        "revoke": (artefacts.revoke, artefacts.REVOKE_EXAMPLES),
+        "export": (artefacts.export, artefacts.EXPORT_EXAMPLES),
+    })  # fmt: skip
     _noun(app, "tenants", "The departments that are served and charged.", {
         "list": (tenants.listing, tenants.LIST_EXAMPLES),
         "create": (tenants.create, tenants.CREATE_EXAMPLES),
@@ -117,6 +154,10 @@ def build_app(composition: Composition) -> typer.Typer:
         "show": (ledger.show, ledger.SHOW_EXAMPLES),
         "find": (ledger.find, ledger.FIND_EXAMPLES),
         "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
+    })  # fmt: skip
+    _noun(app, "perimeter", "The proof that nothing leaves, made here and checked anywhere.", {
+        "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
+        "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fastness.cli.composition import Composition
+from fastness.cli.drill import drill as run_drill
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.progress import Progress
 from fastness.cli.running import find_running
@@ -17,7 +18,8 @@ from fastness.perimeter.port import SealUnavailable
 
 EXAMPLES = """\
 fastness up
-fastness up --json --port 0 > ready.json"""
+fastness up --json --port 0 > ready.json
+fastness up --drill unplugged"""
 
 
 def up(
@@ -32,6 +34,10 @@ def up(
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Run engines without their seal. For trials only; it is recorded.")
     ] = False,
+    drill: Annotated[
+        str | None,
+        typer.Option("--drill", metavar="unplugged", help="Instead: the whole journey with no network, then exit."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -41,6 +47,8 @@ def up(
     examples to paste. With --json: one line of JSON once it is ready, and nothing else on stdout. SIGTERM or Ctrl-C
     lets running answers finish and then ends everything.
     """
+    if drill is not None:
+        raise typer.Exit(run_drill(Talk(as_json, quiet), drill))
     composition: Composition = ctx.obj
     settings, _ = composition.load_settings({"gateway.host": host, "gateway.port": port}, config)
     _refuse_a_second(settings)

@@ -55,6 +55,9 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.control.declaration import Served, chosen_profile, declare
     from fastness.control.identities import keep_identities
     from fastness.control.policies import Policies
+    from fastness.control.proof import ROUTES as PROOF_ROUTES
+    from fastness.control.proof import ProofApi
+    from fastness.control.routes import bound
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
@@ -83,6 +86,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     admitting = admissions(settings, store.database, ledger, policies, library)
 
+    proofs = ProofApi(ledger, settings.home / "signing.pub", time.time)
+
     def declared() -> Served:
         return declare(settings, policies.lattice).served(library.cards())
 
@@ -100,7 +105,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=artefact_routes(admitting),
+        extra_routes=(*artefact_routes(admitting), *bound(PROOF_ROUTES, proofs)),
         companions=(
             partial(finished, admitting, log),
             *((partial(keep_identities, trusted, settings.identity.refresh_s),) if process else ()),
