@@ -216,7 +216,7 @@ def _loadable(record: Record) -> ModelCard:
     if admission.state is not AdmissionState.ADMITTED or admission.ceiling is None:
         raise ModelRefused(f"{artefact.name} is not admitted. Try: fastness models inspect {artefact.name}")
     if record.card is None:
-        raise ModelRefused(f"{artefact.name} is a {artefact.kind} for {served_by(artefact)}.")
+        raise ModelRefused(f"{artefact.name} cannot be served by itself here. It is for {served_by(artefact)}.")
     return record.card
 
 
