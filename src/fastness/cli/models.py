@@ -23,6 +23,7 @@ COLUMNS = (
     Column("READY"),
     Column("CONTEXT", right=True),
     Column("SIZE", right=True),
+    Column("ADMITTED TO"),
     Column("LICENCE", spare=2),
     Column("SHA256", spare=1),
 )
@@ -65,6 +66,7 @@ def row(model: dict[str, Any]) -> tuple[str, ...]:
         f"{model['replicas_ready']}/{model['replicas']}",
         render.count(model["context_tokens"]),
         render.size(model["size_bytes"]),
+        model["model_ceiling"] or "-",
         model["licence"],
         f"{model['digest'][:12]}…",
     )

@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 
 from fastness.config import Explanation
-from fastness.control import policy_api, wire
+from fastness.control import policy_api, served_wire, wire
 from fastness.control.access import Access
 from fastness.control.declaration import Served
 from fastness.control.door import Authenticator, Door
@@ -90,14 +90,14 @@ class Api:
     async def replicas(self, request: Request) -> Answer:
         """GET /replicas."""
         wire.read_query(request)
-        return 200, {"replicas": self._observed.routing().replicas}
+        return 200, served_wire.served_view(self._observed.routing())
 
     async def models(self, request: Request) -> Answer:
         """GET /models."""
         wire.read_query(request)
         routing = self._observed.routing()
         cards = routing.models or await asyncio.to_thread(self._deps.admitted)
-        return 200, {"models": [wire.model_view(card, routing.replicas) for card in cards]}
+        return 200, {"models": [served_wire.model_view(card, routing) for card in cards]}
 
     async def tenants(self, request: Request) -> Answer:
         """GET /tenants."""

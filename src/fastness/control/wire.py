@@ -6,7 +6,7 @@ Wire types end here: commands get core values, and answers are made from them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -18,8 +18,6 @@ from fastness.control.policies import Policies
 from fastness.control.problem import Problem
 from fastness.control.validation import KeyWish, TenantWish
 from fastness.core.marking import Label
-from fastness.core.model import ModelCard, ModelKind
-from fastness.core.replica import Replica, ReplicaState
 from fastness.core.tenant import ApiKey, Role, Tenant
 
 BODY_BYTES_MAX: Final = 65_536
@@ -129,22 +127,6 @@ class IssuedKeyView(msgspec.Struct, frozen=True):
     clearance: str | None
 
 
-class ModelView(msgspec.Struct, frozen=True):
-    """A model served here, and how many of its replicas there are and are ready."""
-
-    name: str
-    kind: ModelKind
-    digest: str
-    size_bytes: int
-    licence: str
-    context_tokens: int
-    created_s: int
-    embedding_dimensions: int | None
-    tools: bool
-    replicas: int
-    replicas_ready: int
-
-
 class SettingView(msgspec.Struct, frozen=True):
     """A setting, and where its value came from."""
 
@@ -200,24 +182,6 @@ def issued_key_view(issued: IssuedKey) -> IssuedKeyView:
     """Show a new key, this once with its text."""
     shown = key_view(issued.key, frozenset(), issued.key.created_s)
     return IssuedKeyView(issued.text, *(getattr(shown, name) for name in shown.__struct_fields__))
-
-
-def model_view(card: ModelCard, replicas: Iterable[Replica]) -> ModelView:
-    """Show a model with its replicas counted."""
-    own = [replica for replica in replicas if replica.model == card.name]
-    return ModelView(
-        name=card.name,
-        kind=card.kind,
-        digest=card.digest,
-        size_bytes=card.size_bytes,
-        licence=card.licence,
-        context_tokens=card.context_tokens,
-        created_s=card.created_s,
-        embedding_dimensions=card.embedding_dimensions,
-        tools=card.tool_format is not None,
-        replicas=len(own),
-        replicas_ready=sum(replica.state is ReplicaState.READY for replica in own),
-    )
 
 
 def setting_view(setting: Explanation) -> SettingView:

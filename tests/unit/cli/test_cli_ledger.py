@@ -90,7 +90,7 @@ def test_a_changed_entry_is_found_and_a_copy_can_be_verified_elsewhere(recorded,
     assert "it is evidence" in result.stderr
     report = json.loads(recorded("ledger", "verify", copy, "--json").stdout)
     assert report["sound"] is False
-    assert report["logs"][0]["fault"]["index"] == 1
+    assert report["logs"][0]["fault"]["index"] == 2
     assert recorded.document("ledger", "verify")["sound"] is True
 
 

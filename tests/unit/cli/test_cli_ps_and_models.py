@@ -3,7 +3,7 @@
 import re
 import time
 
-from fastness.cli.ps import COLUMNS, rows, troubles
+from fastness.cli.ps import COLUMNS, ceiling, places, rows, troubles
 from fastness.cli.render import table
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState
@@ -49,9 +49,11 @@ def test_what_runs_is_one_line_a_replica_and_what_does_not_says_why(fastness):
         document = fastness.document("ps")
     lines = said.splitlines()
     assert lines[0].split() == [column.title for column in COLUMNS]
-    good = r"smollm2-135m-instruct +1/2 +ready +llama\.cpp +4711 +412 MB +2,048 +8 +0 +2 h +yes"
+    good = r"smollm2-135m-instruct +1/2 +ready +llama\.cpp +4711 +412 MB +2,048 +8 +0 +2 h +nothing +yes"
     assert re.fullmatch(good, lines[1])
-    assert re.fullmatch(r"smollm2-135m-instruct +1/2 +backing_off +llama\.cpp +- +- +2,048 +8 +3 +2 h +NO", lines[2])
+    assert re.fullmatch(
+        r"smollm2-135m-instruct +1/2 +backing_off +llama\.cpp +- +- +2,048 +8 +3 +2 h +nothing +NO", lines[2]
+    )
     assert lines[3:] == [
         "",
         "smollm2-135m-instruct-1  the model file is damaged (model_damaged)",
@@ -64,14 +66,14 @@ def test_what_runs_is_one_line_a_replica_and_what_does_not_says_why(fastness):
 
 def test_at_80_columns_what_matters_most_stays():
     shown = [
-        {"model": "smollm2-135m-instruct", "state": "backing_off", "engine": "llama.cpp", "pid": 123_456,
+        {"id": "a", "model": "smollm2-135m-instruct", "state": "backing_off", "engine": "llama.cpp", "pid": 123_456,
          "memory_bytes": 412_000_000, "context_tokens": 2_048, "slots": 8, "restarts": 3, "since_s": 0.0,
          "sealed": True},
     ]  # fmt: skip
-    lines = table(COLUMNS, rows(shown, 200.0), 80).splitlines()
+    lines = table(COLUMNS, rows(shown, {"a": "OFFICIAL"}, 200.0), 80).splitlines()
     assert len(lines) == 2
     assert {"MODEL", "REPLICAS", "STATE", "MEM", "SINCE", "SEALED"} <= set(lines[0].split())
-    assert len(table(COLUMNS, rows(shown, 200.0), 120).splitlines()[0].split()) == len(COLUMNS)
+    assert len(table(COLUMNS, rows(shown, {"a": "OFFICIAL"}, 200.0), 120).splitlines()[0].split()) == len(COLUMNS)
 
 
 def test_a_replica_that_is_starting_needs_no_excuse():
@@ -89,8 +91,8 @@ def test_models_are_listed_with_their_ready_replicas(fastness):
     with fastness.control():
         lines = fastness.ok("models").splitlines()
         document = fastness.document("models")
-    assert lines[0].split() == ["MODEL", "KIND", "READY", "CONTEXT", "SIZE", "LICENCE", "SHA256"]
-    assert re.fullmatch(r"smollm2-135m-instruct +chat +1/2 +8,192 +98 MB +Apache-2\.0 +b179c952b179…", lines[1])
+    assert lines[0].split() == ["MODEL", "KIND", "READY", "CONTEXT", "SIZE", "ADMITTED", "TO", "LICENCE", "SHA256"]
+    assert re.fullmatch(r"smollm2-135m-instruct +chat +1/2 +8,192 +98 MB +- +Apache-2\.0 +b179c952b179…", lines[1])
     assert document["models"][0]["replicas_ready"] == 1
 
 
@@ -98,3 +100,33 @@ def test_models_while_nothing_runs_point_to_up(fastness):
     result = fastness("models")
     assert result.exit_code == 0
     assert "fastness up" in result.stderr
+
+
+SERVED = {
+    "deployments": [{"name": "small", "ceiling": "SECRET", "model_ceiling": "OFFICIAL"}],
+    "nodes": [
+        {"name": "a", "jurisdiction": "GB", "operator": "crown", "owner": "GB", "ceiling": "SECRET"},
+        {"name": "b", "jurisdiction": "IE", "operator": None, "owner": None, "ceiling": "OFFICIAL"},
+    ],
+}
+
+
+def test_a_ceiling_is_one_label_or_says_whose_is_which():
+    assert ceiling({"model": "small", "node": "a"}, SERVED) == "deployment SECRET, model OFFICIAL, node SECRET"
+    same = SERVED | {"deployments": [SERVED["deployments"][0] | {"ceiling": "OFFICIAL"}]}
+    assert ceiling({"model": "small", "node": "b"}, same) == "OFFICIAL"
+
+
+def test_what_stands_on_no_known_node_or_deployment_may_handle_nothing():
+    assert ceiling({"model": "small", "node": "c"}, SERVED) == "nothing"
+    assert ceiling({"model": "large", "node": "a"}, SERVED) == "nothing"
+
+
+def test_nodes_say_what_was_declared_of_them_and_what_follows_when_nothing_was():
+    assert places(SERVED["nodes"], 200) == [
+        "",
+        "node a  law GB; run by crown, owned in GB; ceiling SECRET",
+        "",
+        "node b  law IE; its operator is not declared, so markings that ask who owns it are refused (node.operator); "
+        "ceiling OFFICIAL",
+    ]

@@ -75,7 +75,7 @@ def test_a_supervisor_that_is_dead_is_not_running(world):
 
 
 def test_replicas_are_listed_as_the_fleet_sees_them(world):
-    assert world.get("/replicas") == {"replicas": []}
+    assert world.get("/replicas") == {"replicas": [], "deployments": [], "nodes": []}
     supervise(world, replica(1))
     assert msgspec.convert(world.get("/replicas")["replicas"][0], Replica) == replica(1)
 

@@ -6,7 +6,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fastness.control import access, api, evidence, observed, problem, process, upkeep, validation, wire
+from fastness.control import (
+    access,
+    api,
+    evidence,
+    observed,
+    policies,
+    policy_api,
+    policy_wire,
+    problem,
+    process,
+    served_wire,
+    upkeep,
+    validation,
+    wire,
+)
 from fastness.core.error import ERROR_CODES
 from fastness.core.replica import Replica, ReplicaState
 from fastness.identity import authenticator
@@ -25,7 +39,22 @@ SHOWN = (
     wire.TenantView,
     wire.KeyView,
     wire.IssuedKeyView,
-    wire.ModelView,
+    served_wire.ModelView,
+    served_wire.ServedView,
+    served_wire.DeploymentView,
+    served_wire.NodeView,
+    policy_wire.GivenPolicy,
+    policy_wire.ApplyPolicy,
+    policy_wire.TestPolicy,
+    policy_wire.ExplainPolicy,
+    policy_wire.GivenParameters,
+    policy_wire.PolicyView,
+    policy_wire.PrincipalView,
+    policy_wire.DecisionView,
+    policy_wire.ExplanationView,
+    policy_wire.OutcomeView,
+    policy_wire.TrialView,
+    policy_wire.DifferenceView,
     wire.SettingView,
     evidence.Verification,
     evidence.LogView,
@@ -34,6 +63,8 @@ SHOWN = (
 )
 LIMITS = (
     wire.BODY_BYTES_MAX,
+    policy_wire.POLICY_BODY_BYTES_MAX,
+    policies.HISTORY_MAX,
     validation.TENANTS_MAX,
     validation.KEYS_MAX,
     validation.LIFETIME_MAX_S,
@@ -58,7 +89,7 @@ LIMITS = (
 
 def test_every_route_has_its_heading_and_there_are_no_others():
     headings = re.findall(r"^### `([A-Z]+) ([^`]+)`$", PAGE, re.MULTILINE)
-    assert sorted(headings) == sorted((method, path) for method, path, *_ in api.ROUTES)
+    assert sorted(headings) == sorted((method, path) for method, path, *_ in (*api.ROUTES, *policy_api.ROUTES))
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.__name__)
