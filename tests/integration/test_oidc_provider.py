@@ -75,12 +75,15 @@ class Site:
         address = frozenset({f"127.0.0.1:{self.port}"})
         return Identities(files, self.ledger, log or Silence(), time.time, fetch, address)
 
+    def published(self) -> IdentitySnapshot:
+        found = SnapshotReader(self.run / "identity.json", IdentitySnapshot).poll()
+        assert found
+        return found
+
     def gateway(self, now_s: float | None = None) -> Authenticator:
         made = Authenticator(b"p" * 32, IdentitySettings())
         made.replace(AccessSnapshot(1, (Tenant("health", "Health", 1),), ()))
-        snapshot = SnapshotReader(self.run / "identity.json", IdentitySnapshot).poll()
-        assert snapshot
-        made.replace_identities(snapshot, now_s or time.time())
+        made.replace_identities(self.published(), now_s or time.time())
         return made
 
     def changes(self) -> list[str]:
@@ -168,9 +171,9 @@ def test_a_server_that_comes_up_later_is_found_without_anybody_asking(site):
     async def later() -> None:
         control = site.control()
         async with keep_identities(control, refresh_s=0.05, watch_s=0.02):
-            assert not control.snapshot.issuers[0].keys
+            assert not site.published().issuers[0].keys
             with provider(site.port, signing_keys("first")) as issuer:
-                await until(lambda: bool(control.snapshot.issuers[0].keys))
+                await until(lambda: bool(site.published().issuers[0].keys))
                 assert enter(site.gateway(), token(issuer))
 
     asyncio.run(later())
