@@ -62,7 +62,7 @@ class CedarEngine:
             self._add(text, schema, forms, mandatory=False)
         self._schema = schema
         self._order = {rule: position for position, rule in enumerate(self.rules)}
-        self._policies = _policy_set(forms)
+        self._policies = self._built(forms)
         self.kinds = Kinds(forms.values())
         """Which parameters this policy can tell apart."""
         self._facts = Facts(self.lattice)
@@ -79,7 +79,9 @@ class CedarEngine:
         """
         try:
             return self._verdict(query)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is no
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a panic of Cedar too, the answer is no
             return _amiss(f"{type(error).__name__} while deciding")
 
     def facts(self, query: Query, adapter: Adapter | None) -> dict[str, Any]:
@@ -137,6 +139,21 @@ class CedarEngine:
         needed = fill(rule.needed or "that no rule forbids {action}", facts)
         return Decision(False, rule.id, rule.code or CODES[0], needed, fill(rule.had, facts) or _unworded(rule))
 
+    def _built(self, forms: dict[str, dict[str, Any]]) -> cedarpy.PolicySet:
+        try:
+            return _policy_set(forms)
+        except ValueError:
+            for name, form in forms.items():
+                try:
+                    _policy_set({name: form})
+                except ValueError:
+                    rule = self.rules[name]
+                    raise PolicyProblem(
+                        f"{rule.file}:{rule.line}: rule {name}: too long a chain of conditions, or too deep; a set "
+                        "with .contains() says it shorter"
+                    ) from None
+            raise PolicyProblem("the rules cannot be put together") from None
+
     def _add(
         self, text: PolicyText, schema: cedarpy.Schema, forms: dict[str, dict[str, Any]], *, mandatory: bool
     ) -> None:
@@ -164,10 +181,8 @@ def _text(value: object) -> str:
 
 
 def _policy_set(forms: dict[str, dict[str, Any]]) -> cedarpy.PolicySet:
-    try:
-        return cedarpy.PolicySet.from_json_str(_text({"templates": {}, "staticPolicies": forms, "templateLinks": []}))
-    except ValueError as error:
-        raise PolicyProblem(f"the rules together: {error}") from None
+    """Build Cedar's set of rules, each under its own name; raises ValueError for what is nested too deeply."""
+    return cedarpy.PolicySet.from_json_str(_text({"templates": {}, "staticPolicies": forms, "templateLinks": []}))
 
 
 def _unworded(rule: Rule) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fastness.core.marking import UnknownMarking
 from fastness.core.policy import Decision, Query
 from fastness.policy.cedar import CedarEngine
 from fastness.policy.statements import Rule
@@ -16,7 +15,7 @@ class Explanation:
     """`rules` are all that determined the decision, the one it names first; empty when none spoke.
 
     `facts` is what they could see: a tree of strings, whole numbers, lists and tables, None for what is not there. It
-    is empty for a label that the profile does not know.
+    is empty for a label that the profile does not know, and for what cannot be asked.
     """
 
     decision: Decision
@@ -29,6 +28,6 @@ def explain(engine: CedarEngine, query: Query) -> Explanation:
     verdict = engine.verdict(query)
     try:
         facts = engine.facts(query, verdict.adapter)
-    except UnknownMarking:
+    except Exception:  # noqa: BLE001 - the decision is what counts; it was denied
         facts = {}
     return Explanation(verdict.decision, verdict.rules, facts)

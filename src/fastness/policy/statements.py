@@ -26,7 +26,7 @@ NESTING_MAX: Final = 24
 """Brackets within brackets."""
 
 _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9._/-]{0,62}[a-z0-9])?")
-_TOKEN: Final = re.compile(r'//[^\n]*|"(?:[^"\\]|\\.)*"|[][(){};"]|\n', re.DOTALL)
+_TOKEN: Final = re.compile(r'//[^\r\n]*|"(?:[^"\\]|\\.)*"|[][(){};"]|\n', re.DOTALL)
 _OPENING: Final = "([{"
 _CLOSING: Final = ")]}"
 
@@ -64,30 +64,64 @@ def read_rules(policies: PolicyText, schema: Schema, *, mandatory: bool) -> list
     size_bytes = len(policies.text.encode(errors="replace"))
     if size_bytes > TEXT_BYTES_MAX:
         raise PolicyProblem(f"{policies.name}: {size_bytes} bytes; a file of policies has {TEXT_BYTES_MAX} at most")
-    rules: list[tuple[Rule, dict[str, Any]]] = []
-    for statement in _statements(policies):
-        if len(rules) == RULES_MAX:
-            raise PolicyProblem(f"{policies.name}:{statement.line}: a file of policies has {RULES_MAX} rules at most")
-        rules.append(_rule(policies.name, statement, schema, mandatory))
-    return rules
+    _refuse_what_cannot_be_seen(policies)
+    statements = list(_statements(policies))
+    if len(statements) > RULES_MAX:
+        line = statements[RULES_MAX].line
+        raise PolicyProblem(f"{policies.name}:{line}: a file of policies has {RULES_MAX} rules at most")
+    forms = _forms(policies, statements, schema)
+    return [
+        (_rule(policies.name, statement, form, mandatory), form)
+        for statement, form in zip(statements, forms, strict=True)
+    ]
 
 
-def _rule(name: str, statement: Statement, schema: Schema, mandatory: bool) -> tuple[Rule, dict[str, Any]]:
+def _forms(policies: PolicyText, statements: list[Statement], schema: Schema) -> list[dict[str, Any]]:
+    """Have Cedar parse and validate all at once, and one by one only to find where it refuses one."""
+    try:
+        forms = _parsed("", policies.text)
+        if len(forms) == len(statements) and validate_policies(policies.text, schema).validation_passed:
+            return forms
+    except PolicyProblem:
+        pass
+    return [_form(f"{policies.name}:{statement.line}", statement.text, schema) for statement in statements]
+
+
+def _form(where: str, text: str, schema: Schema) -> dict[str, Any]:
+    forms = _parsed(where, text)
+    if len(forms) != 1:
+        raise PolicyProblem(f"{where}: one whole rule is needed, without ?principal or ?resource")
+    validated = validate_policies(text, schema)
+    if not validated.validation_passed:
+        said = validated.errors[0].error if validated.errors else "it does not fit the schema"
+        raise PolicyProblem(f"{where}: rule {forms[0].get('annotations', {}).get('id')}: {said}")
+    return forms[0]
+
+
+def _parsed(where: str, text: str) -> list[dict[str, Any]]:
+    """Return Cedar's forms of the rules in `text`, in its order; templates are left out."""
+    try:
+        found = json.loads(policies_to_json_str(text))["staticPolicies"]
+    except ValueError as error:
+        raise PolicyProblem(f"{where}: {error}") from None
+    except RecursionError:
+        raise PolicyProblem(
+            f"{where}: too long a chain of conditions; a set with .contains() says it shorter"
+        ) from None
+    return [found[name] for name in sorted(found, key=lambda name: int(name.removeprefix("policy")))]
+
+
+def _rule(name: str, statement: Statement, form: dict[str, Any], mandatory: bool) -> Rule:
     where = f"{name}:{statement.line}"
     if len(statement.text.encode(errors="replace")) > RULE_BYTES_MAX:
         raise PolicyProblem(f"{where}: a rule has {RULE_BYTES_MAX} bytes at most; several rules say as much")
-    form = _parsed(where, statement.text)
     annotations: dict[str, str | None] = form.get("annotations", {})
     rule_id = annotations.get("id") or ""
     if _ID.fullmatch(rule_id) is None:
         came = f"{rule_id[:80]!r} came" if rule_id else "none came"
         raise PolicyProblem(f'{where}: each rule needs a name like @id("health/1"), lower case, 64 at most; {came}')
-    validated = validate_policies(statement.text, schema)
-    if not validated.validation_passed:
-        first = validated.errors[0].error if validated.errors else "it does not fit the schema"
-        raise PolicyProblem(f"{where}: rule {rule_id}: {first}")
     code, needed, had = (annotations.get(key) or "" for key in ("code", "needed", "had"))
-    rule = Rule(
+    return Rule(
         id=rule_id,
         file=name,
         line=statement.line,
@@ -99,22 +133,15 @@ def _rule(name: str, statement: Statement, schema: Schema, mandatory: bool) -> t
         needed=needed,
         had=had,
     )
-    return rule, form
 
 
-def _parsed(where: str, text: str) -> dict[str, Any]:
-    try:
-        read = json.loads(policies_to_json_str(text))
-    except ValueError as error:
-        raise PolicyProblem(f"{where}: {error}") from None
-    except RecursionError:
-        raise PolicyProblem(
-            f"{where}: too long a chain of conditions; a set with .contains() says it shorter"
-        ) from None
-    if read["templates"] or len(read["staticPolicies"]) != 1:
-        raise PolicyProblem(f"{where}: one whole rule is needed, without ?principal or ?resource")
-    form: dict[str, Any] = next(iter(read["staticPolicies"].values()))
-    return form
+def _refuse_what_cannot_be_seen(policies: PolicyText) -> None:
+    """Refuse what an editor does not show: to Cedar a lone carriage return ends a comment, and a rule may follow it."""
+    for number, line in enumerate(policies.text.split("\n"), 1):
+        shown = line.removesuffix("\r").replace("\t", " ")
+        if not shown.isprintable():
+            hidden = next(one for one in shown if not one.isprintable())
+            raise PolicyProblem(f"{policies.name}:{number}: the invisible character U+{ord(hidden):04X}")
 
 
 def _statements(policies: PolicyText) -> Iterator[Statement]:

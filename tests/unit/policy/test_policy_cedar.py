@@ -301,6 +301,19 @@ def test_what_cannot_be_asked_is_denied_and_never_raises(query):
     assert denied(ask(query), "error", "permission_denied")
 
 
+class Panic(BaseException):
+    """As Cedar's binding raises for a defect of its own: no `Exception`."""
+
+
+def test_a_panic_of_cedar_denies(monkeypatch):
+    def panic(*_: object) -> None:
+        raise Panic
+
+    engine = CedarEngine(SHIPPED)
+    monkeypatch.setattr("cedarpy.is_authorized", panic)
+    assert denied(engine.decide(infer()), "error", "permission_denied")
+
+
 def test_names_may_hold_anything():
     odd = 'a"\\\n::{x}\x00é'
     query = infer(replace(NURSE, id=odd, tenant=odd), SENSITIVE, replace(SMALL, name=odd, tenants=(odd,)))
@@ -330,8 +343,10 @@ def test_annotations_are_checked_before_they_are_in_force(annotation):
 
 def test_a_rule_nested_too_deeply_for_cedar_is_a_problem_and_not_a_crash():
     chain = " || ".join(f'resource.name == "{number}"' for number in range(300))
-    with pytest.raises(PolicyProblem):
-        engine_with(f'@id("x/1") permit (principal, action == Action::"infer", resource) when {{ {chain} }};')
+    with pytest.raises(PolicyProblem, match=r"department-1\.cedar:2: rule x/1: too long a chain"):
+        engine_with(
+            PERMIT_ALL, f'\n@id("x/1") permit (principal, action == Action::"infer", resource) when {{ {chain} }};'
+        )
 
 
 def test_a_bundle_whose_digest_is_not_its_own_is_refused():

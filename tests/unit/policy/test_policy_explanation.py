@@ -59,3 +59,8 @@ def test_an_unknown_label_has_no_facts():
     explanation = explain(ENGINE, infer(label=Label("STRENG GEHEIM")))
     assert explanation.decision.rule == "unknown-label"
     assert explanation.facts == {}
+
+
+def test_what_cannot_be_asked_is_explained_without_raising():
+    explanation = explain(ENGINE, infer(replace(NURSE, roles=None)))
+    assert (explanation.decision.rule, explanation.facts) == ("error", {})

@@ -78,6 +78,22 @@ def test_what_cedar_or_the_schema_refuses_is_told_with_its_line(text, said):
     assert said in problem(text)
 
 
+def test_where_one_rule_is_wrong_its_own_line_is_told():
+    good = "\n".join(RULE.replace("x/1", f"x/{number}") for number in range(20))
+    assert problem(f"{good}\n\n{when('context.mood == 1')}").startswith("x.cedar:22: rule x/1: ")
+
+
+@pytest.mark.parametrize("hidden", ["\r", "\u2028", "\u202e", "\u200b", "\x00", "\u00a0", "\x0b"])
+def test_nothing_hides_in_a_comment(hidden):
+    text = f"\n// All is well. {hidden}{RULE}\n"
+    assert problem(text) == f"x.cedar:2: the invisible character U+{ord(hidden):04X}"
+
+
+def test_lines_may_end_as_they_do_on_windows():
+    (rule,) = rules(f"// Why.\r\n{RULE}\r\n")
+    assert (rule.line, rule.comment) == (2, "Why.")
+
+
 @pytest.mark.parametrize("pair", ["()", "[]", "{}"])
 @pytest.mark.parametrize("depth", [NESTING_MAX + 1, 4_000])
 def test_deep_nesting_is_refused_before_it_overflows_cedars_stack(pair, depth):
