@@ -155,7 +155,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "find": (ledger.find, ledger.FIND_EXAMPLES),
         "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
     })  # fmt: skip
-    _noun(app, "perimeter", "The proof that nothing leaves, made here and checked anywhere.", {
+    _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip

@@ -18,8 +18,7 @@ from fastness.perimeter.port import SealUnavailable
 
 EXAMPLES = """\
 fastness up
-fastness up --json --port 0 > ready.json
-fastness up --drill unplugged"""
+fastness up --json --port 0 > ready.json"""
 
 
 def up(

@@ -33,13 +33,17 @@ class _Sockets:
     unix: int
     listening: int
     accepted: int
+    handed: int
     strange: tuple[str, ...]
 
 
-def look_at(supervisor: int, port: int) -> tuple[Seen, ...]:
-    """Look at the supervisor, whose gateway listens on `port`, and at all its children; a broker may speak outside."""
+def look_at(supervisor: int, port: int, spoken_ports: tuple[int, ...] = ()) -> tuple[Seen, ...]:
+    """Look at the supervisor, whose gateway listens on `port`, and at all its children.
+
+    To `spoken_ports`, those of the configured addresses, the broker may speak, and control over what it was handed.
+    """
     found = [("supervisor", supervisor), *_children(supervisor)]
-    return tuple(_look(kind, pid, port) for kind, pid in found)
+    return tuple(_look(kind, pid, port, spoken_ports if kind == "control" else ()) for kind, pid in found)
 
 
 def _children(parent: int) -> list[tuple[str, int]]:
@@ -65,13 +69,13 @@ def _kind(pid: int) -> str:
     return "engine"
 
 
-def _look(kind: str, pid: int, port: int) -> Seen:
+def _look(kind: str, pid: int, port: int, spoken_ports: tuple[int, ...]) -> Seen:
     for _ in range(_LOOKS):
         try:
             fields = dict(
                 line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
             )
-            sockets = _sockets(pid, port)
+            sockets = _sockets(pid, port, spoken_ports)
         except OSError as error:
             return Seen(kind, pid, kind == "broker", f"not seen: {error.strerror}")  # the broker's children are short
         if not sockets.strange:
@@ -85,11 +89,12 @@ def _look(kind: str, pid: int, port: int) -> Seen:
     ]
     wrong = [text for holds, text in wants if not holds]
     outward = f", {len(sockets.strange)} of its own" if kind == "broker" else ""
+    outward += f", {sockets.handed} handed over by the broker" if sockets.handed else ""
     held = f"{sockets.unix} Unix sockets, {sockets.listening} listening, {sockets.accepted} accepted{outward}"
     return Seen(kind, pid, not wrong, "; ".join(wrong) or held)
 
 
-def _sockets(pid: int, port: int) -> _Sockets:
+def _sockets(pid: int, port: int, spoken_ports: tuple[int, ...]) -> _Sockets:
     inodes = _inodes(pid)
     net = Path(f"/proc/{pid}/net")
     unix = _column(net / "unix", 6)
@@ -99,20 +104,22 @@ def _sockets(pid: int, port: int) -> _Sockets:
             for row in (line.split() for line in (net / name).read_text().splitlines()[1:]):
                 tcp[row[9]] = (row[1], row[2], row[3])
     others = {inode: name for name in _OTHER_TABLES for inode in _inode_column(net / name)}
-    listening = accepted = 0
+    listening = accepted = handed = 0
     strange = []
     for inode in sorted(inodes - unix):
         if inode not in tcp:
             strange.append(f"a socket of {others.get(inode, 'no family that is known here')}")
             continue
         local, remote, state = tcp[inode]
-        if int(local.rpartition(":")[2], 16) != port:
+        if int(remote.rpartition(":")[2], 16) in spoken_ports:
+            handed += 1
+        elif int(local.rpartition(":")[2], 16) != port:
             strange.append(f"a TCP socket from {local} to {remote}")
         elif state == _STATE_LISTEN:
             listening += 1
         else:
             accepted += 1
-    return _Sockets(len(inodes & unix), listening, accepted, tuple(strange))
+    return _Sockets(len(inodes & unix), listening, accepted, handed, tuple(strange))
 
 
 def _inodes(pid: int) -> set[str]:

@@ -72,7 +72,8 @@ def prove(
             capture = msgspec.convert(told["capture"], Captured)
     if capture is None:
         raise ProofBroken(f"the trial broke off after {steps[-1].name if steps else 'its start'}; nothing is proved")
-    live = look_at(*running) if running else None
+    spoken = parse_addresses(addresses)
+    live = look_at(*running, tuple(one.port for one in spoken)) if running else None
     for seen in live or ():
         tell({"seen": asdict(seen)})
     body = Body(
@@ -81,7 +82,7 @@ def prove(
         version=__version__,
         code_sha256=code_digest(),
         host=this_host(),
-        addresses=tuple(map(str, parse_addresses(addresses))),
+        addresses=tuple(map(str, spoken)),
         leak_planted=leak,
         kinds=tuple(kinds),
         steps=tuple(steps),

@@ -27,7 +27,7 @@ from fastness.perimeter.kernel import Kernel
 from fastness.perimeter.kinds import KINDS, probe_kind
 from fastness.perimeter.port import SealUnavailable
 from fastness.perimeter.seal import NotSealed
-from fastness.perimeter.workload import journey
+from fastness.perimeter.workload import journey, no_way_out
 
 LEAK_AFTER: Final = "json schema"
 """The step of the workload after which a planted leak is sent."""
@@ -75,7 +75,7 @@ def main() -> None:
             if capture:
                 for kind in KINDS:
                     _probe(kind, wanted["addresses"])
-            _work(Path(wanted["home"]), leak=wanted["leak"])
+            _work(Path(wanted["home"]), everywhere=wanted["captured"], leak=wanted["leak"])
         if capture:
             _tell({"capture": _counted(capture.counts)})
     except (NotSealed, SealUnavailable) as error:
@@ -87,10 +87,12 @@ def _probe(kind: str, addresses: str) -> None:
     _tell({"kind": kind, "probes": [asdict(one) for one in results]})
 
 
-def _work(home: Path, *, leak: bool) -> None:
+def _work(home: Path, *, everywhere: bool, leak: bool) -> None:
     """Take every step; one that fails does not keep the others from being taken, unless it never started."""
     one = Installation(home)
     try:
+        if not everywhere:
+            _tell({"step": asdict(take("no way out", no_way_out))})
         step = take("up", one.up)
         _tell({"step": asdict(step)})
         for name, act in journey(one) if step.held else ():

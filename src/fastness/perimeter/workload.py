@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -45,10 +46,25 @@ def journey(one: Installation) -> tuple[tuple[str, Callable[[], str]], ...]:
         ("cancel", lambda: _cancel(one)),
         ("engine killed", lambda: _kill(one)),
         ("tenants and keys", lambda: _keys(one)),
+        ("policy", lambda: _policy(one)),
         ("ledger", lambda: _ledger(one)),
         ("processes", lambda: _processes(one)),
         ("engine networks", lambda: _networks(one)),
     )
+
+
+def no_way_out() -> str:
+    """See that this network has no route to anybody, over either family."""
+    answers = []
+    for family, place in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as speaker:
+                speaker.connect((place, 53))
+            answers.append("open")
+        except OSError as error:
+            answers.append(errno.errorcode.get(error.errno or 0, str(error)))
+    expect("no route", answers, not {"open"} & set(answers))
+    return ", ".join(answers)
 
 
 def _messages(text: str, **more: Any) -> dict[str, Any]:
@@ -144,6 +160,11 @@ def _keys(one: Installation) -> str:
     one.verb("keys", "revoke", made["id"], "--yes")
     _until(lambda: one.ask("/models", None, made["key"])[0] == 401, "the key is refused")
     return "a key made, used, revoked, refused"
+
+
+def _policy(one: Installation) -> str:
+    shown = one.verb("policy", "show")
+    return expect("a policy in force", shown, bool(shown))
 
 
 def _ledger(one: Installation) -> str:
