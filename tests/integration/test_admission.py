@@ -1,0 +1,454 @@
+"""Admission as a whole, on the real store, policy and inspection: who must agree, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/registry/signing"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/registry/admission"))
+
+from oms_authority import new_key, trust_key
+from tiny_models import place, tiny_gguf, wish
+
+from fastness.config import RegistrySettings
+from fastness.control.admissions import Admissions, ImportWish, Parts
+from fastness.control.carriage import Carriage
+from fastness.control.policies import Policies
+from fastness.control.problem import Problem
+from fastness.control.routes import LOCAL
+from fastness.core.admission import AdmissionState, ArtefactKind
+from fastness.core.error import Refusal
+from fastness.core.marking import Label
+from fastness.core.tenant import Principal
+from fastness.ledger.memory import MemoryLedger
+from fastness.policy.bundle import shipped_bundle
+from fastness.policy.cedar import CedarEngine
+from fastness.policy.profile import shipped_profile
+from fastness.registry.inspection.direct import DirectInspector
+from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
+from fastness.registry.signing import oms
+from fastness.registry.signing.keys import Signer
+from fastness.store.admissions import SqlAdmissionStore
+from fastness.store.database import Database, sqlite_url
+from fastness.store.policies import SqlPolicyStore
+
+engine_of = functools.lru_cache(maxsize=4)(CedarEngine)
+NOW_S = 1_795_348_800.0
+SECRET = Label("SECRET")
+
+
+def approver(name, clearance=SECRET):
+    return Principal(name, "security", frozenset({"approver"}), clearance=clearance, tenant_clearance=clearance)
+
+
+ANN, BEN = approver("key_ann"), approver("key_ben")
+
+
+class World:
+    """One installation's admissions, without its processes."""
+
+    def __init__(self, home, runner):
+        self.home, self._runner, self.now_s = home, runner, NOW_S
+        (home / "secrets").mkdir(parents=True)
+        self.database = Database.open(sqlite_url(home / "fastness.db"))
+        self.ledger = MemoryLedger("control")
+        self.library = ModelLibrary(home, {})
+        self.policies = Policies(
+            SqlPolicyStore(self.database),
+            self.ledger,
+            None,
+            lambda: shipped_bundle(shipped_profile("uk")),
+            self.clock,
+            engine_of,
+        )
+        self.run(self.policies.publish())
+        self.build()
+
+    def build(self, **settings):
+        """Commands as a newly started process would have them."""
+        bounds = replace(RegistrySettings(), **settings)
+        self.admissions = Admissions(
+            Parts(
+                self.home, bounds, SqlAdmissionStore(self.database), self.ledger, self.policies, self.library,
+                DirectInspector(bounds), self.clock,
+            )
+        )  # fmt: skip
+        self.carriage = Carriage(self.admissions)
+
+    def clock(self):
+        return self.now_s
+
+    def run(self, work):
+        return self._runner.run(work)
+
+    def take_in(self, path, name="tiny", by=LOCAL, **changes):
+        wish = ImportWish(path, name, ArtefactKind.MODEL, "MIT", "a test", **changes)
+        return self.run(self.admissions.take_in(wish, by))[0]
+
+    def admit(self, ceiling="OFFICIAL", by=LOCAL, name="tiny"):
+        return self.run(self.admissions.approve(name, ceiling, by)).admission
+
+    def send(self, output, *names, lifetime_s=86_400, as_file=True, policy=False):
+        work = self.carriage.send(output, names, LOCAL, as_file=as_file, policy=policy, lifetime_s=lifetime_s)
+        return self.run(work)
+
+    def take(self, bundle):
+        return self.run(self.carriage.take(bundle, LOCAL, None))
+
+    def events(self):
+        return [entry.type for entry in self.ledger.entries() if entry.type != "policy.applied"]
+
+    def served(self, name="tiny"):
+        return self.library.ensure(name, lambda *_: None)
+
+
+@pytest.fixture
+def runner():
+    with asyncio.Runner() as one:
+        yield one
+
+
+@pytest.fixture
+def worlds(tmp_path, runner):
+    made = []
+
+    def make(name):
+        made.append(World(tmp_path / name, runner))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.database.close()
+
+
+@pytest.fixture
+def world(worlds):
+    return worlds("home")
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return place(tmp_path / "medium/tiny.gguf")
+
+
+@pytest.fixture
+def signed(world, weights):
+    """A directory with weights, and a signature beside them by somebody who is trusted."""
+    signer = Signer(new_key())
+    trust_key(world.home / "trust", signer)
+    inspected = DirectInspector(RegistrySettings()).inspect(weights.parent, wish())
+    (weights.parent / "model.sig").write_bytes(oms.sign("tiny", inspected.artefact.files, signer))
+    return weights.parent
+
+
+def problem(call, *given, **named):
+    with pytest.raises(Refusal) as refused:
+        call(*given, **named)
+    return refused.value
+
+
+def test_a_model_is_imported_admitted_and_served_and_each_step_is_an_entry(world, weights):
+    assert world.take_in(weights).state is AdmissionState.QUARANTINED
+    assert world.events() == ["model.imported"]
+    with pytest.raises(ModelUnavailable):
+        world.served()
+    assert world.admit().ceiling == Label("OFFICIAL")
+    assert world.events() == ["model.imported", "model.approved", "model.admitted"]
+    card, path, ceiling = world.served()
+    assert (card.licence, path.read_bytes(), ceiling) == ("MIT", tiny_gguf(), "OFFICIAL")
+    admitted = world.ledger.entries()[-1].fields
+    assert (admitted["approvers"], admitted["licence"], admitted["signer"]) == ("local", "MIT", None)
+
+
+def test_above_the_setting_two_distinct_approvers_are_needed(world, signed):
+    world.take_in(signed)
+    assert world.admit("OFFICIAL-SENSITIVE", ANN).state is AdmissionState.QUARANTINED
+    assert world.admit("OFFICIAL-SENSITIVE", ANN).state is AdmissionState.QUARANTINED, "the same approver twice"
+    assert world.events().count("model.approved") == 1
+    with pytest.raises(ModelUnavailable):
+        world.served()
+    assert world.admit("SECRET", BEN).ceiling == Label("OFFICIAL-SENSITIVE")
+    assert world.served()[2] == "OFFICIAL-SENSITIVE"
+    assert world.admit("SECRET", ANN).ceiling == SECRET, "the highest that both cover"
+    assert world.events().count("model.admitted") == 2
+
+
+def test_the_local_operator_is_one_approver(world, signed):
+    world.take_in(signed)
+    assert world.admit("SECRET", LOCAL).state is AdmissionState.QUARANTINED
+    assert world.admit("SECRET", ANN).ceiling == SECRET
+
+
+def test_an_approver_may_not_agree_to_more_than_they_are_cleared_for(world, signed):
+    world.take_in(signed)
+    refused = problem(world.admit, "SECRET", approver("key_low", Label("OFFICIAL-SENSITIVE")))
+    assert refused.code == "marking_not_cleared"
+    assert "Needed" in refused.message
+    developer = Principal("key_dev", "security", frozenset({"developer"}), clearance=SECRET, tenant_clearance=SECRET)
+    assert problem(world.admit, "OFFICIAL", developer).status == 403
+    assert "model.approved" not in world.events()
+
+
+def test_a_marking_that_the_profile_does_not_know_is_refused(world, weights):
+    world.take_in(weights)
+    assert problem(world.admit, "COSMIC").code == "unknown_marking"
+
+
+def test_above_the_setting_somebody_trusted_must_have_signed(world, weights):
+    world.take_in(weights)
+    refused = problem(world.admit, "SECRET", ANN)
+    assert "admission.signer" in refused.message
+    assert world.events()[-1] == "model.refused"
+    assert world.admit("OFFICIAL", ANN).ceiling == Label("OFFICIAL")
+
+
+def test_a_signer_taken_out_of_trust_since_the_import_counts_no_more(world, signed):
+    world.take_in(signed)
+    world.admit("SECRET", ANN)
+    (world.home / "trust/signer.pem").unlink()
+    assert "admission.signer" in problem(world.admit, "SECRET", BEN).message
+
+
+def test_a_signature_of_somebody_trusted_on_other_files_is_refused(world, signed):
+    (signed / "tiny.gguf").write_bytes(tiny_gguf(7))
+    refused = problem(world.take_in, signed)
+    assert (refused.code, world.events()) == ("artefact_refused", ["model.refused"])
+    assert "not on these files" in refused.message
+    assert [one.name for one in world.admissions.quarantine.root.iterdir()] == [".lock"]
+
+
+def test_a_signature_of_a_stranger_is_told_to_the_approver_and_worth_nothing(world, signed):
+    (world.home / "trust/signer.pem").unlink()
+    admission = world.take_in(signed)
+    assert admission.artefact.signer is None
+    assert "nobody trusted here" in world.run(world.admissions.shown("tiny"))[1].signature
+
+
+def test_a_signature_that_is_given_must_be_trusted(world, signed, tmp_path):
+    (signed / "model.sig").rename(tmp_path / "given.sig")
+    assert world.take_in(signed, signature=tmp_path / "given.sig").artefact.signer is not None
+    (world.home / "trust/signer.pem").unlink()
+    refused = problem(world.take_in, place(tmp_path / "b/b.gguf", 3), "b", signature=tmp_path / "given.sig")
+    assert "admission.signature" in refused.message
+
+
+def test_a_damaged_file_of_trust_stops_imports_and_says_which(world, weights):
+    (world.home / "trust").mkdir()
+    (world.home / "trust/broken.pem").write_bytes(b"x")
+    (weights.parent / "model.sig").write_bytes(b"{}")
+    assert "broken.pem" in problem(world.take_in, weights.parent).message
+
+
+def test_what_breaks_a_rule_is_refused_recorded_and_not_kept(world, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad/model.gguf").write_bytes(b"GGUF nonsense")
+    refused = problem(world.take_in, tmp_path / "bad")
+    assert refused.code == "artefact_refused"
+    assert world.events() == ["model.refused"]
+    assert [one.name for one in world.admissions.quarantine.root.iterdir()] == [".lock"]
+
+
+def test_a_revoked_model_does_not_load_at_the_next_start_and_never_comes_back(world, weights):
+    world.take_in(weights)
+    world.admit()
+    world.run(world.admissions.revoke("tiny", ANN))
+    assert world.events()[-1] == "model.revoked"
+    with pytest.raises(ModelRefused, match="revoked by key_ann"):
+        world.served()
+    assert "for good" in problem(world.admit).message
+    again = problem(world.take_in, weights, "other-name")
+    assert "do not come back" in again.message
+    assert world.take_in(place(weights.with_name("new.gguf"), 1)).state is AdmissionState.QUARANTINED, (
+        "the name is free"
+    )
+    world.admit()
+    assert world.served()[2] == "OFFICIAL"
+
+
+def test_revoking_twice_is_harmless(world, weights):
+    world.take_in(weights)
+    once = world.run(world.admissions.revoke("tiny", ANN))
+    assert world.run(world.admissions.revoke("tiny", BEN)) == once
+    assert world.events().count("model.revoked") == 1
+
+
+def test_a_change_between_import_and_admission_is_refused_and_recorded(world, weights):
+    admission = world.take_in(weights)
+    copy = world.admissions.quarantine.folder(admission.artefact.digest) / "files/tiny.gguf"
+    copy.chmod(0o600)
+    copy.write_bytes(tiny_gguf(5))
+    refused = problem(world.admit)
+    assert "admission.changed" in refused.message
+    assert world.events() == ["model.imported", "model.refused"]
+    with pytest.raises(ModelUnavailable):
+        world.served()
+
+
+def test_a_source_that_changes_after_the_copy_changes_nothing(world, weights):
+    world.take_in(weights)
+    weights.write_bytes(tiny_gguf(9))
+    world.admit()
+    assert world.served()[1].read_bytes() == tiny_gguf()
+
+
+def test_the_same_bytes_and_the_same_name_are_taken_once(world, weights, tmp_path):
+    world.take_in(weights)
+    assert problem(world.take_in, weights, "second").code == "conflict"
+    assert problem(world.take_in, place(tmp_path / "x/x.gguf", 1)).code == "conflict"
+
+
+@pytest.mark.parametrize("name", ["UPPER", "a/b", "..", "", "a" * 64, "ünï"])
+def test_a_name_that_is_none_is_refused(world, weights, name):
+    assert problem(world.take_in, weights, name).param == "name"
+
+
+def test_two_imports_at_once_are_both_whole(world, tmp_path):
+    async def both():
+        wishes = [
+            ImportWish(place(tmp_path / f"{one}/m.gguf", one), f"m{one}", ArtefactKind.MODEL, "MIT", "x")
+            for one in range(4)
+        ]
+        await asyncio.gather(*(world.admissions.take_in(one, LOCAL) for one in wishes))
+
+    world.run(both())
+    for one in range(4):
+        world.admit(name=f"m{one}")
+        assert world.served(f"m{one}")[1].read_bytes() == tiny_gguf(one)
+
+
+def test_two_imports_of_the_same_at_once_leave_one(world, weights):
+    async def both():
+        wish = ImportWish(weights, "tiny", ArtefactKind.MODEL, "MIT", "x")
+        return await asyncio.gather(*(world.admissions.take_in(wish, LOCAL) for _ in range(3)), return_exceptions=True)
+
+    outcomes = world.run(both())
+    assert sum(isinstance(one, Problem) for one in outcomes) == 2
+    assert len(world.run(world.admissions.all())) == 1
+    world.admit()
+    assert world.served()[1].read_bytes() == tiny_gguf()
+
+
+def test_what_a_crash_cut_off_is_finished_at_the_next_start(world, weights):
+    world.take_in(weights)
+    world.admit()
+    shutil.rmtree(world.home / "models")
+    world.build()
+    world.run(world.admissions.finish())
+    assert world.served()[2] == "OFFICIAL"
+    record = (world.home / "models/admitted/tiny.json").read_bytes()
+    world.run(world.admissions.revoke("tiny", LOCAL))
+    (world.home / "models/admitted/tiny.json").write_bytes(record)
+    world.run(world.admissions.finish())
+    with pytest.raises(ModelRefused, match="revoked"):
+        world.served()
+
+
+def test_nothing_is_admitted_without_an_entry(world, weights, monkeypatch):
+    world.take_in(weights)
+
+    async def full(event):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(world.ledger, "commit", full)
+    with pytest.raises(OSError, match="disk full"):
+        world.admit()
+    assert world.run(world.admissions.all())[0].state is AdmissionState.QUARANTINED
+    with pytest.raises(ModelUnavailable):
+        world.served()
+
+
+def carried(world, other):
+    """Let `other` trust what `world` exports."""
+    (other.home / "trust").mkdir(exist_ok=True)
+    shutil.copy(world.home / "secrets/export-key.pub.pem", other.home / "trust/world.pem")
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_an_installation_is_carried_across_and_must_be_admitted_there_too(world, worlds, weights, tmp_path, as_file):
+    world.take_in(weights)
+    world.admit()
+    sent = world.send(tmp_path / "bundle", as_file=as_file, policy=True)
+    assert (sent.manifest.version, world.events()[-1]) == (1, "model.exported")
+    other = worlds("other")
+    assert "bundle.signature" in problem(other.take, tmp_path / "bundle").message
+    carried(world, other)
+    taken = other.take(tmp_path / "bundle")
+    assert [one.artefact.name for one in taken.new] == ["tiny"]
+    assert taken.new[0].artefact.signer == sent.signer
+    assert taken.policy.exists()
+    assert other.events() == ["model.refused", "bundle.imported", "model.imported"]
+    with pytest.raises(ModelUnavailable):
+        other.served()
+    assert other.admit("SECRET", ANN).state is AdmissionState.QUARANTINED
+    assert other.admit("SECRET", BEN).ceiling == SECRET, "the bundle's signer is trusted here"
+    assert other.served()[1].read_bytes() == tiny_gguf()
+
+
+def test_only_what_is_admitted_is_exported(world, weights, tmp_path):
+    world.take_in(weights)
+    assert problem(world.send, tmp_path / "bundle", "tiny").code == "not_found"
+    assert world.send(tmp_path / "empty").manifest.artefacts == ()
+
+
+def test_rollback_replay_and_freeze_are_refused(world, worlds, weights, tmp_path):
+    world.take_in(weights)
+    world.admit()
+    world.send(tmp_path / "one")
+    world.take_in(place(tmp_path / "second/b.gguf", 2), "second")
+    world.admit(name="second")
+    world.send(tmp_path / "two")
+    other = worlds("other")
+    carried(world, other)
+    assert len(other.take(tmp_path / "two").new) == 2
+    for old in ("one", "two"):
+        refused = problem(other.take, tmp_path / old)
+        assert "bundle.rollback" in refused.message
+    late = worlds("late")
+    carried(world, late)
+    late.now_s += 86_401
+    assert "bundle.freeze" in problem(late.take, tmp_path / "two").message
+    late.now_s = NOW_S - 200_000
+    assert "bundle.freeze" in problem(late.take, tmp_path / "two").message
+    assert late.run(late.admissions.all()) == ()
+
+
+def test_a_bundle_that_brings_back_what_was_revoked_here_is_refused_as_a_whole(world, worlds, weights, tmp_path):
+    other = worlds("other")
+    other.take_in(weights)
+    other.run(other.admissions.revoke("tiny", LOCAL))
+    world.take_in(weights)
+    world.take_in(place(tmp_path / "second/b.gguf", 2), "second")
+    world.admit()
+    world.admit(name="second")
+    world.send(tmp_path / "bundle")
+    carried(world, other)
+    assert "admission.revoked" in problem(other.take, tmp_path / "bundle").message
+    assert len(other.run(other.admissions.all())) == 1
+
+
+def test_what_is_known_already_is_not_taken_twice(world, worlds, weights, tmp_path):
+    other = worlds("other")
+    other.take_in(weights)
+    world.take_in(weights)
+    world.admit()
+    world.send(tmp_path / "bundle")
+    carried(world, other)
+    taken = other.take(tmp_path / "bundle")
+    assert (taken.new, [one.artefact.name for one in taken.known]) == ((), ["tiny"])
+
+
+def test_a_copy_that_was_changed_is_not_exported(world, weights, tmp_path):
+    admission = world.take_in(weights)
+    world.admit()
+    copy = world.admissions.quarantine.folder(admission.artefact.digest) / "files/tiny.gguf"
+    copy.chmod(0o600)
+    copy.write_bytes(tiny_gguf(5))
+    assert "not exported" in problem(world.send, tmp_path / "bundle").message
+    assert not (tmp_path / "bundle").exists()
