@@ -31,6 +31,14 @@ CLOCK_SLACK_S: Final = 86_400
 NOT_PROMISED: Final = (
     "Somebody who is root here can change the kernel, the engine and Fastness together and lie consistently. Only "
     "hardware attestation would show it; none is attached, so that claim reads `unknown`.",
+    "Who runs and owns this node, and under whose law it stands, is what its operator declared, not proved.",
+    "A marking is the caller's claim. What a prompt says is not inspected; one marked too low is handled so.",
+    "Whoever holds the control socket can make keys, an approver's too. That two people agreed is enforced against "
+    "everybody else; against the operator the ledger shows it, which names who made each key.",
+    "Tenants that share a replica share its processor and its cache of prompts' beginnings: how long an answer takes "
+    "may tell one of them something of what another asked.",
+    "Gateway and control can make Unix sockets only, but may connect to those of other services of this machine that "
+    "are files they can open, such as a local proxy's. Engines cannot.",
     "The ledger is a hash chain on this machine's disk: it shows a change to anyone who kept an older entry, but "
     "whoever owns the disk could write the whole of it anew.",
     "Prompts and answers are in memory while they are worked on. Swap, hibernation and memory images of a virtual "
@@ -76,6 +84,7 @@ def judge(machine: Machine) -> list[Finding]:
         _swap(machine),
         _disk(machine),
         _home(machine),
+        _node(machine),
         _engine(machine),
         _models(machine),
         _port(machine),
@@ -200,6 +209,15 @@ def _home(machine: Machine) -> Finding:
     if not machine.home_trouble:
         return Finding("home", Verdict.OK, f"{machine.home} can be written", why)
     return Finding("home", Verdict.FAIL, machine.home_trouble, why, "chown it, or set FASTNESS_HOME")
+
+
+def _node(machine: Machine) -> Finding:
+    why = "Markings that ask who owns a node are handled only where that was declared."
+    if machine.operator:
+        return Finding("node", Verdict.OK, f"run by {machine.operator}, under the law of {machine.jurisdiction}", why)
+    found = f"who runs it is not declared; it stands under the law of {machine.jurisdiction}"
+    hint = "node.operator in config.toml: an operator of the profile (fastness policy show)"
+    return Finding("node", Verdict.WARN, found, why, hint)
 
 
 def _engine(machine: Machine) -> Finding:

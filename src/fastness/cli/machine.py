@@ -59,6 +59,8 @@ class Machine:
     port_trouble: str
     now_s: float
     installed_s: float
+    jurisdiction: str
+    operator: str
 
 
 def observe(settings: Settings) -> Machine:
@@ -89,6 +91,8 @@ def observe(settings: Settings) -> Machine:
         port_trouble=_port_trouble(settings),
         now_s=time.time(),
         installed_s=Path(__file__).stat().st_mtime,
+        jurisdiction=settings.node.jurisdiction,
+        operator=settings.node.operator,
     )
 
 

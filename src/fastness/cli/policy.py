@@ -41,7 +41,8 @@ DIFF_TIMEOUT_S: Final = 300.0
 """Comparing two policies asks each of them about every key, deployment, node and marking."""
 
 Directory = Annotated[
-    Path | None, typer.Argument(metavar="DIR", help="Directory with profile.toml and *.cedar.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="DIR", help="Directory with profile.toml and *.cedar, or the file that a bundle carried."),
 ]
 Version = Annotated[
     int | None,

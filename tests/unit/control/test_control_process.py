@@ -148,7 +148,7 @@ def test_the_life_of_a_control_process(start, home):
     assert (code, said, complained) == (0, "ended in order\n", "")
     assert not control.socket.exists()
     assert [entry.type for entry in tail(home / "ledger" / "control", 9)] == [
-        "boot", "tenant.created", "key.issued", "key.revoked", "stopped",
+        "boot", "policy.applied", "tenant.created", "key.issued", "key.revoked", "stopped",
     ]  # fmt: skip
     database = (home / "fastness.db").read_bytes()
     assert admin_key.encode() not in database
