@@ -344,3 +344,38 @@ def test_a_deployment_for_other_tenants_is_not_found(tmp_path: Path) -> None:
             assert (await door.chat(key="bob")).status == 200
 
     run(test)
+
+
+def test_a_replica_that_comes_later_or_moves_is_not_taken_for_what_was_there_before(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            everywhere, high = door.replicas, [one for one in door.replicas if one.node == "high"]
+            door.replicas = high
+            door.publish()
+            assert (await door.chat("CLOSED")).status == 200, "cleared for all there are"
+            door.replicas = everywhere
+            door.publish()
+            for _ in range(4):
+                assert (await door.chat("CLOSED")).status == 200
+            assert door.asked("low") == 0
+            low = door.engines["low"].socket
+            moved = [replace(one, node="low", socket=low, epoch=2) for one in high]
+            door.replicas = [*moved, *(replace(one, id=f"{one.id}-new") for one in high)]
+            door.publish()
+            for _ in range(4):
+                assert (await door.chat("CLOSED")).status == 200
+            assert door.asked("low") == 0, "its id is not what was cleared"
+
+    run(test)
+
+
+def test_what_fits_is_what_fits_a_cleared_replica(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            door.replicas = [replace(one, context_tokens=64_000) if one.node == "low" else one for one in door.replicas]
+            door.publish()
+            answer = await door.chat("CLOSED", max_tokens=5_000)
+            assert (answer.status, answer.code) == (400, "context_length_exceeded")
+            assert (await door.chat("OPEN", max_tokens=5_000)).status == 200
+
+    run(test)

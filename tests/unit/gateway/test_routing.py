@@ -34,11 +34,12 @@ DIAGNOSIS = Diagnosis("out_of_memory", "it ran out of memory", "give it more")
 class Site:
     """A gateway's routing, with what it was told to forget."""
 
-    def __init__(self, *replicas: Replica, **traffic: Any) -> None:
+    def __init__(self, *replicas: Replica, pins_slots: bool = False, **traffic: Any) -> None:
         self.forgotten: list[str] = []
         self.now_s = 100.0
         settings = TrafficSettings(**({"engine_queue": 0} | traffic))
-        self.routing = Routing(settings, lambda _: cast(Dialect, None), self.forgotten.append, lambda: self.now_s)
+        self.dialect = SimpleNamespace(pins_slots=pins_slots)
+        self.routing = Routing(settings, lambda _: cast(Dialect, self.dialect), self.forgotten.append, lambda: self.now_s)
         self.change(*replicas)
 
     def change(self, *replicas: Replica, models: tuple[ModelCard, ...] = (SMALL, MINI)) -> None:
@@ -104,6 +105,16 @@ def test_a_few_may_wait_inside_the_engine_so_that_no_slot_idles() -> None:
     async def test() -> None:
         site = Site(ONE, engine_queue=2)
         assert [await site.enter(name) for name in "abc"] == ["small-0"] * 3
+
+    running(test)
+
+
+def test_none_waits_inside_an_engine_whose_slots_are_each_somebodys() -> None:
+    async def test() -> None:
+        site = Site(ONE, engine_queue=2, pins_slots=True)
+        assert [await site.enter(name) for name in "a"] == ["small-0"]
+        with pytest.raises(Refusal, match="No slot"):
+            await site.enter("b", timeout_s=0.01)
 
     running(test)
 
