@@ -109,7 +109,7 @@ def conversations(question: str, answer: str, system: str) -> Iterator[tuple[str
     yield "system and question", _given([rule, user])
     yield "three turns", _given([user, reply, user])
     yield "several turns", _given([rule, user, reply, user])
-    yield "many turns", _given([*[user, reply] * 20, user])
+    yield "many turns", _given([*[user, reply] * 60, user])
     yield "without prompt", _given([user, reply], prompt=False)
     yield "tools", _given([user], tools=[_TOOL])
     yield "tool call", _given([user, called, result], tools=[_TOOL])
