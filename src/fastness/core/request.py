@@ -94,7 +94,8 @@ Constraint = JsonConstraint | ToolConstraint
 class Generation:
     """One execution on one engine slot: messages, or a plain prompt (text or token ids), sampled once.
 
-    A request with `n` choices or several prompts becomes several generations, so that usage adds up.
+    A request with `n` choices or several prompts becomes several generations, so that usage adds up. `slot` is the
+    engine's slot that takes it, and `cache_prompt` whether it may build on what that slot has read before.
     """
 
     sampling: Sampling
@@ -102,7 +103,8 @@ class Generation:
     prompt: str | tuple[int, ...] | None = None
     constraint: Constraint | None = None
     stream: bool = False
-    cache_prompt: bool = True
+    cache_prompt: bool = False
+    slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

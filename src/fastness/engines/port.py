@@ -46,6 +46,8 @@ class Dialect(Protocol):
     name: str
     cancels_whole: bool
     """Whether closing the connection stops the work on an answer that is not streamed. If not, all are streamed."""
+    pins_slots: bool
+    """Whether a generation says which slot takes it, because each slot remembers the prompt that it read last."""
 
     def unsupported(self, work: Generation) -> str | None:
         """Name what this engine cannot do of `work` (a sentence for the caller), or None."""

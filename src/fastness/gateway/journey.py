@@ -25,6 +25,7 @@ from fastness.gateway.prepare import (
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import StreamRun, broken, post, run_stream, run_whole
 from fastness.gateway.routing import find_model, may_name
+from fastness.gateway.seat import seated
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -64,6 +65,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
 def authenticate(gateway: Gateway, trip: Trip) -> None:
     """Who asks."""
     trip.principal = gateway.authenticate(trip.exchange)
+    trip.access_version = gateway.access_version
 
 
 def mark(gateway: Gateway, trip: Trip) -> None:
@@ -182,11 +184,12 @@ async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
 
     async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
-        if work.stream:
-            run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
-            with gateway.watched(trip, run):
-                return await run_stream(gateway.engines, dialect, replica, work, run)
-        delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, work))
+        with seated(trip, dialect, replica, work) as placed:
+            if work.stream:
+                run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
+                with gateway.watched(trip, run):
+                    return await run_stream(gateway.engines, dialect, replica, placed, run)
+            delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, placed))
         answer.take(choice, delta)
         assert delta.usage  # run_whole gives no answer without
         return delta.usage

@@ -15,6 +15,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
+from fastness.traffic.engine_slots import EngineSlots
 from fastness.traffic.slots import Full, SlotQueue
 
 Usable = frozenset[str] | None
@@ -44,6 +45,7 @@ class Served:
     strays: tuple[str, ...] = ()
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    slots: dict[str, tuple[int, EngineSlots]] = field(default_factory=dict)
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
 
     def place(
@@ -82,7 +84,7 @@ class Served:
                 self.queue.allow(ticket, waiter.usable())
             except Refusal as refusal:
                 self.queue.leave(ticket)
-                del self.waiters[ticket]
+                self.waiters.pop(ticket, None)
                 if not waiter.future.done():
                     waiter.future.set_exception(refusal)
 
@@ -100,7 +102,7 @@ class Served:
         self.queue.close(replica.id)
 
     def open_lanes(self, now_s: float, engine_queue: int) -> None:
-        """Give the ready replicas their lanes: all but those under suspicion."""
+        """Give the ready replicas their lanes: all but those under suspicion. `engine_queue` may wait in the engine."""
         for name, (epoch, until_s) in list(self.suspects.items()):
             if now_s >= until_s or name not in self.replicas or self.replicas[name].epoch != epoch:
                 del self.suspects[name]
@@ -108,6 +110,14 @@ class Served:
             one for one in self.replicas.values() if one.state is ReplicaState.READY and one.id not in self.suspects
         ]
         self.wake(self.queue.set_lanes((one.id, one.slots + engine_queue) for one in ready))
+
+    def slots_of(self, replica: Replica) -> EngineSlots:
+        """The slots of this start of a replica's engine, and whose memory is in each."""
+        epoch, slots = self.slots.get(replica.id, (None, None))
+        if slots is None or epoch != replica.epoch:
+            slots = EngineSlots(replica.slots)
+            self.slots[replica.id] = replica.epoch, slots
+        return slots
 
     def any_replica(self, usable: Usable = None) -> Replica:
         """Any replica whatever its state, for what depends on its engine only; raises Refusal when there is none."""
@@ -174,7 +184,7 @@ class Routing:
                 if after is None or after.epoch != before.epoch:
                     self._forget(before.socket)
             one.reconsider()
-            one.open_lanes(self._now(), self._traffic.engine_queue)
+            one.open_lanes(self._now(), self._engine_queue(one))
         for name in self._served.keys() - {card.name for card in cards}:
             self._served.pop(name).queue.set_lanes(())
 
@@ -188,7 +198,14 @@ class Routing:
         """Give replicas another chance whose time under suspicion is over."""
         for one in self._served.values():
             if one.suspects:
-                one.open_lanes(self._now(), self._traffic.engine_queue)
+                one.open_lanes(self._now(), self._engine_queue(one))
+
+    def _engine_queue(self, served: Served) -> int:
+        """How many may wait in an engine: none where each generation must have a slot that is its own."""
+        pinned = served.card.kind is ModelKind.CHAT and any(
+            self._dialect(one.engine).pins_slots for one in served.replicas.values()
+        )
+        return 0 if pinned else self._traffic.engine_queue
 
     def models(self) -> list[Served]:
         """Everything served, by name."""

@@ -41,13 +41,18 @@ def test_what_the_caller_leaves_open_is_openais_default_not_the_engines() -> Non
         "top_p": 1.0,
         "samplers": ["temperature"],
         "stream": False,
-        "cache_prompt": True,
+        "cache_prompt": False,
     }
+
+
+def test_a_generation_runs_on_the_slot_that_it_was_given() -> None:
+    body = sent(Generation(Sampling(), HELLO, slot=0, cache_prompt=True))
+    assert (body["id_slot"], body["cache_prompt"]) == (0, True)
 
 
 def test_everything_the_caller_says_is_sent() -> None:
     sampling = Sampling(0.5, 0.9, 0.1, 0.2, 42, ("a", "b"), ((5, -100.0),), 7, 3)
-    body = sent(Generation(sampling, HELLO, stream=True, cache_prompt=False))
+    body = sent(Generation(sampling, HELLO, stream=True))
     assert body["stream_options"] == {"include_usage": True}
     assert body["cache_prompt"] is False
     assert body["samplers"] == ["penalties", "temperature", "top_p"]

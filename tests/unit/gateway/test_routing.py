@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -39,7 +40,9 @@ class Site:
         self.now_s = 100.0
         settings = TrafficSettings(**({"engine_queue": 0} | traffic))
         self.dialect = SimpleNamespace(pins_slots=pins_slots)
-        self.routing = Routing(settings, lambda _: cast(Dialect, self.dialect), self.forgotten.append, lambda: self.now_s)
+        self.routing = Routing(
+            settings, lambda _: cast(Dialect, self.dialect), self.forgotten.append, lambda: self.now_s
+        )
         self.change(*replicas)
 
     def change(self, *replicas: Replica, models: tuple[ModelCard, ...] = (SMALL, MINI)) -> None:

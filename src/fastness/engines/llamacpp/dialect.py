@@ -99,6 +99,7 @@ class LlamaCppDialect:
     """See Dialect."""
 
     name = "llamacpp"
+    pins_slots = True  # it has no salt to keep prefixes of one tenant from another: the gateway keeps their slots apart
     cancels_whole = False  # measured: it writes a whole answer to its end although nobody waits for it
 
     def unsupported(self, work: Generation) -> str | None:
@@ -126,6 +127,8 @@ class LlamaCppDialect:
         body = _sampled(sampling)
         body["stream"] = work.stream
         body["cache_prompt"] = work.cache_prompt
+        if work.slot is not None:
+            body["id_slot"] = work.slot
         if work.stream:
             body["stream_options"] = _STREAM_OPTIONS
         if work.constraint is not None:
