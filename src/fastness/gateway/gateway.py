@@ -120,6 +120,7 @@ class Gateway:
         self._authenticator = authenticator
         self._reread_access = reread_access
         self.policy: PolicyInForce | None = None
+        self.access_version = 0
         self._runs: set[StreamRun] = set()
         self._deadlines: set[Deadline] = set()
 
@@ -132,6 +133,11 @@ class Gateway:
             if refusal.code != "invalid_api_key" or not self._reread_access():
                 raise
             return self._authenticator.authenticate(authorization, self.clock(), uris)
+
+    def access_changed(self) -> None:
+        """Tenants, keys or identities are others now: whoever waits is recognised anew, or refused."""
+        self.access_version += 1
+        self.routing.reconsider()
 
     def put_in_force(self, policy: PolicyInForce | None) -> None:
         """From now on `policy` decides, also about those who wait; None: nothing is permitted."""
@@ -149,6 +155,9 @@ class Gateway:
 
         To be asked whenever time may have passed since it was asked last: before each word to an engine (law 4).
         """
+        if trip.access_version != self.access_version:
+            trip.access_version = self.access_version
+            trip.principal = self.authenticate(trip.exchange)
         policy, served, principal, mark = self.policy, trip.served, trip.principal, trip.mark
         if policy is None:
             raise unavailable()

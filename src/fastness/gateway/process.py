@@ -104,7 +104,7 @@ async def serve(parts: GatewayParts) -> int:
         meters,
         parts.log,
         parts.clock,
-        reread_access=lambda: _read_access(parts),
+        reread_access=lambda: _read_access(parts, gateway),
     )
     app = App(gateway)
     server = HttpServer(
@@ -118,7 +118,7 @@ async def serve(parts: GatewayParts) -> int:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    _read_snapshots(parts, routing)
+    _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     poller = loop.create_task(_poll(parts, gateway))
     sweeper = loop.create_task(_sweep(gateway))
@@ -151,24 +151,26 @@ async def serve(parts: GatewayParts) -> int:
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
     while True:
-        _read_snapshots(parts, gateway.routing)
+        _read_snapshots(parts, gateway)
         await _read_policy(parts, gateway)
         parts.log.flush()
         await asyncio.sleep(POLL_S)
 
 
-def _read_snapshots(parts: GatewayParts, routing: Routing) -> None:
-    _read_access(parts)
+def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
+    _read_access(parts, gateway)
     if (identities := parts.identity_reader.poll()) is not None:
         parts.access.replace_identities(identities, parts.clock())
+        gateway.access_changed()
     if (snapshot := parts.routing_reader.poll()) is not None:
-        routing.replace(snapshot)
+        gateway.routing.replace(snapshot)
 
 
-def _read_access(parts: GatewayParts) -> bool:
+def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:
     access = parts.access_reader.poll()
     if access is not None:
         parts.access.replace(access)
+        gateway.access_changed()
     return access is not None
 
 

@@ -27,6 +27,7 @@ class Trip:
     exchange: Exchange
     operation: Operation
     principal: Principal | None = None
+    access_version: int = 0
     mark: Mark | None = None
     request: Request | None = None
     parameters: Parameters = _NOTHING_SET

@@ -178,8 +178,8 @@ class Door:
         routing = Routing(settings.traffic, lambda _: LlamaCppDialect(), self.connections.forget, loop.time)
         log = JsonLog(home / "log.jsonl", "gateway-0", lambda: 0.0)
         meters = Meters(GatewayMetrics())
-        keys = Keys(*(principals or (ANN,)))
-        self.gateway = Gateway(settings, routing, keys, self.ledger, self.connections, meters, log, lambda: 1.0)
+        self.keys = Keys(*(principals or (ANN,)))
+        self.gateway = Gateway(settings, routing, self.keys, self.ledger, self.connections, meters, log, lambda: 1.0)
         self.app = App(self.gateway)
         self.server = HttpServer(
             self.app,

@@ -379,3 +379,27 @@ def test_what_fits_is_what_fits_a_cleared_replica(tmp_path: Path) -> None:
             assert (await door.chat("OPEN", max_tokens=5_000)).status == 200
 
     run(test)
+
+
+@pytest.mark.parametrize("change", ["clearance lowered", "key revoked"])
+def test_who_waits_is_recognised_anew_when_tenants_or_keys_change(tmp_path: Path, change: str) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, replace(ANN, id="key_eve")) as door:
+            door.engines["high"].busy = True
+            first = asyncio.create_task(door.chat("CLOSED"))
+            await until(lambda: door.asked("high") == 1)
+            both = [asyncio.create_task(door.chat("CLOSED", key=key)) for key in ("eve", "ann", "eve")]
+            await until(lambda: door.waiting == 3)
+            if change == "key revoked":
+                del door.keys.known["eve"]
+            else:
+                door.keys.known["eve"] = replace(ANN, id="key_eve", tenant_clearance=OPEN)
+            door.gateway.access_changed()
+            code = "invalid_api_key" if change == "key revoked" else "marking_not_cleared"
+            assert (await both[0]).code == (await both[2]).code == code
+            assert door.waiting == 1
+            door.engines["high"].free()
+            assert (await first).status == (await both[1]).status == 200
+            assert (door.asked("low"), door.asked("high")) == (0, 2)
+
+    run(test)

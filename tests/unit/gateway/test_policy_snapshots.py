@@ -168,11 +168,11 @@ def test_identities_are_taken_over(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path) as door:
             parts = parts_of(door)
-            _read_snapshots(parts, door.gateway.routing)
+            _read_snapshots(parts, door.gateway)
             write_snapshot(tmp_path / "identity.json", IdentitySnapshot(7))
             write_snapshot(tmp_path / "access.json", AccessSnapshot(8, (), ()))
-            _read_snapshots(parts, door.gateway.routing)
-            _read_snapshots(parts, door.gateway.routing)
+            _read_snapshots(parts, door.gateway)
+            _read_snapshots(parts, door.gateway)
             assert sorted(cast(Known, parts.access).versions) == [7, 8]
 
     run(test)
