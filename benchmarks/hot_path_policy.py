@@ -28,6 +28,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.request import Operation
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
+from fastness.engines.catalogue import dialect
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.journey import authenticate, authorise, mark
@@ -82,7 +83,7 @@ def stage() -> Stage:
         for n, text in enumerate(texts)
     )
     authenticator.replace(AccessSnapshot(1, (Tenant("health", "Health", now_s, clearance=high),), issued))
-    routing = Routing(TrafficSettings(), cast(Any, None), lambda _: None)
+    routing = Routing(TrafficSettings(), dialect, lambda _: None)
     card = ModelCard("small", ModelKind.CHAT, "b179" * 16, 1, "none", 8_192, now_s)
     nodes = tuple(Node(f"node-{n}", "GB", "crown", "GB", high) for n in range(3))
     one = Replica("small-0", "small", "llamacpp", ReplicaState.READY, "/x", 8, 8_192, 1, sealed=True)
