@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -19,7 +21,8 @@ class Shell:
 
     def __init__(self, home):
         self.environ = {**os.environ, "FASTNESS_HOME": str(home)}
-        self.environ.pop("FASTNESS_API_KEY", None)
+        for name in ("FASTNESS_API_KEY", "FASTNESS_KEY"):
+            self.environ.pop(name, None)
 
     def __call__(self, *words, **options):
         argv = [FASTNESS, *words]
@@ -92,6 +95,73 @@ def test_a_key_made_here_is_known_and_a_revoked_one_is_not(shell):
         assert "revoked_api_key" in refused.stderr
     finally:
         del shell.environ["FASTNESS_API_KEY"]
+
+
+def test_what_runs_says_what_it_may_be_used_for_and_who_declared_what(shell):
+    served = shell.document("ps")
+    assert {one["name"] for one in served["deployments"]} == set(shell.ready["models"])
+    assert served["nodes"] == [
+        {"name": "local", "jurisdiction": "GB", "operator": None, "owner": None, "ceiling": "OFFICIAL"}
+    ]
+    said = shell("ps").stdout
+    assert "OFFICIAL" in said
+    assert "its operator is not declared" in said
+
+
+def test_a_policy_applied_is_in_force_in_the_gateway_within_a_second_and_so_is_the_way_back(shell, tmp_path):
+    assert shell("policy", "show", "--output", str(tmp_path / "mine")).returncode == 0
+    rule = '@id("shut/1") @code("permission_denied") forbid (principal, action == Action::"infer", resource);'
+    (tmp_path / "mine/shut.cedar").write_text(rule)
+    key = shell.document("keys", "create", "--tenant", "default", "--name", "policy")["key"]
+    before = shell.document("policy", "show")
+    assert asked(shell, key).status_code == 200
+    shut = shell.document("policy", "apply", str(tmp_path / "mine"), "--yes")
+    try:
+        time.sleep(1.0)
+        refused = asked(shell, key)
+        assert refused.status_code == 403
+        assert "shut/1" in refused.json()["error"]["message"]
+        said = shell.document("policy", "explain", "--tenant", "default", "--model", MODEL)
+        assert (said["allowed"], said["decisions"][0]["rule"], said["policy"]) == (False, "shut/1", shut["digest"])
+    finally:
+        back = shell.document("policy", "apply", "--version", str(before["version"]), "--yes")
+    assert back["digest"] == before["digest"]
+    time.sleep(1.0)
+    assert asked(shell, key).status_code == 200
+    applied = shell.document("ledger", "find", "--type", "policy.applied")["entries"]
+    assert [entry["fields"]["policy"] for entry in applied][-2:] == [shut["digest"], before["digest"]]
+
+
+def asked(shell, key):
+    """Ask the gateway for one token."""
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+    return httpx.post(
+        f"{shell.ready['base_url']}/chat/completions",
+        json=body,
+        headers={"authorization": f"Bearer {key}"},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "names"),
+    [
+        ("FASTNESS__NODE__CEILING", "COSMIC", "node.ceiling"),
+        ("FASTNESS__ENGINE__CEILING", "OFFICIAL; NOPE", "engine.ceiling"),
+        ("FASTNESS__NODE__OPERATOR", "stranger", "node.operator"),
+        ("FASTNESS__POLICY__PROFILE", "nowhere", "policy.profile"),
+    ],
+)
+def test_a_declaration_that_the_profile_cannot_read_stops_the_start_before_anything_runs(
+    tmp_path, variable, value, names
+):
+    shell = Shell(tmp_path / "home")
+    shell.environ[variable] = value
+    result = shell("up", "--port", "0")
+    assert result.returncode == 2
+    assert names in result.stderr
+    assert not (tmp_path / "home/fastness.db").exists()
 
 
 def test_doctor_finds_this_machine_well_while_it_serves(shell):
