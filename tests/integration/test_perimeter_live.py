@@ -1,0 +1,92 @@
+"""Looking at processes from outside: what they hold, whatever they say."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import fastness
+from fastness.perimeter.live import Seen, look_at
+
+ROOT = str(Path(fastness.__file__).parents[1])
+PROGRAM = """
+import socket, sys
+sys.path.append(sys.argv[1])
+from fastness.perimeter.reach import stay_local
+{before}
+{reach}
+print("there", flush=True)
+sys.stdin.readline()
+"""
+
+
+@contextmanager
+def process(before: str, *, reach: str = "stay_local()", name: str = "up") -> Iterator[int]:
+    code = PROGRAM.format(before=before, reach=reach)
+    argv = [sys.executable, "-c", code, ROOT, name]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        assert one.stdout
+        assert one.stdin
+        assert one.stdout.readline() == "there\n"
+        try:
+            yield one.pid
+        finally:
+            one.stdin.close()
+
+
+def seen(before: str, port: int = 1, *, reach: str = "stay_local()", spoken: tuple[int, ...] = ()) -> Seen:
+    with process(before, reach=reach) as pid:
+        return look_at(pid, port, spoken)[0]
+
+
+def test_unix_sockets_and_no_others_are_as_promised() -> None:
+    found = seen("one, two = socket.socketpair()")
+    assert found.holds
+    assert found.answer.startswith("2 Unix sockets, 0 listening")
+
+
+def test_the_listener_and_what_it_accepted_are_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as any_port:
+        port = any_port.getsockname()[1]
+    before = f"""
+listener = socket.create_server(("127.0.0.1", {port}))
+client = socket.create_connection(listener.getsockname())
+accepted, _ = listener.accept()
+client.close()
+"""
+    assert seen(before, port).answer == "0 Unix sockets, 1 listening, 1 accepted"
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(('127.0.0.1', 0))", "a socket of udp"),
+        ("one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); one.bind(('::1', 0))", "a socket of udp6"),
+        ("one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW); one.bind((0, 0))", "a socket of netlink"),
+        ("one = socket.create_server(('127.0.0.1', 0))", "a TCP socket from 0100007F"),
+        ("one = socket.socket()", "no family that is known here"),
+    ],
+)
+def test_any_other_socket_is_named(before: str, said: str) -> None:
+    found = seen(before)
+    assert not found.holds
+    assert said in found.answer
+
+
+def test_a_process_that_gave_nothing_up_is_named() -> None:
+    found = seen("", reach="")
+    assert not found.holds
+    assert found.answer == "no filter of system calls; it may gain privileges"
+
+
+def test_a_process_that_is_gone_is_not_taken_for_well() -> None:
+    with process("") as pid:
+        pass
+    with pytest.raises(FileNotFoundError):
+        look_at(pid, 1)
