@@ -25,7 +25,7 @@ PROBE_LENGTH_MAX: Final = 200
 _NEUTRAL: Final = ("zqalphaqz", "zqomegaqz")
 _OTHERS: Final = ("zqanswerqz", "zqsystemqz")
 """What the others in a conversation say when it is compared: words that no template has."""
-_COMPARED: Final = ("one question", "three turns", "several turns")
+_COMPARED: Final = ("one question", "three turns", "several turns", "tools")
 _MARKUP: Final = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{1,24}\]")
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
 _TOOL: Final = {
@@ -108,7 +108,7 @@ def conversations(question: str, answer: str, system: str) -> Iterator[tuple[str
     yield "one question", _given([user])
     yield "system and question", _given([rule, user])
     yield "three turns", _given([user, reply, user])
-    yield "several turns", _given([rule, user, reply, user])
+    yield "several turns", _given([rule, user, reply, user]) | {"tools": None, "documents": None}
     yield "many turns", _given([*[user, reply] * 60, user])
     yield "without prompt", _given([user, reply], prompt=False)
     yield "tools", _given([user], tools=[_TOOL])
@@ -116,17 +116,11 @@ def conversations(question: str, answer: str, system: str) -> Iterator[tuple[str
     yield "parts", _given([{"role": "user", "content": [{"type": "text", "text": question}]}])
 
 
-def _given(messages: list[dict[str, Any]], tools: list[Any] | None = None, *, prompt: bool = True) -> Mapping[str, Any]:
-    return {
-        "messages": messages,
-        "tools": tools,
-        "documents": None,
-        "add_generation_prompt": prompt,
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "pad_token": "<pad>",
-        "unk_token": "<unk>",
-    }
+def _given(messages: list[dict[str, Any]], tools: list[Any] | None = None, *, prompt: bool = True) -> dict[str, Any]:
+    """Return what a template is given; some renderers name tools that are not there, and some do not."""
+    words = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    told = {"messages": messages, "add_generation_prompt": prompt, **words}
+    return told if tools is None else told | {"tools": tools}
 
 
 def _render(renderer: Renderer, name: str, conversation: Mapping[str, Any]) -> Rendering:
