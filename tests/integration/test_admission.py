@@ -3,129 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import shutil
-import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/registry/signing"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/registry/admission"))
-
-from oms_authority import new_key, trust_key
-from tiny_models import place, tiny_gguf, wish
-
+from admission_world import (
+    ANN,
+    BEN,
+    LOCAL,
+    SECRET,
+    approver,
+    new_key,
+    place,
+    problem,
+    tiny_gguf,
+    trust_key,
+    wish,
+    worlds_in,
+)
 from fastness.config import RegistrySettings
-from fastness.control.admissions import Admissions, ImportWish, Parts
-from fastness.control.carriage import Carriage
-from fastness.control.policies import Policies
+from fastness.control.admissions import ImportWish
 from fastness.control.problem import Problem
-from fastness.control.routes import LOCAL
 from fastness.core.admission import AdmissionState, ArtefactKind
-from fastness.core.error import Refusal
 from fastness.core.marking import Label
 from fastness.core.tenant import Principal
-from fastness.ledger.memory import MemoryLedger
-from fastness.policy.bundle import shipped_bundle
-from fastness.policy.cedar import CedarEngine
-from fastness.policy.profile import shipped_profile
 from fastness.registry.inspection.direct import DirectInspector
-from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
+from fastness.registry.library import ModelRefused, ModelUnavailable
 from fastness.registry.signing import oms
 from fastness.registry.signing.keys import Signer
-from fastness.store.admissions import SqlAdmissionStore
-from fastness.store.database import Database, sqlite_url
-from fastness.store.policies import SqlPolicyStore
-
-engine_of = functools.lru_cache(maxsize=4)(CedarEngine)
-NOW_S = 1_795_348_800.0
-SECRET = Label("SECRET")
-
-
-def approver(name, clearance=SECRET):
-    return Principal(name, "security", frozenset({"approver"}), clearance=clearance, tenant_clearance=clearance)
-
-
-ANN, BEN = approver("key_ann"), approver("key_ben")
-
-
-class World:
-    """One installation's admissions, without its processes."""
-
-    def __init__(self, home, runner):
-        self.home, self._runner, self.now_s = home, runner, NOW_S
-        (home / "secrets").mkdir(parents=True)
-        self.database = Database.open(sqlite_url(home / "fastness.db"))
-        self.ledger = MemoryLedger("control")
-        self.library = ModelLibrary(home, {})
-        self.policies = Policies(
-            SqlPolicyStore(self.database),
-            self.ledger,
-            None,
-            lambda: shipped_bundle(shipped_profile("uk")),
-            self.clock,
-            engine_of,
-        )
-        self.run(self.policies.publish())
-        self.build()
-
-    def build(self, **settings):
-        """Commands as a newly started process would have them."""
-        bounds = replace(RegistrySettings(), **settings)
-        self.admissions = Admissions(
-            Parts(
-                self.home, bounds, SqlAdmissionStore(self.database), self.ledger, self.policies, self.library,
-                DirectInspector(bounds), self.clock,
-            )
-        )  # fmt: skip
-        self.carriage = Carriage(self.admissions)
-
-    def clock(self):
-        return self.now_s
-
-    def run(self, work):
-        return self._runner.run(work)
-
-    def take_in(self, path, name="tiny", by=LOCAL, **changes):
-        wish = ImportWish(path, name, ArtefactKind.MODEL, "MIT", "a test", **changes)
-        return self.run(self.admissions.take_in(wish, by))[0]
-
-    def admit(self, ceiling="OFFICIAL", by=LOCAL, name="tiny"):
-        return self.run(self.admissions.approve(name, ceiling, by)).admission
-
-    def send(self, output, *names, lifetime_s=86_400, as_file=True, policy=False):
-        work = self.carriage.send(output, names, LOCAL, as_file=as_file, policy=policy, lifetime_s=lifetime_s)
-        return self.run(work)
-
-    def take(self, bundle):
-        return self.run(self.carriage.take(bundle, LOCAL, None))
-
-    def events(self):
-        return [entry.type for entry in self.ledger.entries() if entry.type != "policy.applied"]
-
-    def served(self, name="tiny"):
-        return self.library.ensure(name, lambda *_: None)
 
 
 @pytest.fixture
-def runner():
-    with asyncio.Runner() as one:
-        yield one
-
-
-@pytest.fixture
-def worlds(tmp_path, runner):
-    made = []
-
-    def make(name):
-        made.append(World(tmp_path / name, runner))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.database.close()
+def worlds(tmp_path):
+    with worlds_in(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
@@ -146,12 +57,6 @@ def signed(world, weights):
     inspected = DirectInspector(RegistrySettings()).inspect(weights.parent, wish())
     (weights.parent / "model.sig").write_bytes(oms.sign("tiny", inspected.artefact.files, signer))
     return weights.parent
-
-
-def problem(call, *given, **named):
-    with pytest.raises(Refusal) as refused:
-        call(*given, **named)
-    return refused.value
 
 
 def test_a_model_is_imported_admitted_and_served_and_each_step_is_an_entry(world, weights):
@@ -362,93 +267,3 @@ def test_nothing_is_admitted_without_an_entry(world, weights, monkeypatch):
     assert world.run(world.admissions.all())[0].state is AdmissionState.QUARANTINED
     with pytest.raises(ModelUnavailable):
         world.served()
-
-
-def carried(world, other):
-    """Let `other` trust what `world` exports."""
-    (other.home / "trust").mkdir(exist_ok=True)
-    shutil.copy(world.home / "secrets/export-key.pub.pem", other.home / "trust/world.pem")
-
-
-@pytest.mark.parametrize("as_file", [True, False])
-def test_an_installation_is_carried_across_and_must_be_admitted_there_too(world, worlds, weights, tmp_path, as_file):
-    world.take_in(weights)
-    world.admit()
-    sent = world.send(tmp_path / "bundle", as_file=as_file, policy=True)
-    assert (sent.manifest.version, world.events()[-1]) == (1, "model.exported")
-    other = worlds("other")
-    assert "bundle.signature" in problem(other.take, tmp_path / "bundle").message
-    carried(world, other)
-    taken = other.take(tmp_path / "bundle")
-    assert [one.artefact.name for one in taken.new] == ["tiny"]
-    assert taken.new[0].artefact.signer == sent.signer
-    assert taken.policy.exists()
-    assert other.events() == ["model.refused", "bundle.imported", "model.imported"]
-    with pytest.raises(ModelUnavailable):
-        other.served()
-    assert other.admit("SECRET", ANN).state is AdmissionState.QUARANTINED
-    assert other.admit("SECRET", BEN).ceiling == SECRET, "the bundle's signer is trusted here"
-    assert other.served()[1].read_bytes() == tiny_gguf()
-
-
-def test_only_what_is_admitted_is_exported(world, weights, tmp_path):
-    world.take_in(weights)
-    assert problem(world.send, tmp_path / "bundle", "tiny").code == "not_found"
-    assert world.send(tmp_path / "empty").manifest.artefacts == ()
-
-
-def test_rollback_replay_and_freeze_are_refused(world, worlds, weights, tmp_path):
-    world.take_in(weights)
-    world.admit()
-    world.send(tmp_path / "one")
-    world.take_in(place(tmp_path / "second/b.gguf", 2), "second")
-    world.admit(name="second")
-    world.send(tmp_path / "two")
-    other = worlds("other")
-    carried(world, other)
-    assert len(other.take(tmp_path / "two").new) == 2
-    for old in ("one", "two"):
-        refused = problem(other.take, tmp_path / old)
-        assert "bundle.rollback" in refused.message
-    late = worlds("late")
-    carried(world, late)
-    late.now_s += 86_401
-    assert "bundle.freeze" in problem(late.take, tmp_path / "two").message
-    late.now_s = NOW_S - 200_000
-    assert "bundle.freeze" in problem(late.take, tmp_path / "two").message
-    assert late.run(late.admissions.all()) == ()
-
-
-def test_a_bundle_that_brings_back_what_was_revoked_here_is_refused_as_a_whole(world, worlds, weights, tmp_path):
-    other = worlds("other")
-    other.take_in(weights)
-    other.run(other.admissions.revoke("tiny", LOCAL))
-    world.take_in(weights)
-    world.take_in(place(tmp_path / "second/b.gguf", 2), "second")
-    world.admit()
-    world.admit(name="second")
-    world.send(tmp_path / "bundle")
-    carried(world, other)
-    assert "admission.revoked" in problem(other.take, tmp_path / "bundle").message
-    assert len(other.run(other.admissions.all())) == 1
-
-
-def test_what_is_known_already_is_not_taken_twice(world, worlds, weights, tmp_path):
-    other = worlds("other")
-    other.take_in(weights)
-    world.take_in(weights)
-    world.admit()
-    world.send(tmp_path / "bundle")
-    carried(world, other)
-    taken = other.take(tmp_path / "bundle")
-    assert (taken.new, [one.artefact.name for one in taken.known]) == ((), ["tiny"])
-
-
-def test_a_copy_that_was_changed_is_not_exported(world, weights, tmp_path):
-    admission = world.take_in(weights)
-    world.admit()
-    copy = world.admissions.quarantine.folder(admission.artefact.digest) / "files/tiny.gguf"
-    copy.chmod(0o600)
-    copy.write_bytes(tiny_gguf(5))
-    assert "not exported" in problem(world.send, tmp_path / "bundle").message
-    assert not (tmp_path / "bundle").exists()

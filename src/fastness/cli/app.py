@@ -122,14 +122,8 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "up", up.up, up.EXAMPLES)
     _verb(app, "run", run.run, run.EXAMPLES)
     _verb(app, "ps", ps.ps, ps.EXAMPLES)
-    _noun(app, "models", "What is served, and what is imported, admitted and carried elsewhere.", {
-        "list": (models.models, models.EXAMPLES),
-        "import": (artefacts.import_, artefacts.IMPORT_EXAMPLES),
-        "inspect": (artefacts.inspect, artefacts.INSPECT_EXAMPLES),
-        "admit": (artefacts.admit, artefacts.ADMIT_EXAMPLES),
-        "revoke": (artefacts.revoke, artefacts.REVOKE_EXAMPLES),
-        "export": (artefacts.export, artefacts.EXPORT_EXAMPLES),
-    })  # fmt: skip
+    shown: dict[str, tuple[Act, str]] = {"list": (models.models, models.EXAMPLES)}
+    _noun(app, "models", "Models and adapters: served, imported, admitted.", shown | artefacts.ACTS)
     _noun(app, "tenants", "The departments that are served and charged.", {
         "list": (tenants.listing, tenants.LIST_EXAMPLES),
         "create": (tenants.create, tenants.CREATE_EXAMPLES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -23,7 +24,6 @@ NAME_CHARS: Final = 63
 
 IMPORT_EXAMPLES = """\
 fastness models import /media/stick/qwen3-8b.gguf --licence Apache-2.0 --provenance "vendor's disc of 2026-11-20"
-fastness models import /media/stick/health-lora --kind adapter --base qwen3-8b
 fastness models import /media/stick/monday.bundle"""
 INSPECT_EXAMPLES = """\
 fastness models inspect qwen3-8b
@@ -252,3 +252,13 @@ def _say_taken(talk: Talk, answer: dict[str, Any]) -> None:
         talk.say("In quarantine, whoever admitted them elsewhere. Next: fastness models inspect NAME")
     if answer["policy"]:
         talk.say("The policy is not in force. Look at what it would change before applying it: fastness policy diff")
+
+
+ACTS: Final[dict[str, tuple[Callable[..., None], str]]] = {
+    "import": (import_, IMPORT_EXAMPLES),
+    "inspect": (inspect, INSPECT_EXAMPLES),
+    "admit": (admit, ADMIT_EXAMPLES),
+    "revoke": (revoke, REVOKE_EXAMPLES),
+    "export": (export, EXPORT_EXAMPLES),
+}
+"""The acts of this file, below `fastness models`."""

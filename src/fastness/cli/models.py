@@ -15,7 +15,7 @@ from fastness.cli.talk import Json, Quiet, Talk
 
 EXAMPLES = """\
 fastness models
-fastness models --json | jq -r '.models[].name'"""
+fastness models list --json | jq -r '.models[].name'"""
 
 COLUMNS = (
     Column("MODEL"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +14,23 @@ from fastness.config import Settings
 if TYPE_CHECKING:
     from fastness.control.admissions import Admissions
     from fastness.control.policies import Policies
+    from fastness.control.routes import ApiRoute
     from fastness.ledger.port import Ledger
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import Database
+    from fastness.telemetry.log import JsonLog
 
 PROCESSES_MAX = 64
+
+
+def admission(
+    settings: Settings, database: Database, ledger: Ledger, policies: Policies, library: ModelLibrary, log: JsonLog
+) -> tuple[tuple[ApiRoute, ...], Callable[[], AbstractAsyncContextManager[None]]]:
+    """Build the routes on what is imported, and the companion that finishes at start what a crash cut off."""
+    from fastness.control.artefacts import artefact_routes, finished
+
+    commands = admissions(settings, database, ledger, policies, library)
+    return artefact_routes(commands), partial(finished, commands, log)
 
 
 def admissions(

@@ -51,7 +51,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness import __version__
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
-    from fastness.control.artefacts import artefact_routes, finished
     from fastness.control.declaration import Served, chosen_profile, declare
     from fastness.control.identities import keep_identities
     from fastness.control.policies import Policies
@@ -61,7 +60,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
-    from fastness.main.admission import admissions
+    from fastness.main.admission import admission
     from fastness.main.identities import identities
     from fastness.policy.bundle import shipped_bundle
     from fastness.registry.library import ModelLibrary
@@ -84,7 +83,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
     trusted = identities(settings, run, ledger, log, policies, authenticator)
 
-    admitting = admissions(settings, store.database, ledger, policies, library)
+    routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
     proofs = ProofApi(ledger, settings.home / "signing.pub", time.time)
 
@@ -105,9 +104,9 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=(*artefact_routes(admitting), *bound(PROOF_ROUTES, proofs)),
+        extra_routes=(*routes, *bound(PROOF_ROUTES, proofs)),
         companions=(
-            partial(finished, admitting, log),
+            finishing,
             *((partial(keep_identities, trusted, settings.identity.refresh_s),) if process else ()),
         ),
     )
