@@ -74,8 +74,8 @@ def write_policy(policy: Mapping[str, Any], directory: Path) -> list[str]:
     directory.mkdir(parents=True, exist_ok=True)
     texts = {PROFILE: profile_toml(policy["profile"])} | {one["name"]: one["text"] for one in policy["policies"]}
     for name, text in texts.items():
-        if Path(name).name != name:
-            raise Failure(ExitCode.FAILED, f"The policy has a file called {name!r}, which is no file name here.")
+        if Path(name).name != name or not name.endswith((".cedar", PROFILE)):
+            raise Failure(ExitCode.FAILED, f"The policy has a file called {name!r}, which would not be read again.")
         (directory / name).write_text(text, encoding="utf-8")
     return list(texts)
 

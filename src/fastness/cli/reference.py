@@ -19,7 +19,10 @@ _OPENING: Final = """\
 
 `fastness VERB` works on the installation whose state is in `FASTNESS_HOME` (default: `~/.local/share/fastness`). While
 it runs, verbs speak to it over its control socket. While nothing runs, those that only need its state (`tenants`,
-`keys`, `models`, `ledger`, `logs`, `config`, `doctor`) work all the same; the others say so and exit with 5.
+`keys`, `policy`, `models`, `ledger`, `logs`, `config`, `doctor`) work all the same; the others say so and exit with 5.
+
+Verbs act as the local operator, whom the socket's permission proves. With an API key in `FASTNESS_KEY` they act as that
+key's principal: policy decides what it may do, and the ledger names it. `FASTNESS_API_KEY` is for asking models.
 
 - Data goes to stdout, talk to stderr. With `--json`, which every verb takes, the data is one JSON document on one line
   (`logs`: one record a line); without it, text for people, which may change between releases.

@@ -121,6 +121,8 @@ class Policies:
             _refuse_lock_out(engine, force)
             newest = await self._newest()
             if newest is not None and newest.bundle.digest == bundle.digest:
+                if self._held is None or self._held.snapshot != newest:
+                    await self._take_over()
                 return newest
             version, before = (newest.version, newest.bundle.digest) if newest else (0, None)
             return await self._apply(bundle, by, version, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 
@@ -22,6 +23,8 @@ from fastness.store.port import AppliedPolicy
 
 POLICY_BODY_BYTES_MAX: Final = 2 * BUNDLE_BYTES_MAX
 """A body that carries a whole policy: JSON may write a byte of text as several."""
+_FILE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.cedar")
+"""What can be written to a directory, and is found there again."""
 _MILLI: Final = 1000
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
@@ -48,6 +51,13 @@ class GivenPolicy(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 "Needed: `profile` together with `policies`, or `version` alone.",
                 "docs/reference/management-api.md shows both.",
                 param="profile" if self.profile is None else "policies",
+            )
+        if misnamed := [name for name in self.policies if not _FILE.fullmatch(name)]:
+            raise Problem(
+                "invalid_value",
+                f"`policies`: {misnamed[0][:80]!r} is no name of a file of rules.",
+                "Names like `roles.cedar` will do: letters, digits, `.`, `_` and `-`, ending in `.cedar`.",
+                param="policies",
             )
         texts = tuple(PolicyText(name, text) for name, text in self.policies.items())
         return make_bundle(read_profile(self.profile, "profile.toml"), texts)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastness.control import policy_api
+from fastness.control import artefacts, policy_api, proof
 from fastness.control.api import ROUTES, all_routes, build_app
 from fastness.control.routes import ApiRoute, bound, caller_of
 from fastness.core.policy import Action, PolicyText
@@ -13,6 +13,8 @@ from fastness.policy.profile import shipped_profile
 from fastness.store.memory import MemoryPolicyStore
 
 TABLE = (*ROUTES, *policy_api.ROUTES)
+EVERYWHERE = (*TABLE, *artefacts.ROUTES, *proof.ROUTES)
+"""With those that main mounts beside ours."""
 OPEN = {"/api/v1/status", "/api/v1/errors", "/api/v1/errors/{code}"}
 """What tells nothing but that we live, or a published table."""
 
@@ -43,6 +45,12 @@ def test_every_route_names_an_action_but_those_that_tell_nothing(world):
     assert {route.path for route in all_routes(world.deps) if route.action is None} == OPEN
     assert all(route.method == "GET" for route in all_routes(world.deps) if route.action is None)
     assert len(all_routes(world.deps)) == len(TABLE)
+
+
+def test_no_table_of_routes_has_one_without_an_action():
+    assert {path for _, path, action, _ in EVERYWHERE if action is None} == OPEN
+    assert all(action is None or action in Action for _, _, action, _ in EVERYWHERE)
+    assert len({(method, path) for method, path, *_ in EVERYWHERE}) == len(EVERYWHERE)
 
 
 def test_every_route_that_changes_something_needs_more_than_reading(world):

@@ -57,6 +57,13 @@ def test_applying_what_is_in_force_changes_nothing(world):
     assert (world.events(), world.policy_path.stat().st_mtime_ns) == ([], before)
 
 
+def test_applying_what_the_store_has_already_puts_it_in_force_here(world):
+    other = world.new_policies()
+    world.policy_path.unlink()
+    assert world.run(other.apply(UK, "local")).version == 1
+    assert other.in_force.snapshot == world.published_policy()
+
+
 def test_an_earlier_policy_is_applied_again_under_a_new_version(world):
     world.run(world.policies.apply(SHUT, "key_7"))
     earlier = world.run(world.policies.earlier(1))

@@ -99,6 +99,8 @@ def test_a_policy_is_applied_listed_shown_again_and_rolled_back(world):
         ({"profile": "default = [", "policies": {}}, "policy_invalid", None),
         ({"profile": UK_TOML, "policies": {"a.cedar": "permit("}}, "policy_invalid", None),
         ({"profile": UK_TOML, "policies": {"a.cedar": 5}}, "invalid_type", None),
+        ({"profile": UK_TOML, "policies": {"../a.cedar": ""}}, "invalid_value", "policies"),
+        ({"profile": UK_TOML, "policies": {"night": ""}}, "invalid_value", "policies"),
     ],
 )
 def test_what_is_no_policy_is_refused_and_the_one_in_force_stays(world, body, code, param):
