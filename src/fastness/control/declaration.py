@@ -6,7 +6,7 @@ Settings are text; a profile says what they mean. What it cannot read is refused
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastness.config import ConfigError, Settings
@@ -36,24 +36,35 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """This machine under one profile. `ceiling` is that of its deployments, `default` what carries no marking."""
+    """This machine under one profile, whose markings are `lattice`. `ceiling` is that of its deployments."""
 
     node: Node
     ceiling: Label
-    default: Label
+    lattice: Lattice = field(compare=False)
 
     def deployment(
-        self, card: ModelCard, model_ceiling: Label | None = None, adapters: tuple[Adapter, ...] = ()
+        self, card: ModelCard, model_ceiling: str | None = None, adapters: tuple[Adapter, ...] = ()
     ) -> Deployment:
-        """Return the deployment of a model; without a ceiling of its own, the model is for the default marking."""
+        """Return the deployment of a model. `model_ceiling` is what it was admitted for; None: the default marking.
+
+        A ceiling that this profile does not define is kept as it is, and so permits nothing.
+        """
         return Deployment(
             name=card.name,
             model=card.name,
             model_digest=card.digest,
             ceiling=self.ceiling,
-            model_ceiling=model_ceiling or self.default,
+            model_ceiling=self._admitted_for(model_ceiling),
             adapters=adapters,
         )
+
+    def _admitted_for(self, text: str | None) -> Label:
+        if text is None:
+            return Label(self.lattice.profile.default)
+        try:
+            return self.lattice.read(text)
+        except UnknownMarking:
+            return Label(text)
 
     def served(self, cards: Iterable[ModelCard]) -> Served:
         """Return what would be served here if these models were."""
@@ -116,7 +127,7 @@ def declare(settings: Settings, lattice: Lattice) -> Declaration:
     return Declaration(
         node=Node(node.name, node.jurisdiction, node.operator, owner, ceiling),
         ceiling=_label("engine.ceiling", settings.engine.ceiling, lattice),
-        default=Label(profile.default),
+        lattice=lattice,
     )
 
 

@@ -11,7 +11,6 @@ from typing import Protocol
 from fastness.config import Settings
 from fastness.control.declaration import Declared
 from fastness.core.deployment import Adapter
-from fastness.core.marking import Label
 from fastness.core.model import ModelCard
 from fastness.core.replica import Replica
 from fastness.fleet.supervised import Supervised
@@ -59,12 +58,12 @@ class Fleet(Protocol):
 class Model:
     """A model that was found and verified, and the file its weights are in.
 
-    `ceiling` is what it was admitted for; None: the profile's default marking. `adapters` run on it.
+    `ceiling` is what it was admitted for, as text; None: the profile's default marking. `adapters` run on it.
     """
 
     card: ModelCard
     weights: Path
-    ceiling: Label | None = None
+    ceiling: str | None = None
     adapters: tuple[Adapter, ...] = ()
 
 

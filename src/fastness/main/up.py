@@ -120,7 +120,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)[:2]),
+        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
         prove_seal=prove_seal,
         start_replicas=start_replicas,
         first_admin=first_admin,

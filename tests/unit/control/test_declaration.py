@@ -39,10 +39,16 @@ def test_the_owner_of_a_declared_operator_is_what_the_profile_says(tmp_path):
 
 def test_a_deployment_has_its_own_ceiling_and_its_models(tmp_path):
     declared = declare(settings(tmp_path, engine__ceiling="SECRET"), UK)
-    made = declared.deployment(CHAT, Label("OFFICIAL-SENSITIVE"))
+    made = declared.deployment(CHAT, "official-sensitive")
     assert (made.name, made.model_digest) == ("small", CHAT.digest)
     assert (made.ceiling, made.model_ceiling) == (Label("SECRET"), Label("OFFICIAL-SENSITIVE"))
     assert declared.served((CHAT,)).nodes_of("small") == [declared.node]
+
+
+def test_a_model_admitted_for_what_the_profile_does_not_know_is_for_nothing(tmp_path):
+    declared = declare(settings(tmp_path), UK)
+    ceiling = declared.deployment(CHAT, "VS-NfD").model_ceiling
+    assert not any(UK.dominates(ceiling, Label(one.name)) for one in UK.profile.markings)
 
 
 @pytest.mark.parametrize(
