@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fastness.perimeter.kinds import KINDS, SEALED
 from fastness.perimeter.probe import PROBES
+from fastness.perimeter.probe_reach import table_of
 from fastness.perimeter.seal import LAYERS
 from fastness.perimeter.syscalls import allowed_numbers, conditional_numbers
 from fastness.perimeter.witness import witness
@@ -37,3 +39,11 @@ def test_every_probe_names_a_layer_and_says_what_it_tries() -> None:
     for probe in PROBES:
         assert probe.layer in names, probe.id
         assert len(probe.attempt) > 5, probe.id
+
+
+def test_the_page_lists_every_probe_of_our_own_processes_and_no_other() -> None:
+    table = PAGE.partition("| what is tried, from inside each | probes |")[2].partition("\n\n")[0]
+    listed = re.findall(r"`([a-z0-9-]+)`", table)
+    own = [kind for kind in KINDS if kind not in SEALED]
+    tried = {probe.id for kind in own for probe in table_of(kind, judged=True, names=False)}
+    assert sorted(listed) == sorted(tried)
