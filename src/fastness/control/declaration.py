@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastness.config import ConfigError, Settings
+from fastness.core.admission import Admission, AdmissionState
 from fastness.core.deployment import Adapter, Deployment
 from fastness.core.ids import is_name
 from fastness.core.marking import Label, Lattice, Node, Profile, UnknownMarking
@@ -66,9 +67,10 @@ class Declaration:
         except UnknownMarking:
             return Label(text)
 
-    def served(self, cards: Iterable[ModelCard]) -> Served:
-        """Return what would be served here if these models were."""
-        return Served(tuple(self.deployment(card) for card in cards), (self.node,))
+    def served(self, cards: Iterable[ModelCard], admissions: Iterable[Admission] = ()) -> Served:
+        """Return what would be served here if these models were, each for what it was admitted for."""
+        ceilings = {one.artefact.name: str(one.ceiling) for one in admissions if one.state is AdmissionState.ADMITTED}
+        return Served(tuple(self.deployment(card, ceilings.get(card.name)) for card in cards), (self.node,))
 
 
 class Declared:

@@ -64,6 +64,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.identities import identities
     from fastness.policy.bundle import shipped_bundle
     from fastness.registry.library import ModelLibrary
+    from fastness.store.admissions import SqlAdmissionStore
     from fastness.store.database import sqlite_url
     from fastness.store.policies import SqlPolicyStore
     from fastness.store.sql import SqlStore
@@ -88,7 +89,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     proofs = ProofApi(ledger, settings.home / "signing.pub", time.time)
 
     def declared() -> Served:
-        return declare(settings, policies.lattice).served(library.cards())
+        admitted = SqlAdmissionStore(store.database).admissions()
+        return declare(settings, policies.lattice).served(library.cards(), admitted)
 
     return ControlDeps(
         access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),

@@ -1,9 +1,12 @@
 """What is declared of this machine, and how a setting that a profile cannot read is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from fastness.config import ConfigError, load
 from fastness.control.declaration import Declared, chosen_profile, declare
+from fastness.core.admission import Admission, AdmissionState, Artefact, ArtefactKind
 from fastness.core.marking import Label, Lattice, Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.policy import PolicySnapshot
@@ -43,6 +46,15 @@ def test_a_deployment_has_its_own_ceiling_and_its_models(tmp_path):
     assert (made.name, made.model_digest) == ("small", CHAT.digest)
     assert (made.ceiling, made.model_ceiling) == (Label("SECRET"), Label("OFFICIAL-SENSITIVE"))
     assert declared.served((CHAT,)).nodes_of("small") == [declared.node]
+
+
+def test_what_would_be_served_is_for_what_it_was_admitted_for(tmp_path):
+    artefact = Artefact("small", ArtefactKind.MODEL, "gguf", "a" * 64, (), 1, "llama", 1, "MIT", "")
+    secret = Admission(artefact, AdmissionState.ADMITTED, "key_1", 1, ceiling=Label("SECRET"))
+    declared = declare(settings(tmp_path), UK)
+    assert declared.served((CHAT,), (secret,)).deployments[0].model_ceiling == Label("SECRET")
+    revoked = replace(secret, state=AdmissionState.REVOKED)
+    assert declared.served((CHAT,), (revoked,)).deployments[0].model_ceiling == Label("OFFICIAL")
 
 
 def test_a_model_admitted_for_what_the_profile_does_not_know_is_for_nothing(tmp_path):
