@@ -20,7 +20,8 @@ from fastness.core.admission import ArtefactKind
 from fastness.perimeter.local import LocalPerimeter
 from fastness.perimeter.port import Confinement
 from fastness.registry.inspection.port import ArtefactRefused, Wish
-from fastness.registry.inspection.sealed import SealedInspector, Usage
+from fastness.registry.inspection.running import Usage
+from fastness.registry.inspection.sealed import SealedInspector
 from honest_corpus import honest, starter_folder, starter_weights
 from hostile_corpus import corpus, fingerprint
 from hostile_parts import Case, gguf, string

@@ -12,10 +12,11 @@ from fastness.config import RegistrySettings
 from fastness.core.admission import Artefact, ArtefactFile, ArtefactKind
 from fastness.registry.inspection.adapter import ADAPTER_CONFIG, describe_adapter
 from fastness.registry.inspection.content import HEAD_BYTES, TAIL_BYTES, check_content
-from fastness.registry.inspection.files import Folder, Found, Opened
+from fastness.registry.inspection.files import Folder
 from fastness.registry.inspection.json_text import read_json, read_object
 from fastness.registry.inspection.model import Description, describe_gguf, describe_safetensors
 from fastness.registry.inspection.naming import Part
+from fastness.registry.inspection.opened import Found, Opened
 from fastness.registry.inspection.port import ArtefactRefused, Inspected, TemplateReview, Wish
 from fastness.registry.inspection.template_text import TOKENIZER_CONFIG, Templates
 from fastness.registry.inspection.weights import Header, read_header

@@ -1,95 +1,21 @@
-"""The files of an artefact: found, opened without following anything, and held to what they were when found.
-
-Everything that is learned of a file comes from one descriptor, and its digest covers the very bytes that were parsed:
-what is in memory is hashed first, the rest is read on from there.
-"""
+"""The files of an artefact: found, opened without following anything, and held to what they were when found."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from fastness.config import RegistrySettings
-from fastness.core.admission import ArtefactFile
 from fastness.registry.inspection.naming import DIRECTORIES, Part, bytes_max, check_plain, part_of
+from fastness.registry.inspection.opened import Found, Opened, changed, mark_of
 from fastness.registry.inspection.port import ArtefactRefused
 
-CHUNK_BYTES: Final = 1 << 20
 _KINDS: Final = ((stat.S_ISLNK, "a symbolic link"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
 _OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """By what a file is recognised as unchanged."""
-
-    device: int
-    inode: int
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file of an artefact, before it is opened."""
-
-    path: str
-    part: Part
-    mark: Mark
-
-
-class Opened:
-    """One file that is being read. The digest is of `beginning` as it was read once, and of what follows it."""
-
-    def __init__(self, found: Found, descriptor: int) -> None:
-        self.path = found.path
-        self.size_bytes = found.mark.size_bytes
-        self._descriptor = descriptor
-        self._found = found
-        self._beginning = b""
-
-    def beginning(self, size_bytes: int) -> bytes:
-        """Return the first `size_bytes` of the file (all of it, if it has fewer); what was read once stays the same."""
-        wanted = min(size_bytes, self.size_bytes)
-        parts = [self._beginning]
-        at = len(self._beginning)
-        while at < wanted:
-            parts.append(self._read(at, min(CHUNK_BYTES, wanted - at)))
-            at += len(parts[-1])
-        self._beginning = b"".join(parts)
-        return self._beginning[:wanted]
-
-    def end(self, size_bytes: int) -> bytes:
-        """Return up to the last `size_bytes` of the file; only good for a look: they are read again for the digest."""
-        start = max(0, self.size_bytes - size_bytes)
-        return self._read(start, self.size_bytes - start) if start < self.size_bytes else b""
-
-    def finish(self) -> ArtefactFile:
-        """Hash what was parsed, then the rest, and make sure that the file is what it was."""
-        digest, at = hashlib.sha256(self._beginning), len(self._beginning)
-        while at < self.size_bytes:
-            chunk = self._read(at, min(CHUNK_BYTES, self.size_bytes - at))
-            digest.update(chunk)
-            at += len(chunk)
-        if _mark(os.fstat(self._descriptor)) != self._found.mark:
-            raise _changed(self.path)
-        return ArtefactFile(self.path, self.size_bytes, digest.hexdigest())
-
-    def _read(self, at: int, size_bytes: int) -> bytes:
-        try:
-            chunk = os.pread(self._descriptor, size_bytes, at)
-        except OSError as error:
-            raise ArtefactRefused("file.unreadable", f"cannot be read: {error.strerror}", self.path) from None
-        if not chunk:
-            raise _changed(self.path)
-        return chunk
 
 
 class Folder:
@@ -106,7 +32,7 @@ class Folder:
             before = self._find()
             yield tuple(before[path] for path in sorted(before))
             if self._find() != before:
-                raise _changed(self._path.name)
+                raise changed(self._path.name)
 
     @contextmanager
     def read(self, found: Found) -> Iterator[Opened]:
@@ -118,8 +44,8 @@ class Folder:
             except OSError as error:
                 raise ArtefactRefused("file.unreadable", f"cannot be opened: {error.strerror}", found.path) from None
             try:
-                if _mark(os.fstat(descriptor)) != found.mark:
-                    raise _changed(found.path)
+                if mark_of(os.fstat(descriptor)) != found.mark:
+                    raise changed(found.path)
                 yield Opened(found, descriptor)
             finally:
                 os.close(descriptor)
@@ -195,7 +121,7 @@ class Folder:
         if most is not None and status.st_size > most:
             rule = {Part.JSON: "json.bounds", Part.TEMPLATE: "template.size"}.get(part, "file.size")
             raise ArtefactRefused(rule, f"has {status.st_size:,} bytes; {most:,} are allowed", path)
-        return Found(path, part, _mark(status))
+        return Found(path, part, mark_of(status))
 
 
 @contextmanager
@@ -208,11 +134,3 @@ def _descriptor(path: Path, flags: int, parent: int | None = None) -> Iterator[i
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _mark(status: os.stat_result) -> Mark:
-    return Mark(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _changed(path: str) -> ArtefactRefused:
-    return ArtefactRefused("file.changed", "changed while it was read; import it from a place nobody writes to", path)

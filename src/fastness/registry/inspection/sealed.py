@@ -6,19 +6,13 @@ Whatever ends that process early is a refusal: the artefact did it.
 from __future__ import annotations
 
 import os
-import selectors
 import signal
 import stat
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
@@ -26,25 +20,15 @@ import fastness
 from fastness.config import RegistrySettings
 from fastness.registry.inspection.port import ArtefactRefused, Inspected, InspectionUnavailable, Wish
 from fastness.registry.inspection.rules import RULES
-from fastness.registry.inspection.wire import ANSWER_BYTES_MAX, EXIT_DEFECT, EXIT_MEMORY, Answer, Request
+from fastness.registry.inspection.running import Ended, Usage, run
+from fastness.registry.inspection.wire import EXIT_DEFECT, EXIT_MEMORY, Answer, Request
 
 Seal = Callable[[tuple[str, ...], tuple[Path, ...], int], tuple[str, ...]]
 """Turns (argv, what it may read, bytes of address space) into an argv that seals itself first."""
 
 HASHED_BYTES_PER_S: Final = 50_000_000
 """What a slow disk gives: large artefacts get that much more time."""
-STDERR_BYTES_MAX: Final = 65_536
-_ENVIRON: Final = {"LANG": "C.UTF-8"}
 _LIBRARIES: Final = ("msgspec", "jinja2", "markupsafe")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an inspection took: wall time, the most memory its process held, and how that ended."""
-
-    elapsed_s: float
-    peak_bytes: int
-    exit_status: int
 
 
 class SealedInspector:
@@ -65,19 +49,9 @@ class SealedInspector:
         request = msgspec.json.encode(Request(str(path), wish, self._settings)) + b"\n"
         argv = self._seal(self._argv, (path,), self._settings.inspection_memory_bytes_max)
         timeout_s = self._settings.inspection_timeout_s + size_bytes / HASHED_BYTES_PER_S
-        ended = _run(argv, request, timeout_s)
+        ended = run(argv, request, timeout_s)
         self._observe(ended.usage)
         return _judged(ended, path, wish)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """How the process ended; `stopped` says which bound we ended it for."""
-
-    output: bytes
-    errors: bytes
-    stopped: str | None
-    usage: Usage
 
 
 def _argv() -> tuple[str, ...]:
@@ -112,77 +86,6 @@ def _size_bytes(path: Path) -> int:
         raise ArtefactRefused("file.unreadable", f"cannot be looked at: {error.strerror}", path.name) from None
 
 
-def _run(argv: tuple[str, ...], request: bytes, timeout_s: float) -> _Ended:
-    """Run the child on a request, within bounds on time and output; nothing of it is left when this returns."""
-    began = time.monotonic()
-    with tempfile.TemporaryFile() as asked:
-        asked.write(request)
-        asked.seek(0)
-        with _started(argv, asked) as process:
-            assert process.stdout is not None and process.stderr is not None
-            output, errors = _Kept(ANSWER_BYTES_MAX), _Kept(STDERR_BYTES_MAX)
-            streams = {process.stdout.fileno(): output, process.stderr.fileno(): errors}
-            stopped = _collect(process.pid, streams, began + timeout_s)
-            if stopped is not None:
-                process.kill()
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            took = Usage(time.monotonic() - began, usage.ru_maxrss * 1024, process.returncode)
-            return _Ended(bytes(output.content), bytes(errors.content), stopped, took)
-
-
-@contextmanager
-def _started(argv: tuple[str, ...], asked: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    try:
-        process = subprocess.Popen(
-            argv, stdin=asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_ENVIRON, cwd="/", bufsize=0
-        )
-    except OSError as error:
-        raise InspectionUnavailable(f"the inspecting process cannot be started: {error}") from error
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-class _Kept:
-    """What came out of one pipe, and how much may."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self.content = bytearray()
-        self.bytes_max = bytes_max
-
-
-def _collect(pid: int, streams: dict[int, _Kept], deadline: float) -> str | None:
-    """Read until the process is gone and its pipes are empty; return the rule that ended that early, if one did."""
-    alive = os.pidfd_open(pid)
-    try:
-        with selectors.DefaultSelector() as selector:
-            for descriptor in (*streams, alive):
-                selector.register(descriptor, selectors.EVENT_READ)
-            while selector.get_map():
-                ready = selector.select(max(0.0, deadline - time.monotonic()))
-                if not ready:
-                    return "limit.time"
-                for key, _ in ready:
-                    kept = streams.get(key.fd)
-                    chunk = os.read(key.fd, 65_536) if kept is not None else b""
-                    if kept is None or not chunk:
-                        selector.unregister(key.fd)
-                        continue
-                    kept.content += chunk
-                    if len(kept.content) > kept.bytes_max:
-                        return "limit.crash"
-    finally:
-        os.close(alive)
-    return None
-
-
 _ENDINGS: Final = {
     -signal.SIGPROF: ("template.time", "rendering could not be interrupted, and was ended"),
     -signal.SIGVTALRM: ("template.time", "rendering could not be interrupted, and was ended"),
@@ -193,7 +96,7 @@ _ENDINGS: Final = {
 }
 
 
-def _judged(ended: _Ended, path: Path, wish: Wish) -> Inspected:
+def _judged(ended: Ended, path: Path, wish: Wish) -> Inspected:
     """Turn how a process ended into a finding or a refusal; what it answers is held to what was asked."""
     if ended.stopped is not None:
         took = f"ended after {ended.usage.elapsed_s:.0f} s" if ended.stopped == "limit.time" else "too long an answer"

@@ -10,8 +10,10 @@ from typing import Any, Final
 from jinja2 import nodes
 
 from fastness.config import RegistrySettings
+from fastness.registry.inspection.conversations import conversations
 from fastness.registry.inspection.port import ArtefactRefused, ContentCondition, Rendering, TemplateReview, Wish
-from fastness.registry.inspection.template_flow import CONDITIONS_MAX, conditions, is_delimiter
+from fastness.registry.inspection.template_flow import CONDITIONS_MAX, conditions
+from fastness.registry.inspection.template_kinds import is_delimiter
 from fastness.registry.inspection.template_render import Failed, Renderer, Sandbox
 from fastness.registry.inspection.template_syntax import constructs, parse, strings
 from fastness.registry.inspection.template_text import NamedTemplate, Templates, digest
@@ -28,14 +30,6 @@ _OTHERS: Final = ("zqanswerqz", "zqsystemqz")
 _COMPARED: Final = ("one question", "three turns", "several turns", "tools")
 _MARKUP: Final = re.compile(r"<[^<>\s]{1,40}>|\[/?[A-Z_]{1,24}\]")
 _WORD: Final = re.compile(r"[^\W\d_]{2,}")
-_TOOL: Final = {
-    "type": "function",
-    "function": {
-        "name": "find_office",
-        "description": "Find the nearest office.",
-        "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
-    },
-}
 
 
 def review(templates: Templates, wish: Wish, settings: RegistrySettings, *, alone: bool) -> TemplateReview | None:
@@ -96,31 +90,6 @@ def _review_one(template: NamedTemplate, settings: RegistrySettings, *, alone: b
         constructs=constructs(tree),
         words=tuple(dict.fromkeys(words)),
     )
-
-
-def conversations(question: str, answer: str, system: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the standard conversations with their names: what any chat template may meet."""
-    user, reply = {"role": "user", "content": question}, {"role": "assistant", "content": answer}
-    rule = {"role": "system", "content": system}
-    call = {"id": "abcdefghi", "type": "function", "function": {"name": "find_office", "arguments": {"town": "Leeds"}}}
-    called = {"role": "assistant", "content": "", "tool_calls": [call]}
-    result = {"role": "tool", "name": "find_office", "tool_call_id": "abcdefghi", "content": "12 High Street"}
-    yield "one question", _given([user])
-    yield "system and question", _given([rule, user])
-    yield "three turns", _given([user, reply, user])
-    yield "several turns", _given([rule, user, reply, user]) | {"tools": None, "documents": None}
-    yield "many turns", _given([*[user, reply] * 60, user])
-    yield "without prompt", _given([user, reply], prompt=False)
-    yield "tools", _given([user], tools=[_TOOL])
-    yield "tool call", _given([user, called, result], tools=[_TOOL])
-    yield "parts", _given([{"role": "user", "content": [{"type": "text", "text": question}]}])
-
-
-def _given(messages: list[dict[str, Any]], tools: list[Any] | None = None, *, prompt: bool = True) -> dict[str, Any]:
-    """Return what a template is given; some renderers name tools that are not there, and some do not."""
-    words = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    told = {"messages": messages, "add_generation_prompt": prompt, **words}
-    return told if tools is None else told | {"tools": tools}
 
 
 def _render(renderer: Renderer, name: str, conversation: Mapping[str, Any]) -> Rendering:

@@ -11,8 +11,8 @@ from typing import Final
 
 from fastness.registry.gguf import Field, GgufError, GgufTensorError, Scalar, ValueType
 from fastness.registry.gguf_reader import GgufCutError, read_gguf
-from fastness.registry.inspection.files import Opened
 from fastness.registry.inspection.naming import Part
+from fastness.registry.inspection.opened import Opened
 from fastness.registry.inspection.port import ArtefactRefused, TensorOutline
 from fastness.registry.safetensors import (
     LENGTH_BYTES,

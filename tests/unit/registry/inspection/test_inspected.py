@@ -17,7 +17,8 @@ sys.path.append(str(Path(__file__).parents[3] / "integration"))
 from fastness.config import RegistrySettings
 from fastness.core.admission import ArtefactKind
 from fastness.registry.inspection.direct import DirectInspector
-from fastness.registry.inspection.files import Folder, Found, Opened
+from fastness.registry.inspection.files import Folder
+from fastness.registry.inspection.opened import Found, Mark, Opened
 from fastness.registry.inspection.port import ArtefactRefused, Wish
 from hostile_parts import (
     BASE_GGUF,
@@ -256,16 +257,15 @@ def test_the_digest_is_of_the_very_bytes_that_were_parsed(tmp_path: Path, monkey
             opened.write(other)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    monkeypatch.setattr("fastness.registry.inspection.files._mark", lambda status: replace_changed(status))
+    for place in ("opened", "files"):
+        monkeypatch.setattr(f"fastness.registry.inspection.{place}.mark_of", without_change_time)
     with just_after(monkeypatch, "parsed", swap):
         found = inspect(path)
     assert found.artefact.files[0].digest == hashlib.sha256(honest).hexdigest()
     assert found.names == ("small", "Small")
 
 
-def replace_changed(status: os.stat_result):
-    from fastness.registry.inspection.files import Mark
-
+def without_change_time(status: os.stat_result) -> Mark:
     return Mark(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, 0)
 
 

@@ -17,7 +17,8 @@ from fastness.config import RegistrySettings
 from fastness.core.admission import ArtefactKind
 from fastness.registry.inspection.direct import DirectInspector
 from fastness.registry.inspection.port import ArtefactRefused, InspectionUnavailable, Wish
-from fastness.registry.inspection.sealed import SealedInspector, Usage
+from fastness.registry.inspection.running import Usage
+from fastness.registry.inspection.sealed import SealedInspector
 from fastness.registry.inspection.wire import Answer, Refused
 from hostile_parts import gguf
 
