@@ -34,6 +34,7 @@ from fastness.control.problem import Problem, explain
 from fastness.control.routes import Answer, ApiRoute, Table, bound, caller_of, starlette_routes
 from fastness.control.upkeep import keep_published
 from fastness.core.error import ERROR_CODES
+from fastness.core.marking import Lattice
 from fastness.core.model import ModelCard
 from fastness.core.policy import Action
 from fastness.core.tenant import ApiKey
@@ -44,12 +45,17 @@ INDEX_MAX: Final = 10**15
 FIND_FIELDS: Final = ("type", "request_id", "tenant", "key", "model", "replica", "code")
 
 
+def _nothing_declared(_lattice: Lattice) -> Served:
+    return Served()
+
+
 @dataclass(frozen=True, slots=True)
 class ControlDeps:
     """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`.
 
     `admitted` lists the models on disk, in a thread: they are shown while no supervisor says which it serves.
-    `declared` is what it would serve, for questions of policy until then.
+    `declared` is what it would serve under a profile, for questions of policy until then; it raises ConfigError when
+    the settings here cannot be read by that profile.
     `authenticator` knows the principals behind an `Authorization` header. `extra_routes` are those of other files,
     mounted beside ours behind the same choke point. `companions` run while the application does, entered once a policy
     is in force.
@@ -67,7 +73,7 @@ class ControlDeps:
     entropy: Callable[[int], bytes]
     log: Log = field(default_factory=Silence)
     admitted: Callable[[], tuple[ModelCard, ...]] = tuple
-    declared: Callable[[], Served] = Served
+    declared: Callable[[Lattice], Served] = _nothing_declared
     extra_routes: tuple[ApiRoute, ...] = ()
     companions: tuple[Callable[[], AbstractAsyncContextManager[object]], ...] = ()
 
@@ -272,7 +278,7 @@ def all_routes(deps: ControlDeps) -> tuple[ApiRoute, ...]:
 
     def served() -> Served:
         found = observed.served()
-        return found if found.deployments else deps.declared()
+        return found if found.deployments else deps.declared(deps.policies.lattice)
 
-    policy = PolicyApi(deps.policies, deps.access, served, deps.clock)
+    policy = PolicyApi(deps.policies, deps.access, served, deps.declared, deps.clock)
     return (*bound(ROUTES, Api(deps, observed)), *bound(policy_api.ROUTES, policy), *deps.extra_routes)

@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.requests import Request
 
+from fastness.config import ConfigError
 from fastness.control import policy_wire, wire
 from fastness.control.access import Access
 from fastness.control.declaration import Served
@@ -16,13 +17,14 @@ from fastness.control.policies import HISTORY_MAX, Policies, unfit
 from fastness.control.problem import Problem
 from fastness.control.routes import LOCAL, Answer, Table, caller_of
 from fastness.core.deployment import Deployment
-from fastness.core.marking import Label, Node
+from fastness.core.marking import Label, Lattice, Node
 from fastness.core.policy import Action, PolicyBundle, Query
 from fastness.core.tenant import AccessSnapshot, ApiKey, Credential, Principal
 from fastness.identity.principal import principal_of
 from fastness.policy.difference import difference
 from fastness.policy.explanation import explain
 from fastness.policy.port import PolicyProblem
+from fastness.policy.profile import check_profile
 from fastness.policy.trial import read_cases, try_bundle
 
 NAMES_MAX: Final = 20
@@ -31,11 +33,12 @@ NAMES_MAX: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class PolicyApi:
-    """The routes of policy. `served` tells which deployments and nodes there are."""
+    """The routes of policy. `served` tells which deployments and nodes there are, `declared` what the settings say."""
 
     policies: Policies
     access: Access
     served: Callable[[], Served]
+    declared: Callable[[Lattice], Served]
     clock: Callable[[], float]
 
     async def show(self, request: Request) -> Answer:
@@ -81,6 +84,8 @@ class PolicyApi:
         wire.read_query(request)
         asked = await wire.read_body(request, policy_wire.ApplyPolicy, policy_wire.POLICY_BODY_BYTES_MAX)
         bundle = await self._bundle(asked)
+        if not asked.force:
+            await asyncio.to_thread(self._refuse_strange_words, bundle)
         applied = await self.policies.apply(bundle, caller_of(request).id, force=asked.force)
         return 200, policy_wire.policy_view(applied)
 
@@ -108,6 +113,19 @@ class PolicyApi:
         except PolicyProblem as error:
             raise unfit(error) from None
         return bundle or (await self.policies.earlier(given.version or 0)).bundle
+
+    def _refuse_strange_words(self, bundle: PolicyBundle) -> None:
+        """Refuse a profile that does not know what this machine was declared as: nothing would be cleared here."""
+        try:
+            self.declared(check_profile(bundle.profile, "profile.toml"))
+        except PolicyProblem as error:
+            raise unfit(error) from None
+        except ConfigError as error:
+            raise Problem(
+                "policy_invalid",
+                f"Under this policy nothing would be cleared on this machine: {error}.",
+                "Apply it all the same with --force, change that setting and start again: until then all is refused.",
+            ) from None
 
     async def _principal(self, asked: policy_wire.ExplainPolicy, caller: Principal) -> Principal:
         known = await self.access.snapshot()

@@ -18,9 +18,11 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
+from fastness.main.proofs import proof_routes
 
 if TYPE_CHECKING:
     from fastness.control.api import ControlDeps
+    from fastness.core.marking import Lattice
 
 
 def run_control(settings: Settings) -> int:
@@ -54,9 +56,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.control.declaration import Served, chosen_profile, declare
     from fastness.control.identities import keep_identities
     from fastness.control.policies import Policies
-    from fastness.control.proof import ROUTES as PROOF_ROUTES
-    from fastness.control.proof import ProofApi
-    from fastness.control.routes import bound
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
@@ -86,11 +85,9 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
-    proofs = ProofApi(ledger, settings.home / "signing.pub", time.time)
-
-    def declared() -> Served:
+    def declared(lattice: Lattice) -> Served:
         admitted = SqlAdmissionStore(store.database).admissions()
-        return declare(settings, policies.lattice).served(library.cards(), admitted)
+        return declare(settings, lattice).served(library.cards(), admitted)
 
     return ControlDeps(
         access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),
@@ -106,7 +103,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=(*routes, *bound(PROOF_ROUTES, proofs)),
+        extra_routes=(*routes, *proof_routes(settings.home, ledger)),
         companions=(
             finishing,
             *((partial(keep_identities, trusted, settings.identity.refresh_s),) if process else ()),

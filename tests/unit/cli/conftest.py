@@ -93,7 +93,7 @@ class World:
         return ControlDeps(
             policies=policies,
             authenticator=Authenticator(b"p" * 32),
-            declared=lambda: declare(self.settings, policies.lattice).served(self.admitted),
+            declared=lambda lattice: declare(self.settings, lattice).served(self.admitted),
             admitted=lambda: self.admitted,
             access=Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom),
             run_directory=self.run_directory,

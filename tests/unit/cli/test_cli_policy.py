@@ -109,6 +109,16 @@ def test_a_decision_is_explained_in_full(installed):
     assert installed.ok("policy", "explain", "--action", "manage_access").startswith("allowed  local (operator)")
 
 
+def test_a_profile_that_does_not_know_what_this_machine_was_declared_as_takes_force(installed, edited):
+    text = (edited / "profile.toml").read_text().replace("OFFICIAL", "PUBLIC")
+    (edited / "profile.toml").write_text(text)
+    result = installed("policy", "apply", edited, "--yes")
+    assert result.exit_code == 2
+    assert "nothing would be cleared on this machine: node.ceiling is 'OFFICIAL'" in result.stderr
+    assert installed.document("policy", "show")["version"] == 1
+    assert installed.document("policy", "apply", edited, "--yes", "--force")["version"] == 2
+
+
 def test_cases_decide_the_exit_code(installed, edited, tmp_path):
     cases = tmp_path / "cases.toml"
     cases.write_text(CASES)
