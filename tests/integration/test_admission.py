@@ -27,6 +27,7 @@ from fastness.control.problem import Problem
 from fastness.core.admission import AdmissionState, ArtefactKind
 from fastness.core.marking import Label
 from fastness.core.tenant import Principal
+from fastness.ledger.port import LedgerUnavailable
 from fastness.registry.inspection.direct import DirectInspector
 from fastness.registry.library import ModelRefused, ModelUnavailable
 from fastness.registry.signing import oms
@@ -259,10 +260,10 @@ def test_nothing_is_admitted_without_an_entry(world, weights, monkeypatch):
     world.take_in(weights)
 
     async def full(event):
-        raise OSError("disk full")
+        raise LedgerUnavailable("disk full")
 
     monkeypatch.setattr(world.ledger, "commit", full)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(LedgerUnavailable, match="disk full"):
         world.admit()
     assert world.run(world.admissions.all())[0].state is AdmissionState.QUARANTINED
     with pytest.raises(ModelUnavailable):

@@ -77,6 +77,7 @@ def import_(
     settings, _ = composition.load_settings({})
     from fastness.registry.bundle.archive import is_bundle
 
+    talk.say(f"Copying {path} into quarantine and inspecting the copy.")
     with management(composition, settings) as api:
         if is_bundle(path):
             wish = {"path": str(path.absolute()), "accept_template_sha256": accept_template}
@@ -92,7 +93,7 @@ def import_(
         print_review(talk, answer, template=False)
         shown = answer["artefact"]["name"]
         talk.say(
-            f"In quarantine. Next: fastness models inspect {shown}, then fastness models admit {shown} --ceiling …"
+            f"In quarantine. Next: fastness models inspect {shown}; fastness models admit {shown} --ceiling MARKING"
         )
 
 

@@ -235,10 +235,9 @@ class Admissions:
             if by is not None:
                 await self.record(EventType.MODEL_REFUSED, by, rule=error.rule, digest=None)
             raise refused(error.rule, _told(error)) from None
-        except (InspectionUnavailable, KeyRefused, ModelUnavailable, ModelRefused) as error:
-            raise Problem(
-                "artefact_refused", f"Nothing was imported or admitted: {error}.".replace("..", "."), "fastness doctor"
-            ) from None
+        except (InspectionUnavailable, KeyRefused, ModelUnavailable, ModelRefused, OSError) as error:
+            said = f"Nothing was imported or admitted: {str(error).rstrip('.')}."
+            raise Problem("artefact_refused", said, "fastness doctor; df shows the free space") from None
 
     async def _wish(self, wish: ImportWish) -> Wish:
         base = await asyncio.to_thread(self.base, wish.base) if wish.base else None

@@ -7,9 +7,7 @@ from typing import Final
 
 RULES: Final = MappingProxyType(
     {
-        "admission.name": "A name is a DNS label, and not that of a model that comes with Fastness.",
         "admission.space": "There is room for a copy.",
-        "admission.known": "The same bytes are imported once.",
         "admission.revoked": "What was revoked does not come back under the same digest.",
         "admission.changed": "What is admitted and loaded are the bytes that were inspected.",
         "admission.signature": "A signature that is given, or is by somebody trusted, fits the files.",

@@ -104,10 +104,13 @@ def assemble(entry: Entry, arrived: Arrived, content: Path) -> None:
     content.mkdir(mode=0o700)
     for file in entry.files:
         target = content / file.path
-        if content not in target.parents or ".." in target.parts:
+        if content not in target.parents or ".." in target.parts or not file.path.isprintable():
             raise AdmissionRefused("bundle.form", f"the path {file.path[:80]!r} leaves {entry.name}")
-        with arrived.file(file.digest).open("rb") as opened:
-            write_copy(opened.read, target, file.size_bytes)
+        try:
+            with arrived.file(file.digest).open("rb") as opened:
+                write_copy(opened.read, target, file.size_bytes)
+        except (FileExistsError, NotADirectoryError):
+            raise AdmissionRefused("bundle.form", f"the path {file.path[:80]!r} of {entry.name} is taken") from None
 
 
 def vouches_for(signature: bytes, files: tuple[ArtefactFile, ...], trust: Trust, now_s: float) -> bool:

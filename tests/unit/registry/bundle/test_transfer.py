@@ -255,6 +255,22 @@ def test_a_path_that_leaves_the_artefact_is_refused_whoever_signed_it(tmp_path, 
         assemble(entry, arrived, tmp_path / "content")
 
 
+@pytest.mark.parametrize("paths", [("a", "a"), ("a", "a/b"), ("a\0b",), (".",), ("",), ("/x",), ("a/../b",)])
+def test_paths_that_cannot_be_laid_out_are_refused(tmp_path, signer, taking, paths):
+    if paths == ("",):
+        with pytest.raises(AdmissionRefused):
+            taking(made(tmp_path, signer, True, artefacts=(sole(*paths),)))
+        return
+    arrived = taking(made(tmp_path, signer, True, artefacts=(sole(*paths),), policy=None, policy_digest=None))
+    with pytest.raises(AdmissionRefused) as refused:
+        assemble(sole(*paths), arrived, tmp_path / "content")
+    assert refused.value.rule == "bundle.form"
+
+
+def sole(*paths):
+    return Entry("x", ArtefactKind.MODEL, "1" * 64, "MIT", "y", tuple(sized(EntryFile, README, one) for one in paths))
+
+
 @pytest.mark.parametrize("change", [{"format": "2"}, {"id": "short"}, {"version": 0}, {"more": 1}, {"artefacts": None}])
 def test_another_manifest_is_refused(change):
     text = msgspec.json.encode(msgspec.to_builtins(manifest()) | change)
