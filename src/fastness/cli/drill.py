@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from fastness.cli import render
@@ -14,7 +15,7 @@ from fastness.cli.talk import Talk, wants_colour
 DRILLS: Final = ("unplugged",)
 
 
-def drill(talk: Talk, name: str) -> ExitCode:
+def drill(talk: Talk, name: str, environ: Mapping[str, str]) -> ExitCode:
     """Run a drill and return the exit code: 0 when every step held. Raises Failure for a drill that there is not."""
     from fastness.perimeter.trial import trial
 
@@ -23,7 +24,7 @@ def drill(talk: Talk, name: str) -> ExitCode:
     began = time.monotonic()
     talk.say("drill      a new installation, in a network of its own that has a loopback and no route\n")
     steps = []
-    for told in trial(captured=False):
+    for told in trial(environ, captured=False):
         steps.append(told["step"])
         tell_step(talk, told["step"])
     elapsed_s = time.monotonic() - began

@@ -60,6 +60,7 @@ def prove(
         settings.home,
         settings.perimeter.addresses,
         None if running is None else (running.pid, _port(running.base_url)),
+        composition.environ,
         lambda told: _tell(talk, told),
         leak=plant_leak,
     )

@@ -46,9 +46,9 @@ def up(
     examples to paste. With --json: one line of JSON once it is ready, and nothing else on stdout. SIGTERM or Ctrl-C
     lets running answers finish and then ends everything.
     """
-    if drill is not None:
-        raise typer.Exit(run_drill(Talk(as_json, quiet), drill))
     composition: Composition = ctx.obj
+    if drill is not None:
+        raise typer.Exit(run_drill(Talk(as_json, quiet), drill, composition.environ))
     settings, _ = composition.load_settings({"gateway.host": host, "gateway.port": port}, config)
     _refuse_a_second(settings)
     progress = Progress(Talk(as_json, quiet))

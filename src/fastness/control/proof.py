@@ -18,7 +18,7 @@ from fastness.core.event import Event, EventType
 from fastness.core.policy import Action
 from fastness.ledger.port import Ledger
 from fastness.perimeter.judgement import ReportRefused, judge
-from fastness.perimeter.report import Report, Summary
+from fastness.perimeter.report_shape import Report, Summary
 from fastness.perimeter.signing import KeyUnusable, read_public_key
 
 REPORT_BYTES_MAX: Final = 4_194_304

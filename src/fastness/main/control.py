@@ -79,7 +79,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         lambda: shipped_bundle(chosen_profile(settings)),
         time.time,
     )
-
     authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
     trusted = identities(settings, run, ledger, log, policies, authenticator)
 

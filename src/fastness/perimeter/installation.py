@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -40,13 +39,13 @@ class Step:
 
 
 class Installation:
-    """An installation at `home`, started by the command as it is; ends with this process, whatever happens to it."""
+    """An installation at `home`, started by the command as it is; ends with this process, whatever happens to it.
+
+    Whoever makes one has FASTNESS_HOME in its environment, and no other setting.
+    """
 
     def __init__(self, home: Path) -> None:
-        self._home = home
         self._errors = home / "up.stderr"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("FASTNESS_")}
-        self._environ = kept | {"FASTNESS_HOME": str(home)}
         self._process: subprocess.Popen[str] | None = None
         self.key = ""
         self.place = urlsplit("http://127.0.0.1:0")
@@ -60,7 +59,6 @@ class Installation:
                 stdout=subprocess.PIPE,
                 stderr=talk,
                 text=True,
-                env=self._environ,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -95,7 +93,6 @@ class Installation:
             (sys.executable, "-c", _PRELUDE, *words, "--json"),
             capture_output=True,
             text=True,
-            env=self._environ,
             timeout=STEP_TIMEOUT_S,
             check=False,
             stdin=subprocess.DEVNULL,

@@ -18,7 +18,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from fastness.perimeter.capture import OUTSIDE_MAX
-from fastness.perimeter.report import FORMAT, REPORT_BYTES_MAX, Body, Report, canonical, summarise
+from fastness.perimeter.report import summarise
+from fastness.perimeter.report_shape import FORMAT, REPORT_BYTES_MAX, Body, Report, canonical
 from fastness.perimeter.signing import fingerprint
 
 NOT_SHOWN: Final = (

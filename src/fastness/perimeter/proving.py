@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,8 @@ from fastness.perimeter.addresses import parse_addresses
 from fastness.perimeter.installation import Step
 from fastness.perimeter.judgement import Judgement, judge
 from fastness.perimeter.live import look_at
-from fastness.perimeter.report import (
-    FORMAT,
-    Body,
-    Captured,
-    KindProbed,
-    Summary,
-    code_digest,
-    signed,
-    summarise,
-    this_host,
-)
+from fastness.perimeter.report import code_digest, signed, summarise, this_host
+from fastness.perimeter.report_shape import FORMAT, Body, Captured, KindProbed, Summary
 from fastness.perimeter.signing import raw, signing_key
 from fastness.perimeter.trial import trial
 
@@ -48,6 +39,7 @@ def prove(
     home: Path,
     addresses: str,
     running: tuple[int, int] | None,
+    environ: Mapping[str, str],
     tell: Callable[[dict[str, Any]], None],
     *,
     leak: bool = False,
@@ -62,7 +54,7 @@ def prove(
     kinds: list[KindProbed] = []
     steps: list[Step] = []
     capture = None
-    for told in trial(captured=True, leak=leak, addresses=addresses):
+    for told in trial(environ, captured=True, leak=leak, addresses=addresses):
         tell(told)
         if "kind" in told:
             kinds.append(msgspec.convert(told, KindProbed))

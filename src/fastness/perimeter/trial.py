@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -41,8 +41,10 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram, socket.socket
 """
 
 
-def trial(*, captured: bool, leak: bool = False, addresses: str = "") -> Iterator[dict[str, Any]]:
-    """Run a trial and yield what it tells.
+def trial(
+    environ: Mapping[str, str], *, captured: bool, leak: bool = False, addresses: str = ""
+) -> Iterator[dict[str, Any]]:
+    """Run a trial and yield what it tells; of `environ`, our own settings are left out.
 
     `captured` probes every kind of process, and leads every address to the capture; otherwise the network has no route.
     With `leak`, a process sends two packets outside in the middle of it. Raises SealUnavailable where this kernel
@@ -51,7 +53,9 @@ def trial(*, captured: bool, leak: bool = False, addresses: str = "") -> Iterato
     with tempfile.TemporaryDirectory(prefix="fastness-trial-") as home:
         wanted = {"home": home, "captured": captured, "leak": leak, "addresses": addresses}
         argv = (sys.executable, "-c", "from fastness.perimeter.trial import main; main()", json.dumps(wanted))
-        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        kept = {name: value for name, value in environ.items() if not name.startswith("FASTNESS_")}
+        kept["FASTNESS_HOME"] = home
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=kept) as process:
             assert process.stdout is not None
             try:
                 for line in process.stdout:

@@ -18,18 +18,8 @@ from fastness.perimeter.judgement import Claim, Judgement, ReportRefused, judge
 from fastness.perimeter.kinds import KINDS
 from fastness.perimeter.live import Seen
 from fastness.perimeter.port import ProbeResult
-from fastness.perimeter.report import (
-    FORMAT,
-    Body,
-    Captured,
-    Host,
-    KindProbed,
-    Outside,
-    canonical,
-    code_digest,
-    signed,
-    summarise,
-)
+from fastness.perimeter.report import code_digest, signed, summarise
+from fastness.perimeter.report_shape import FORMAT, Body, Captured, Host, KindProbed, Outside, canonical
 from fastness.perimeter.signing import KeyUnusable, fingerprint, raw, read_public_key, signing_key
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
