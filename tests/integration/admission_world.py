@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit/registry/signing"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/registry/admission"))
 
 from oms_authority import new_key, trust_key
-from tiny_models import place, tiny_gguf, wish
+from tiny_models import place, place_bert, tiny_gguf, wish
 
 from fastness.config import RegistrySettings
 from fastness.control.admissions import Admissions, ImportWish, Parts
@@ -37,7 +37,7 @@ from fastness.store.admissions import SqlAdmissionStore
 from fastness.store.database import Database, sqlite_url
 from fastness.store.policies import SqlPolicyStore
 
-__all__ = ["new_key", "place", "tiny_gguf", "trust_key", "wish"]
+__all__ = ["new_key", "place", "place_bert", "tiny_gguf", "trust_key", "wish"]
 engine_of = functools.lru_cache(maxsize=4)(CedarEngine)
 NOW_S = 1_795_348_800.0
 SECRET = Label("SECRET")

@@ -15,6 +15,7 @@ from admission_world import (
     approver,
     new_key,
     place,
+    place_bert,
     problem,
     tiny_gguf,
     trust_key,
@@ -268,3 +269,19 @@ def test_nothing_is_admitted_without_an_entry(world, weights, monkeypatch):
     assert world.run(world.admissions.all())[0].state is AdmissionState.QUARANTINED
     with pytest.raises(ModelUnavailable):
         world.served()
+
+
+def test_what_cannot_be_laid_down_is_not_admitted_either(world, tmp_path):
+    folder = place_bert(tmp_path / "bert")
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"gelu"', '"mish"'))
+    world.take_in(folder)
+    assert "admission.convert" in problem(world.admit).message
+    assert world.events() == ["model.imported", "model.refused"]
+    assert world.run(world.admissions.all())[0].state is AdmissionState.QUARANTINED
+
+
+def test_a_bert_in_safetensors_is_served_converted(world, tmp_path):
+    world.take_in(place_bert(tmp_path / "bert"))
+    world.admit()
+    assert world.served()[0].kind == "embedding"

@@ -27,7 +27,7 @@ from fastness.core.tenant import Principal
 from fastness.ledger.port import Ledger
 from fastness.registry.admission import approving
 from fastness.registry.admission.quarantine import Draft, Quarantine, Review
-from fastness.registry.admission.record import Record, Records
+from fastness.registry.admission.record import Record, Records, card_of
 from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.inspection.port import (
     ArtefactRefused,
@@ -140,12 +140,13 @@ class Admissions:
                 raise refused("admission.revoked", f"{name} was revoked by {before.revoked_by}, which is for good")
             signed = await asyncio.to_thread(self.vouching.still_signed, before.artefact)
             after = self._decided(before, Approval(by.id, int(self.parts.clock()), asked), signed=signed)
-            await asyncio.to_thread(self.quarantine.check, before.artefact)
+            weights = await asyncio.to_thread(self._verified, after)
             await self._record_approval(before, after, asked, by)
             if after != before:
                 await asyncio.to_thread(self.parts.store.change_admission, before, after)
             if after.state is AdmissionState.ADMITTED:
-                await asyncio.to_thread(self._records.lay_down, after, self.quarantine)
+                review = await asyncio.to_thread(self.quarantine.review, after.artefact.digest)
+                await asyncio.to_thread(self._records.write, Record(after, card_of(after, weights, review)))
             approvers = approving.approvers_of(after.approvals, asked, self.parts.policies.lattice)
             return Outcome(after, asked, approvers, self.rules().approvers_needed(asked))
 
@@ -253,6 +254,13 @@ class Admissions:
         if admission.state is AdmissionState.REVOKED:
             raise refused("admission.revoked", f"the base {name} was revoked")
         return self.quarantine.review(admission.artefact.digest).inspected.as_base()
+
+    def _verified(self, admission: Admission) -> ArtefactFile | None:
+        """Hash every file again; of what is admitted, lay down the weights, which nothing may load without a record."""
+        if admission.state is AdmissionState.ADMITTED:
+            return self._records.prepare(admission.artefact, self.quarantine)
+        self.quarantine.check(admission.artefact)
+        return None
 
     def _permit(self, by: Principal, asked: Label) -> None:
         """Ask policy whether this principal may admit something for this ceiling; raises Problem."""

@@ -103,7 +103,7 @@ class ArtefactView(msgspec.Struct, frozen=True):
 
 
 class ReviewView(msgspec.Struct, frozen=True):
-    """What an approver looks at. `artefact` has no state where nothing was imported."""
+    """What an approver looks at. Where nothing was imported its state is `not imported`."""
 
     artefact: ArtefactView
     files: tuple[ArtefactFile, ...]
@@ -148,8 +148,8 @@ class TakenView(msgspec.Struct, frozen=True):
     policy_digest: str | None
 
 
-def artefact_view(admission: Admission) -> ArtefactView:
-    """Show an admission."""
+def artefact_view(admission: Admission, state: str | None = None) -> ArtefactView:
+    """Show an admission; `state` is said instead of its own."""
     artefact = admission.artefact
     return ArtefactView(
         name=artefact.name,
@@ -165,7 +165,7 @@ def artefact_view(admission: Admission) -> ArtefactView:
         template_sha256=artefact.template_sha256,
         signer=artefact.signer,
         served_by=served_by(artefact),
-        state=admission.state.value,
+        state=state or admission.state.value,
         ceiling=None if admission.ceiling is None else str(admission.ceiling),
         approvals=tuple(ApprovalView(one.by, one.at_s, str(one.ceiling)) for one in admission.approvals),
         imported_by=admission.imported_by,
@@ -175,11 +175,11 @@ def artefact_view(admission: Admission) -> ArtefactView:
     )
 
 
-def review_view(admission: Admission, review: Review) -> ReviewView:
+def review_view(admission: Admission, review: Review, state: str | None = None) -> ReviewView:
     """Show what an approver looks at."""
     found = review.inspected
     return ReviewView(
-        artefact=artefact_view(admission),
+        artefact=artefact_view(admission, state),
         files=admission.artefact.files,
         header=found.header,
         signature=review.signature,

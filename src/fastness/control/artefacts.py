@@ -40,7 +40,7 @@ class ArtefactApi:
         new = await wire.read_body(request, artefact_wire.NewArtefact)
         review = await self._admissions.look(new.wish())
         admission = self._admissions.new(review.inspected.artefact, caller_of(request))
-        return 200, artefact_wire.review_view(admission, review)
+        return 200, artefact_wire.review_view(admission, review, state="not imported")
 
     async def shown(self, request: Request) -> Answer:
         """GET /artefacts/{name}."""

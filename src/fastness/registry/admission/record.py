@@ -21,6 +21,7 @@ import msgspec
 from fastness.core.admission import Admission, AdmissionState, Artefact, ArtefactFile, ArtefactKind
 from fastness.core.ids import is_name
 from fastness.core.model import ModelCard, ModelKind
+from fastness.registry.admission.converting import convert, is_convertible
 from fastness.registry.admission.copying import sync_directory
 from fastness.registry.admission.quarantine import FILES, Quarantine, Review, check_file
 from fastness.registry.inspection.port import Inspected
@@ -30,7 +31,8 @@ EMBEDDERS: Final = frozenset(
     {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "gemma-embedding"}
 )
 """Architectures that embed; every other answers chats."""
-_TOKENS: Final = frozenset({"token_embd.weight"})
+_TOKENS: Final = frozenset({"token_embd.weight", "embeddings.word_embeddings.weight"})
+"""The tensor whose rows are as long as an embedding: in GGUF, and in a BERT of safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +84,30 @@ class Records:
         sync_directory(self._records)
 
     def lay_down(self, admission: Admission, quarantine: Quarantine) -> Record:
-        """Verify an admitted artefact once more, give its weights their name, and write its record. Again is harmless.
+        """Prepare the weights of an admitted artefact and write its record. Again is harmless.
 
         Raises AdmissionRefused when a byte is not as it was inspected.
         """
-        artefact = admission.artefact
-        self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
-        review = quarantine.review(artefact.digest)
-        with locked(self._models):
-            folder = quarantine.folder(artefact.digest) / FILES
-            for file in artefact.files:
-                check_file(folder / file.path, file, artefact.name)
-            if (weights := served_file(artefact)) is not None:
-                self._link(folder / weights.path, weights, artefact.name)
-            record = Record(admission, card_of(admission, review))
-            self.write(record)
+        weights = self.prepare(admission.artefact, quarantine)
+        record = Record(admission, card_of(admission, weights, quarantine.review(admission.artefact.digest)))
+        self.write(record)
         return record
+
+    def prepare(self, artefact: Artefact, quarantine: Quarantine) -> ArtefactFile | None:
+        """Verify every file once more, and give what the embedded engine can load its name; nothing may load it yet.
+
+        Raises AdmissionRefused when a byte is not as it was inspected, or a conversion is not possible.
+        """
+        self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
+        quarantine.check(artefact)
+        folder = quarantine.folder(artefact.digest) / FILES
+        with locked(self._models):
+            weights = served_file(artefact)
+            if weights is not None:
+                self._link(folder / weights.path, weights, artefact.name)
+            elif is_convertible(artefact):
+                weights = convert(artefact, folder, self._models)
+        return weights
 
     def _link(self, source: Path, file: ArtefactFile, name: str) -> None:
         """Give weights their name among the models: the same bytes, a second name, and hashed under it."""
@@ -119,6 +129,8 @@ def served_file(artefact: Artefact) -> ArtefactFile | None:
 
 def served_by(artefact: Artefact) -> str:
     """Say in words which engine can load an artefact."""
+    if is_convertible(artefact):
+        return "the embedded engine (llama.cpp), converted to GGUF when it is admitted"
     if served_file(artefact) is None:
         return "an engine that reads safetensors; the embedded engine (llama.cpp) reads GGUF only"
     if artefact.kind is ArtefactKind.ADAPTER:
@@ -126,9 +138,9 @@ def served_by(artefact: Artefact) -> str:
     return "the embedded engine (llama.cpp)"
 
 
-def card_of(admission: Admission, review: Review) -> ModelCard | None:
-    """Return the card of an imported model; None when the embedded engine cannot serve it by itself."""
-    artefact, file = admission.artefact, served_file(admission.artefact)
+def card_of(admission: Admission, file: ArtefactFile | None, review: Review) -> ModelCard | None:
+    """Return the card of an imported model with these weights; None when it cannot be served by itself."""
+    artefact = admission.artefact
     if file is None or artefact.kind is not ArtefactKind.MODEL or admission.state is not AdmissionState.ADMITTED:
         return None
     embeds = artefact.architecture in EMBEDDERS

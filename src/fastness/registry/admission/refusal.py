@@ -10,6 +10,7 @@ RULES: Final = MappingProxyType(
         "admission.space": "There is room for a copy.",
         "admission.revoked": "What was revoked does not come back under the same digest.",
         "admission.changed": "What is admitted and loaded are the bytes that were inspected.",
+        "admission.convert": "A BERT in safetensors that is to be served can be converted.",
         "admission.signature": "A signature that is given, or is by somebody trusted, fits the files.",
         "admission.signer": "Above registry.signature_above, somebody trusted has signed.",
         "bundle.form": "A bundle is a manifest, a signature and the files that they name, and nothing else.",

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from tiny_models import place, wish
+from tiny_models import place, place_bert, tiny_gguf, wish
 
 from fastness.config import RegistrySettings
 from fastness.core.admission import Admission, AdmissionState, ArtefactKind
 from fastness.core.marking import Label
 from fastness.registry.admission.loading import admitted_ceiling, ensure_adapter, ensure_folder
 from fastness.registry.admission.quarantine import FILES, PARTIAL_SUFFIX, Quarantine, Review
-from fastness.registry.admission.record import Record, Records
+from fastness.registry.admission.record import Record, Records, served_by
 from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.inspection.direct import DirectInspector
 from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
@@ -270,3 +270,28 @@ def test_a_record_is_one_document_that_says_everything(home, quarantine, tiny):
     assert document["admission"]["state"] == "admitted"
     assert document["admission"]["artefact"]["digest"] == tiny.artefact.digest
     assert document["card"]["digest"] == tiny.artefact.files[0].digest
+
+
+def test_a_bert_in_safetensors_is_converted_when_it_is_admitted(home, quarantine, tmp_path):
+    bert = taken_in(quarantine, place_bert(tmp_path / "bert"), "bert")
+    assert "converted" in served_by(bert.artefact)
+    record = Records(home).lay_down(admitted(bert), quarantine)
+    assert (record.card.kind, record.card.context_tokens, record.card.embedding_dimensions) == ("embedding", 16, 4)
+    card, path, ceiling = ModelLibrary(home, {}).ensure("bert", silent)
+    assert (card, ceiling) == (record.card, "OFFICIAL")
+    assert len(path.read_bytes()) == len(tiny_gguf())
+    assert Records(home).lay_down(admitted(bert), quarantine) == record
+    flip(quarantine.folder(bert.artefact.digest) / FILES / "vocab.txt")
+    with pytest.raises(AdmissionRefused, match="not what was inspected"):
+        Records(home).lay_down(admitted(bert), quarantine)
+
+
+def test_a_bert_that_cannot_be_converted_is_refused_at_admission(home, quarantine, tmp_path):
+    folder = place_bert(tmp_path / "bert")
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"gelu"', '"mish"'))
+    bert = taken_in(quarantine, folder, "bert")
+    with pytest.raises(AdmissionRefused, match="cannot be converted"):
+        Records(home).lay_down(admitted(bert), quarantine)
+    assert not list((home / "models").glob("*gguf*"))
+    assert not list((home / "models").glob("*.partial"))

@@ -28,3 +28,11 @@ def place(path: Path, number=0) -> Path:
 
 def wish(name="tiny") -> Wish:
     return Wish(name, ArtefactKind.MODEL, "MIT", "made for a test")
+
+
+def place_bert(folder: Path) -> Path:
+    """Lay a BERT out as its safetensors and companions."""
+    for name, content in tiny_bert.folder().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
