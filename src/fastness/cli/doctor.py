@@ -33,8 +33,8 @@ NOT_PROMISED: Final = (
     "hardware attestation would show it; none is attached, so that claim reads `unknown`.",
     "Who runs and owns this node, and under whose law it stands, is what its operator declared, not proved.",
     "A marking is the caller's claim. What a prompt says is not inspected; one marked too low is handled so.",
-    "Whoever holds the control socket can make keys, an approver's too. That two people agreed is enforced against "
-    "everybody else; against the operator the ledger shows it, which names who made each key.",
+    "Management is by the control socket. Whoever can open it can make keys, an approver's too: that two people agreed "
+    "is a record in the ledger, which names who made each key and who agreed; it is no barrier to them.",
     "Tenants that share a replica share its processor and its cache of prompts' beginnings: how long an answer takes "
     "may tell one of them something of what another asked.",
     "Gateway and control can make Unix sockets only, but may connect to those of other services of this machine that "

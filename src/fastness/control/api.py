@@ -114,7 +114,9 @@ class Api:
         """POST /tenants."""
         wire.read_query(request)
         new = await wire.read_body(request, wire.NewTenant)
-        return 201, wire.tenant_view(await self._access.create_tenant(new.wish(self._policies), caller_of(request).id))
+        wish, caller = new.wish(self._policies), caller_of(request)
+        self._policies.permit(caller, Action.MANAGE_ACCESS, wish.clearance)
+        return 201, wire.tenant_view(await self._access.create_tenant(wish, caller.id))
 
     async def revoke_tenant(self, request: Request) -> Answer:
         """POST /tenants/{id}/revoke."""
@@ -137,7 +139,9 @@ class Api:
         """POST /keys."""
         wire.read_query(request)
         new = await wire.read_body(request, wire.NewKey)
-        issued = await self._access.issue_key(new.wish(self._policies), caller_of(request).id)
+        wish, caller = new.wish(self._policies), caller_of(request)
+        self._policies.permit(caller, Action.MANAGE_ACCESS, wish.clearance)
+        issued = await self._access.issue_key(wish, caller.id)
         return 201, wire.issued_key_view(issued)
 
     async def issue_ephemeral_key(self, request: Request) -> Answer:

@@ -89,14 +89,15 @@ class Policies:
                 "unknown_marking", f"{error}.", "fastness policy show lists the markings.", param=param
             ) from None
 
-    def permit(self, principal: Principal, action: Action) -> Decision:
+    def permit(self, principal: Principal, action: Action, label: Label | None = None) -> Decision:
         """Ask whether `principal` may do `action` with the installation; raises Problem when it may not.
 
-        While no policy is in force, the local operator may apply one: that is how the installation is recovered.
+        `label` is what it is about (None: the default marking). While no policy is in force, the local operator may
+        apply one: that is how the installation is recovered.
         """
         if self._held is None and principal == LOCAL and action is Action.APPLY_POLICY:
             return Decision(True, "recovery")
-        decision = self.decide(principal, action)
+        decision = self.decide(principal, action, label)
         if not decision.allowed:
             raise Problem(
                 decision.code or "permission_denied",
@@ -106,10 +107,10 @@ class Policies:
             )
         return decision
 
-    def decide(self, principal: Principal, action: Action) -> Decision:
+    def decide(self, principal: Principal, action: Action, label: Label | None = None) -> Decision:
         """Decide about `action` with the installation itself; raises Problem (policy_unavailable)."""
         engine = self.in_force.engine
-        return engine.decide(Query(principal, action, Label(engine.lattice.profile.default)))
+        return engine.decide(Query(principal, action, label or Label(engine.lattice.profile.default)))
 
     async def apply(self, bundle: PolicyBundle, by: str, *, force: bool = False) -> PolicySnapshot:
         """Put `bundle` in force; what is in force already stays as it is.

@@ -133,6 +133,20 @@ def test_a_changed_policy_is_asked_from_the_next_request_on(health):
     assert "night/1" in response.json()["detail"]
 
 
+def test_policy_may_bound_the_clearances_that_somebody_gives(health):
+    uk = shipped_bundle(shipped_profile("uk"))
+    rule = """@id("giving/1") @needed("a clearance of your own of {label}") @had("{principal.clearance}")
+    forbid (principal, action == Action::"manage_access", resource)
+    unless { context.label.marking in principal.clearance.marking || principal.credential == "local" };"""
+    health.run(health.policies.apply(make_bundle(uk.profile, (*uk.policies, PolicyText("g.cedar", rule))), "local"))
+    admin = acting(health.keys["admin"])
+    assert health.ask("POST", "/tenants", json={"id": "a", "clearance": "SECRET"}, headers=admin).status_code == 403
+    assert health.ask("POST", "/tenants", json={"id": "a", "clearance": "OFFICIAL"}, headers=admin).status_code == 201
+    assert health.ask("POST", "/tenants", json={"id": "b", "clearance": "SECRET"}).status_code == 201
+    wish = {"tenant": "b", "name": "x", "clearance": "SECRET"}
+    assert health.ask("POST", "/keys", json=wish, headers=admin).json()["code"] == "permission_denied"
+
+
 def test_without_a_policy_only_applying_one_is_possible_and_only_here(world):
     world.policies = world.new_policies(MemoryPolicyStore())
     world.deps = replace(world.deps, policies=world.policies)
