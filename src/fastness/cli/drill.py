@@ -9,7 +9,7 @@ from typing import Final
 
 from fastness.cli import render
 from fastness.cli.outcome import ExitCode, Failure
-from fastness.cli.perimeter import tell_step
+from fastness.cli.perimeter import said_why_not, tell_step
 from fastness.cli.talk import Talk, wants_colour
 
 DRILLS: Final = ("unplugged",)
@@ -24,9 +24,10 @@ def drill(talk: Talk, name: str, environ: Mapping[str, str]) -> ExitCode:
     began = time.monotonic()
     talk.say("drill      a new installation, in a network of its own that has a loopback and no route\n")
     steps = []
-    for told in trial(environ, captured=False):
-        steps.append(told["step"])
-        tell_step(talk, told["step"])
+    with said_why_not():
+        for told in trial(environ, captured=False):
+            steps.append(told["step"])
+            tell_step(talk, told["step"])
     elapsed_s = time.monotonic() - began
     held = sum(step["held"] for step in steps)
     over = bool(steps) and steps[-1]["name"] == "stop"

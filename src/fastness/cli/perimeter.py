@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.running import find_running
 from fastness.cli.talk import Json, Quiet, Talk, reading_width, terminal_width, wants_colour
 from fastness.config import Settings
+from fastness.perimeter.port import SealUnavailable
 
 if TYPE_CHECKING:
     from fastness.perimeter.judgement import Judgement
@@ -56,14 +59,15 @@ def prove(
     talk = Talk(as_json, quiet)
     path = output or settings.home / "reports" / time.strftime("perimeter-%Y%m%dT%H%M%SZ.json", time.gmtime())
     running = find_running(settings)
-    proof = prove_perimeter(
-        settings.home,
-        settings.perimeter.addresses,
-        None if running is None else (running.pid, _port(running.base_url)),
-        composition.environ,
-        lambda told: _tell(talk, told),
-        leak=plant_leak,
-    )
+    with said_why_not():
+        proof = prove_perimeter(
+            settings.home,
+            settings.perimeter.addresses,
+            None if running is None else (running.pid, _port(running.base_url)),
+            composition.environ,
+            lambda told: _tell(talk, told),
+            leak=plant_leak,
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(proof.content)
     _record(composition, settings, talk, proof)
@@ -106,28 +110,40 @@ def verify(
     raise typer.Exit(ExitCode.OK if judgement.holds else ExitCode.FAILED)
 
 
+@contextmanager
+def said_why_not() -> Iterator[None]:
+    """Turn what this kernel cannot do into a failure that says what to enable."""
+    try:
+        yield
+    except SealUnavailable as error:
+        raise Failure(
+            ExitCode.REFUSED, f"Nothing can be shown on this machine: {error}", "fastness doctor shows what it lacks"
+        ) from None
+
+
 def tell_step(talk: Talk, step: dict[str, Any]) -> None:
     """Tell one step of the workload as it ends."""
     took = render.duration(step["elapsed_ms"] / 1_000)
     result = "held" if step["held"] else "FAILED"
-    talk.say(render.stage("work", f"{step['name']}: {step['detail']}", result, took, terminal_width(sys.stderr)))
+    talk.say(render.stage("work", f"{step['name']:<17} {step['detail']}", result, took, terminal_width(sys.stderr)))
 
 
 def _tell(talk: Talk, told: dict[str, Any]) -> None:
     width = terminal_width(sys.stderr)
     if "kind" in told:
         passed = sum(not probe["refused"] for probe in told["probes"])
-        counted = f"from inside {told['kind']}: {len(told['probes'])} tried"
+        counted = f"{told['kind']:<17} {len(told['probes'])} tried from inside"
         talk.say(render.stage("probes", counted, f"{passed} passed", "", width))
     elif "step" in told:
         tell_step(talk, told["step"])
     elif "capture" in told:
         seen = told["capture"]
-        counted = f"{seen['packets_total']:,} packets on {', '.join(sorted(seen['interfaces']))}"
+        counted = f"{', '.join(sorted(seen['interfaces'])):<17} {seen['packets_total']:,} packets"
         talk.say(render.stage("capture", counted, f"{seen['packets_outside']} outside", "", width))
     elif "seen" in told:
         result = "held" if told["seen"]["holds"] else "FAILED"
-        named = f"{told['seen']['kind']} {told['seen']['pid']}: {told['seen']['answer']}"
+        process = f"{told['seen']['kind']} {told['seen']['pid']}"
+        named = f"{process:<17} {told['seen']['answer']}"
         talk.say(render.stage("running", named, result, "", width))
 
 

@@ -169,8 +169,8 @@ def _live(body: Body) -> Iterator[Line]:
         if not seen.holds:
             yield Line(Claim.FAILED, f"{seen.kind} {seen.pid} of the running installation: {seen.answer}")
     if all(seen.holds for seen in body.live):
-        text = f"{len(body.live)} processes of the running installation held no socket to anybody outside"
-        yield Line(Claim.PROVED, text)
+        text = f"the {len(body.live)} processes of the running installation held no socket to anybody outside"
+        yield Line(Claim.PROVED, text + (" who is not configured" if body.addresses else ""))
 
 
 def _asserted(body: Body) -> Iterator[Line]:

@@ -130,14 +130,15 @@ def _refusals(one: Installation) -> str:
     )
     came = [one.ask(path, body, key)[0] for path, body, key, _ in cases]
     wanted = [status for *_, status in cases]
-    return expect(f"refusals {wanted}", came, came == wanted)
+    expect(f"refusals {wanted}", came, came == wanted)
+    return ", ".join(map(str, wanted))
 
 
 def _cancel(one: Installation) -> str:
     with one.asked("/chat/completions", _messages("Tell me a long story.", max_tokens=1_500, stream=True)) as answer:
         first = answer.readline()
         expect("a stream that begins", first, first.startswith(b"data: "))
-    return f"left after the first event; then {_chat(one)}"
+    return f"left in mid-stream; then {_chat(one)}"
 
 
 def _kill(one: Installation) -> str:
@@ -148,7 +149,8 @@ def _kill(one: Installation) -> str:
         after = one.replica(CHAT)
         if after["state"] == "ready" and after["pid"] != before["pid"]:
             _chat(one)
-            return f"answers again after {time.monotonic() - began:.1f} s, sealed: {after['sealed']}"
+            expect("an engine that is sealed again", after, after["sealed"])
+            return f"sealed again, answers after {time.monotonic() - began:.1f} s"
         time.sleep(0.1)
     raise StepFailed("the engine that was killed was not started again")
 
@@ -159,7 +161,7 @@ def _keys(one: Installation) -> str:
     _until(lambda: one.ask("/chat/completions", _messages("x", max_tokens=1), made["key"])[0] == 200, "the key works")
     one.verb("keys", "revoke", made["id"], "--yes")
     _until(lambda: one.ask("/models", None, made["key"])[0] == 401, "the key is refused")
-    return "a key made, used, revoked, refused"
+    return "made, used, revoked, refused"
 
 
 def _policy(one: Installation) -> str:
@@ -179,7 +181,7 @@ def _processes(one: Installation) -> str:
         seen = look_at(one.pid, one.place.port or 0)
     wrong = [f"{found.kind} {found.pid}: {found.answer}" for found in seen if not found.holds]
     expect("Unix sockets and the listener only", "; ".join(wrong), not wrong)
-    return f"{len(seen)} processes hold Unix sockets and the listener only"
+    return f"{len(seen)} hold Unix sockets and the listener only"
 
 
 def _networks(one: Installation) -> str:

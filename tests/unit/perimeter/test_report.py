@@ -69,7 +69,7 @@ def test_a_clean_proof_holds_and_says_what_it_proves_and_what_not() -> None:
     assert "0 of 6 probes passed (engine 1, inspector 1, gateway 1, control 1, supervisor 1, broker 1)" in proved
     assert "0 of 274 captured packets left the perimeter (on lo)" in proved
     assert "3 steps of work were done meanwhile: up, chat, stop" in proved
-    assert "1 processes of the running installation" in proved
+    assert "the 1 processes of the running installation held no socket to anybody outside" in proved
     assert texts(judgement, Claim.FAILED) == ""
     assert "hardware attestation" in texts(judgement, Claim.UNKNOWN)
     assert "2026-11-22" in texts(judgement, Claim.ASSERTED)
