@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 
 import httpx
 import pytest
 
 from fastness.core.error import Refusal
+from fastness.core.policy import PolicySnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.verify import find, tail
@@ -58,6 +60,7 @@ uvloop.run(serve(deps, run / "control.sock"))
 print("ended in order", flush=True)
 """
 START_TIMEOUT_S = 30.0
+UK_TOML = (resources.files("fastness.policy") / "profiles/uk.toml").read_text()
 
 
 class Control:
@@ -143,6 +146,14 @@ def test_the_life_of_a_control_process(start, home):
     assert "written by another process" in complained
     assert "ended in order" not in said
 
+    snapshots = [home / "run" / name for name in ("policy.json", "access.json")]
+    for path in snapshots:
+        path.unlink()
+    deadline = time.monotonic() + 10
+    while not all(path.exists() for path in snapshots):
+        assert time.monotonic() < deadline, "what is gone is published again"
+        time.sleep(0.02)
+
     assert control.client.get("/nowhere").json()["code"] == "route_not_found"
     code, said, complained = control.end()
     assert (code, said, complained) == (0, "ended in order\n", "")
@@ -206,3 +217,42 @@ def test_no_key_works_without_its_entry_however_often_control_is_killed(start, h
     assert answered
     assert answered <= listed <= recorded
     assert {key.id for key in published.keys} == listed
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.slow
+def test_no_policy_is_in_force_without_its_entry_however_often_control_is_killed(start, home):
+    """Killed at four moments while policies are changed: what gateways are told is recorded, and is what is stored."""
+    rule = '@id("night/1") forbid (principal in Role::"auditor", action == Action::"read", resource);'
+    reader = SnapshotReader(home / "run" / "policy.json", PolicySnapshot)
+    answered, seen = 0, set()
+    for kill_after_s in (0.02, 0.06, 0.13, 0.3):
+        control = start()
+        shown = control.client.get("/policy").json()
+        if shown["version"] == 1:
+            texts = {one["name"]: one["text"] for one in shown["policies"]} | {"night.cedar": rule}
+            given = {"profile": UK_TOML, "policies": texts}
+            assert control.client.post("/policy/apply", json=given).json()["version"] == 2
+        timer = threading.Timer(kill_after_s, control.process.kill)
+        timer.start()
+        with suppress(httpx.TransportError):
+            while True:
+                for version in (1, 2):
+                    answered = max(
+                        answered, control.client.post("/policy/apply", json={"version": version}).json()["version"]
+                    )
+        timer.join()
+        control.process.wait(timeout=20)
+        published = reader.poll()
+        if published is not None:
+            seen.add((published.version, published.bundle.digest))
+
+    control = start()
+    stored = control.client.get("/policy").json()
+    assert control.client.get("/ledger/verify").json()["sound"]
+    assert control.end()[0] == 0
+    entries = list(find(home / "ledger" / "control", type="policy.applied"))
+    recorded = {(entry.fields["version"], entry.fields["policy"]) for entry in entries}
+    assert answered > 2
+    assert stored["version"] >= answered, "what was answered is remembered"
+    assert seen | {(stored["version"], stored["digest"])} <= recorded

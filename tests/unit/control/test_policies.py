@@ -111,6 +111,14 @@ def test_a_policy_file_that_is_gone_is_published_again(world):
     assert world.published_policy().version == 1
 
 
+def test_what_a_crash_left_unpublished_is_published_at_the_next_start(world):
+    stored = replace(world.policy_store.policy(), version=2, bundle=SHUT)
+    world.policy_store.add_policy(stored)  # and here the process dies
+    assert world.published_policy().version == 1
+    world.run(world.new_policies().publish(always=True))
+    assert world.published_policy() == stored
+
+
 def test_what_another_process_applied_is_in_force_here_after_the_next_look(world):
     other = world.new_policies()
     world.run(other.publish())
