@@ -17,7 +17,12 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from fastness import __version__
+from fastness.perimeter.addresses import parse_address
 from fastness.perimeter.capture import OUTSIDE_MAX
+from fastness.perimeter.kinds import KINDS, SEALED
+from fastness.perimeter.probe import PROBES
+from fastness.perimeter.probe_reach import table_of
 from fastness.perimeter.report import summarise
 from fastness.perimeter.report_shape import FORMAT, REPORT_BYTES_MAX, Body, Report, canonical
 from fastness.perimeter.signing import fingerprint
@@ -27,6 +32,8 @@ NOT_SHOWN: Final = (
     "any other time or machine: this was one run, on one machine, at the time it says",
     "what somebody who is root, or this user outside Fastness, makes other programs send",
 )
+
+_OTHER_VERSION: Final = "whether everything was tried that fastness {} tries: this is " + __version__
 
 
 class Claim(StrEnum):
@@ -65,6 +72,7 @@ def judge(content: bytes, public: bytes | None = None) -> Judgement:
     signer = _check_signature(report, public)
     body = report.body
     _check_totals(body)
+    _check_tables(body)
     lines = (
         Line(Claim.PROVED, f"the report is as it was signed by {signer}" + (", the key given" if public else "")),
         *_probes(body),
@@ -73,6 +81,7 @@ def judge(content: bytes, public: bytes | None = None) -> Judgement:
         *_live(body),
         *_asserted(body),
         *(() if public else (Line(Claim.UNKNOWN, "whose key that is: give the installation's signing.pub as --key"),)),
+        *(() if body.version == __version__ else (Line(Claim.UNKNOWN, _OTHER_VERSION.format(body.version)),)),
         *(Line(Claim.UNKNOWN, text) for text in NOT_SHOWN),
     )
     return Judgement(body.summary.holds, signer, lines)
@@ -124,6 +133,25 @@ def _check_totals(body: Body) -> None:
     wrong = listed > capture.packets_outside or (listed < capture.packets_outside and not cut)
     if wrong or sums != {capture.packets_total}:
         raise ReportRefused("the counts of its capture contradict each other")
+
+
+def _check_tables(body: Body) -> None:
+    """Refuse a report that leaves out what this version tries; what another version tries is not known here."""
+    if body.version != __version__:
+        return
+    try:
+        names = any(parse_address(spoken).is_name for spoken in body.addresses)
+    except ValueError as error:
+        raise ReportRefused(f"its addresses are none: {error}") from error
+    for one in body.kinds:
+        if one.kind not in KINDS:
+            raise ReportRefused(f"it has probes of a kind of process that there is not: {one.kind[:40]!r}")
+        sealed = one.kind in SEALED
+        table = PROBES if sealed else table_of(one.kind, judged=body.host.tcp_judged, names=names)
+        missing = {probe.id for probe in table} - {probe.id for probe in one.probes}
+        if missing:
+            few = ", ".join(sorted(missing)[:5])
+            raise ReportRefused(f"it leaves out {len(missing)} probes that are made from inside {one.kind}: {few}")
 
 
 def _probes(body: Body) -> Iterator[Line]:

@@ -13,11 +13,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from fastness import __version__
 from fastness.perimeter.installation import Step
 from fastness.perimeter.judgement import Claim, Judgement, ReportRefused, judge
-from fastness.perimeter.kinds import KINDS
+from fastness.perimeter.kinds import KINDS, SEALED
 from fastness.perimeter.live import Seen
 from fastness.perimeter.port import ProbeResult
+from fastness.perimeter.probe import PROBES
+from fastness.perimeter.probe_reach import table_of
 from fastness.perimeter.report import code_digest, signed, summarise
 from fastness.perimeter.report_shape import FORMAT, Body, Captured, Host, KindProbed, Outside, canonical
 from fastness.perimeter.signing import KeyUnusable, fingerprint, raw, read_public_key, signing_key
@@ -40,11 +43,12 @@ def body(
     capture: Captured = CLEAN,
     live: tuple[Seen, ...] | None = LIVE,
     addresses: tuple[str, ...] = (),
+    version: str = "0.0.9",
 ) -> Body:
     return Body(
         format=FORMAT,
         made_ms=1_795_385_700_279,
-        version="0.1.0",
+        version=version,
         code_sha256="ab" * 32,
         host=Host("Linux", "6.18", "x86_64", "3.11", 7, tcp_judged=True, root=True),
         addresses=addresses,
@@ -123,6 +127,28 @@ def test_without_a_running_installation_or_a_key_that_is_said() -> None:
     unknown = texts(judge(signed(body(live=None), KEY)), Claim.UNKNOWN)
     assert "none ran" in unknown
     assert "signing.pub" in unknown
+
+
+def whole(kind: str) -> KindProbed:
+    table = PROBES if kind in SEALED else table_of(kind, judged=True, names=False)
+    return KindProbed(kind, tuple(ProbeResult(one.id, one.layer, one.attempt, True, "EPERM") for one in table))
+
+
+def test_a_report_of_this_version_that_leaves_a_probe_out_is_refused_whoever_signed_it() -> None:
+    kinds = tuple(whole(kind) for kind in KINDS)
+    assert judge(signed(body(kinds=kinds, version=__version__), KEY), PUBLIC).holds
+    for at, one in enumerate(kinds):
+        short = KindProbed(one.kind, one.probes[:-1])
+        with pytest.raises(ReportRefused, match=f"leaves out 1 probes that are made from inside {one.kind}"):
+            judge(signed(body(kinds=(*kinds[:at], short, *kinds[at + 1 :]), version=__version__), KEY), PUBLIC)
+    with pytest.raises(ReportRefused, match="a kind of process that there is not"):
+        judge(signed(body(kinds=(*kinds, KindProbed("console", ())), version=__version__), KEY), PUBLIC)
+    with pytest.raises(ReportRefused, match="its addresses are none"):
+        judge(signed(body(kinds=kinds, addresses=("everywhere",), version=__version__), KEY), PUBLIC)
+
+
+def test_what_another_version_tries_is_unknown() -> None:
+    assert "whether everything was tried that fastness 0.0.9 tries" in texts(judge(signed(body(), KEY)), Claim.UNKNOWN)
 
 
 def test_configured_addresses_are_told() -> None:
