@@ -47,7 +47,7 @@ def home_a(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("a")
     ok(home, "models", "import", str(WEIGHTS), "--name", "town-hall", "--licence", "Apache-2.0")
     refused = run(home, "models", "admit", "town-hall", "--ceiling", "SECRET")
-    assert refused.returncode == 2 and "admission.signer" in refused.stderr
+    assert refused.returncode == 3 and "admission.signer" in refused.stderr
     assert "admitted for OFFICIAL" in ok(home, "models", "admit", "town-hall", "--ceiling", "OFFICIAL")
     return home
 
@@ -79,7 +79,7 @@ def test_an_installation_is_carried_across_an_air_gap_and_answers_from_what_it_b
     sent = document(home_a, "models", "export", "--output", str(medium / "monday.bundle"))
     assert (sent["version"], sent["artefacts"]) == (1, ["town-hall"])
     stranger = run(home, "models", "import", str(medium / "monday.bundle"))
-    assert stranger.returncode == 2 and "bundle.signature" in stranger.stderr
+    assert stranger.returncode == 3 and "bundle.signature" in stranger.stderr
     (home / "trust").mkdir(exist_ok=True)
     shutil.copy(sent["public_key"], home / "trust/bristol.pem")
     taken = document(home, "models", "import", str(medium / "monday.bundle"))

@@ -14,6 +14,7 @@ from fastness.cli import render
 from fastness.cli.client import management
 from fastness.cli.composition import Composition
 from fastness.cli.keys import lifetime_s
+from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.review import print_review
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 from fastness.core.admission import ArtefactKind
@@ -80,6 +81,8 @@ def import_(
     talk.say(f"Copying {path} into quarantine and inspecting the copy.")
     with management(composition, settings) as api:
         if is_bundle(path):
+            if name or base or signature:
+                raise Failure(ExitCode.USAGE, f"{path} is a bundle: it says itself what is in it.", "only the path")
             wish = {"path": str(path.absolute()), "accept_template_sha256": accept_template}
             answer = api.post("/bundles/import", wish, timeout_s=PATIENCE_S)
         else:

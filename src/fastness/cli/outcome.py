@@ -28,7 +28,7 @@ MEANINGS = {
     ExitCode.UNREACHABLE: "nothing runs, or it does not answer",
 }
 
-_REFUSING_CODES = frozenset({"context_length_exceeded", "limit_exceeded"})
+_REFUSING_CODES = frozenset({"context_length_exceeded", "limit_exceeded", "artefact_refused"})
 _BY_STATUS = {
     400: ExitCode.USAGE,
     401: ExitCode.REFUSED,

@@ -41,6 +41,8 @@ from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailab
 from fastness.registry.signing.keys import KeyRefused
 from fastness.store.admissions import AdmissionStore
 
+AT_ONCE_MAX: Final = 2
+"""Artefacts that are copied and inspected at the same time; more wait, and hold nobody else up."""
 _SHOW: Final = "fastness models inspect NAME shows what is known of one; fastness models list shows all"
 
 
@@ -90,6 +92,7 @@ class Admissions:
         self.quarantine = Quarantine(parts.home, parts.settings)
         self.vouching = Vouching(parts.home / "trust", self.quarantine, parts.clock)
         self.order = asyncio.Lock()
+        self.turns = asyncio.Semaphore(AT_ONCE_MAX)
         self._records = Records(parts.home)
 
     async def all(self) -> tuple[Admission, ...]:
@@ -106,7 +109,7 @@ class Admissions:
 
     async def look(self, wish: ImportWish) -> Review:
         """Inspect a file or directory where it lies, and keep nothing. Raises Problem."""
-        async with self.refusals(None):
+        async with self.turns, self.refusals(None):
             inspected = await asyncio.to_thread(self.inspect, wish.path, await self._wish(wish))
             found = await asyncio.to_thread(self.vouching.of_path, wish.path, inspected, wish.signature)
             return Review(found.named(inspected), found.said)
@@ -114,7 +117,7 @@ class Admissions:
     async def take_in(self, wish: ImportWish, by: Principal) -> tuple[Admission, Review]:
         """Copy an artefact into quarantine, inspect the copy, and remember it. Raises Problem, store.port.Conflict."""
         self.check_name(wish.name)
-        async with self.refusals(by), self.draft() as draft:
+        async with self.turns, self.refusals(by), self.draft() as draft:
             copied = await asyncio.to_thread(self.quarantine.copy_in, draft, wish.path)
             inspected = await asyncio.to_thread(self.inspect, draft.content, await self._wish(wish))
             check_same(copied, inspected)

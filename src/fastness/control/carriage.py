@@ -105,6 +105,7 @@ class Carriage:
     async def take(self, source: Path, by: Principal, accept_template_sha256: str | None) -> Taken:
         """Verify a bundle and quarantine what is new in it. Raises Problem, store.port.Conflict."""
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._admissions.turns)
             await stack.enter_async_context(self._admissions.refusals(by))
             place = await stack.enter_async_context(self._admissions.draft())
             arrived = await asyncio.to_thread(self._read, source, place)
