@@ -13,15 +13,18 @@ from hostile_parts import (
     BASE_GGUF,
     BASE_SAFETENSORS,
     CHATML,
+    I8,
     TOKENIZER,
     folder,
     gguf,
     gguf_adapter,
     hf_shapes,
     model_files,
+    numbers,
     packed,
     peft,
     string,
+    u32,
 )
 
 TEMPLATES = {
@@ -140,6 +143,7 @@ def _models(where: Path) -> Iterator[Honest]:
     key = "tokenizer.chat_template.tool_use"
     variants.write_bytes(gguf({key: string(key, TEMPLATES["tools"])}))
     yield Honest("two templates", variants, _wish())
+    yield Honest("without attention", _mamba(where / "mamba.gguf"), _wish())
     shapes = hf_shapes()
     names = list(shapes)
     files = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -156,6 +160,15 @@ def _models(where: Path) -> Iterator[Honest]:
         "model.sig": {"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json"},
     }
     yield Honest("in parts", folder(where, model_files(model_safetensors=None) | parts | more), _wish())
+
+
+def _mamba(path: Path) -> Path:
+    changes = {"general.architecture": string("general.architecture", "mamba")}
+    counts = {"block_count": 2, "context_length": 64, "embedding_length": 64, "attention.head_count": 0}
+    changes |= {f"llama.{name}": u32(f"mamba.{name}", count) for name, count in counts.items()}
+    changes["charsmap"] = numbers("tokenizer.ggml.precompiled_charsmap", I8, "b", range(-128, 128))
+    path.write_bytes(gguf(changes))
+    return path
 
 
 def _wish(name: str = "small", base: Base | None = None) -> Wish:

@@ -16,7 +16,7 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 WIDTH, INNER, VOCABULARY, LAYERS = 64, 96, 32, 2
-U32, I32, F32V, BOOL, TEXT, ARRAY, U64, U16 = 4, 5, 6, 7, 8, 9, 10, 2
+I8, U16, U32, I32, F32V, BOOL, TEXT, ARRAY, U64 = 1, 2, 4, 5, 6, 7, 8, 9, 10
 
 
 @dataclass(frozen=True)

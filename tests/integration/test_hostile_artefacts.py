@@ -105,6 +105,37 @@ def test_the_corpus_has_many_hundred_distinct_artefacts(tmp_path: Path) -> None:
     assert len(seen) >= 900
 
 
+def refused_sealed(where: Path, *groups: str) -> bool:
+    """Inspect some cases of each group sealed; say whether each was refused by its rule."""
+    chosen = [case for group in groups for case in [case for case in CASES if case.id.startswith(group)][::6]]
+    assert chosen
+    return all(rule in case.rules for case, rule, _ in refusals(chosen, where))
+
+
+def test_a_configuration_that_names_code_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
+    assert refused_sealed(tmp_path, "json/auto-map", "json/trust", "json/target", "json/modules")
+
+
+def test_a_template_that_reaches_for_python_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
+    assert refused_sealed(tmp_path, "template/escape", "template/load")
+
+
+def test_a_template_that_lies_in_wait_for_a_word_is_refused_unless_somebody_has_read_it(tmp_path: Path) -> None:
+    assert refused_sealed(tmp_path, "template/poisoned")
+
+
+def test_an_adapter_that_is_no_plain_lora_of_its_base_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
+    assert refused_sealed(tmp_path, "adapter/peft", "adapter/gguf")
+
+
+def test_a_gguf_header_with_wrapping_sizes_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
+    assert refused_sealed(tmp_path, "gguf/product", "gguf/offset", "gguf/dimensions")
+
+
+def test_a_pickle_under_any_name_is_refused_and_never_loaded(tmp_path: Path) -> None:
+    assert refused_sealed(tmp_path, "disguise/pickle", "adapter/peft-pickle")
+
+
 def test_the_starter_models_are_admitted_sealed_and_their_bytes_are_what_was_read() -> None:
     used: list[Usage] = []
     inspector = SealedInspector(seal, RegistrySettings(), used.append)

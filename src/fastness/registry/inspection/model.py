@@ -25,6 +25,9 @@ _MODULES: Final = frozenset(
     for place in ("models.", "base.modules.", "sentence_transformer.modules.")
     for name in ("Transformer", "Pooling", "Normalize")
 )
+_AT_LEAST_ONE: Final = (".head_count", ".feed_forward_length", ".vocab_size")
+_WITHOUT_HEADS: Final = ("mamba", "rwkv", "arwkv")
+"""Architectures that have no attention, and say so with 0."""
 _CONTEXT_KEYS: Final = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length")
 _TOKEN_ARRAYS: Final = (
     ("tokenizer.ggml.tokens", ValueType.STRING),
@@ -74,15 +77,16 @@ def gguf_names(metadata: Metadata) -> tuple[str, ...]:
 
 def _check_numbers(metadata: Metadata, architecture: str) -> None:
     """No negative or huge count: where an engine multiplies two, 32 bits shall hold what comes."""
+    without_heads = architecture.startswith(_WITHOUT_HEADS)
     for key, field in metadata.fields.items():
-        if not key.startswith((f"{architecture}.", "tokenizer.", "split.")):
+        if not key.startswith((f"{architecture}.", "tokenizer.", "split.")) or key.endswith("precompiled_charsmap"):
             continue
         values = field.value if isinstance(field.value, tuple) else (field.value,)
         # An id that is not there is written as the largest number of 32 bits.
         is_no_id = key.endswith("_token_id") and field.value == 2**32 - 1
         if not is_no_id and any(type(value) is int and not -1 <= value <= COUNT_MAX for value in values):
             raise metadata.refused(key, f"a whole number up to {COUNT_MAX}")
-        if key.endswith((".head_count", "_length", "block_count", ".vocab_size")) and field.value in (0, -1):
+        if not without_heads and key.endswith(_AT_LEAST_ONE) and field.value in (0, -1):
             raise metadata.refused(key, "at least 1")
     if "split.count" in metadata.fields and metadata.count("split.count", 0, COUNT_MAX) > 1:
         raise metadata.refused("split.count", "0 or 1: merge the parts into one file")
