@@ -87,8 +87,8 @@ class World:
     def run(self, work):
         return self._runner.run(work)
 
-    def take_in(self, path, name="tiny", by=LOCAL, **changes):
-        wish = ImportWish(path, name, ArtefactKind.MODEL, "MIT", "a test", **changes)
+    def take_in(self, path, name="tiny", by=LOCAL, kind=ArtefactKind.MODEL, **changes):
+        wish = ImportWish(path, name, kind, "MIT", "a test", **changes)
         return self.run(self.admissions.take_in(wish, by))[0]
 
     def admit(self, ceiling="OFFICIAL", by=LOCAL, name="tiny"):

@@ -7,8 +7,12 @@ import shutil
 import pytest
 
 from admission_world import ANN, BEN, LOCAL, NOW_S, SECRET, place, problem, tiny_gguf, worlds_in
-from fastness.core.admission import AdmissionState
+from fastness.core.admission import AdmissionState, ArtefactKind
+from fastness.registry.admission.loading import ensure_adapter
+from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.library import ModelUnavailable
+from fastness.store.port import Missing
+from hostile_parts import gguf, gguf_adapter
 
 
 @pytest.fixture
@@ -115,3 +119,48 @@ def test_a_copy_that_was_changed_is_not_exported(world, weights, tmp_path):
     copy.write_bytes(tiny_gguf(5))
     assert "not exported" in problem(world.send, tmp_path / "bundle").message
     assert not (tmp_path / "bundle").exists()
+
+
+def with_adapter(world, tmp_path):
+    """Import and admit a model and an adapter on it; return the digest of the model's weights."""
+    (tmp_path / "small.gguf").write_bytes(gguf({"tokenizer.chat_template": None}))
+    (tmp_path / "lora.gguf").write_bytes(gguf_adapter())
+    weights = world.take_in(tmp_path / "small.gguf", "small").artefact.files[0].digest
+    adapter = world.take_in(tmp_path / "lora.gguf", "health", kind=ArtefactKind.ADAPTER, base="small")
+    assert adapter.artefact.base == weights
+    for name in ("small", "health"):
+        world.admit(name=name)
+    return weights
+
+
+def test_an_adapter_is_imported_for_its_base_admitted_and_handed_out_with_it(world, tmp_path):
+    weights = with_adapter(world, tmp_path)
+    adapter, path = ensure_adapter(world.home, "health", weights)
+    assert (adapter.base, path.read_bytes()) == (weights, gguf_adapter())
+    with pytest.raises(AdmissionRefused, match="not for"):
+        ensure_adapter(world.home, "health", "0" * 64)
+    world.run(world.admissions.revoke("health", LOCAL))
+    with pytest.raises(AdmissionRefused, match="revoked"):
+        ensure_adapter(world.home, "health", weights)
+
+
+def test_an_adapter_needs_a_base_that_is_known_here(world, tmp_path):
+    (tmp_path / "lora.gguf").write_bytes(gguf_adapter())
+    take = world.take_in
+    assert "adapter.base" in problem(take, tmp_path / "lora.gguf", "health", kind=ArtefactKind.ADAPTER).message
+    with pytest.raises(Missing, match="'nobody'"):
+        take(tmp_path / "lora.gguf", "health", kind=ArtefactKind.ADAPTER, base="nobody")
+
+
+def test_a_bundle_brings_an_adapter_with_its_base_or_finds_the_base_here(world, worlds, tmp_path):
+    weights = with_adapter(world, tmp_path)
+    world.send(tmp_path / "adapter-alone", "health")
+    world.send(tmp_path / "both")
+    other = worlds("other")
+    carried(world, other)
+    refused = problem(other.take, tmp_path / "adapter-alone")
+    assert "neither here nor with it" in refused.message
+    assert [one.artefact.name for one in other.take(tmp_path / "both").new] == ["small", "health"]
+    for name in ("small", "health"):
+        other.admit(name=name)
+    assert ensure_adapter(other.home, "health", weights)[0].name == "health"

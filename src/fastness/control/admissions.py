@@ -251,6 +251,9 @@ class Admissions:
         """Return the model that an adapter is for, shipped or imported; raises Problem, ModelUnavailable."""
         if self.parts.library.is_shipped(name):
             card, weights, _ = self.parts.library.ensure(name, lambda *_: None)
+            for one in self.parts.store.admissions():  # then its file has a second name, which inspection refuses
+                if card.digest in {file.digest for file in one.artefact.files}:
+                    return self.quarantine.review(one.artefact.digest).inspected.as_base()
             wish = Wish(card.name, ArtefactKind.MODEL, card.licence, "it comes with Fastness")
             return self.parts.inspector.inspect(weights, wish).as_base()
         admission = self.parts.store.admission(name)
