@@ -19,7 +19,8 @@ from oms_authority import new_key, trust_key
 from tiny_models import place, place_bert, tiny_gguf, wish
 
 from fastness.config import RegistrySettings
-from fastness.control.admissions import Admissions, ImportWish, Parts
+from fastness.control.admission_words import ImportWish
+from fastness.control.admissions import Admissions, Parts
 from fastness.control.carriage import Carriage
 from fastness.control.policies import Policies
 from fastness.control.routes import LOCAL

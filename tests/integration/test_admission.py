@@ -23,7 +23,7 @@ from admission_world import (
     worlds_in,
 )
 from fastness.config import RegistrySettings
-from fastness.control.admissions import ImportWish
+from fastness.control.admission_words import ImportWish
 from fastness.control.problem import Problem
 from fastness.core.admission import AdmissionState, ArtefactKind
 from fastness.core.marking import Label

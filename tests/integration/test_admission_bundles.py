@@ -11,7 +11,6 @@ from fastness.core.admission import AdmissionState, ArtefactKind
 from fastness.registry.admission.loading import ensure_adapter
 from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.library import ModelUnavailable
-from fastness.store.port import Missing
 from hostile_parts import gguf, gguf_adapter
 
 
@@ -148,8 +147,8 @@ def test_an_adapter_needs_a_base_that_is_known_here(world, tmp_path):
     (tmp_path / "lora.gguf").write_bytes(gguf_adapter())
     take = world.take_in
     assert "adapter.base" in problem(take, tmp_path / "lora.gguf", "health", kind=ArtefactKind.ADAPTER).message
-    with pytest.raises(Missing, match="'nobody'"):
-        take(tmp_path / "lora.gguf", "health", kind=ArtefactKind.ADAPTER, base="nobody")
+    refused = problem(take, tmp_path / "lora.gguf", "health", kind=ArtefactKind.ADAPTER, base="nobody")
+    assert (refused.code, "'nobody'" in refused.message) == ("not_found", True)
 
 
 def test_a_bundle_brings_an_adapter_with_its_base_or_finds_the_base_here(world, worlds, tmp_path):
@@ -164,3 +163,11 @@ def test_a_bundle_brings_an_adapter_with_its_base_or_finds_the_base_here(world, 
     for name in ("small", "health"):
         other.admit(name=name)
     assert ensure_adapter(other.home, "health", weights)[0].name == "health"
+
+
+def test_a_bundle_overwrites_nothing_and_such_an_attempt_uses_no_version_up(world, weights, tmp_path):
+    world.take_in(weights)
+    world.admit()
+    (tmp_path / "there").write_bytes(b"x")
+    assert problem(world.send, tmp_path / "there").code == "conflict"
+    assert world.send(tmp_path / "free").manifest.version == 1

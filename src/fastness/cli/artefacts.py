@@ -112,7 +112,10 @@ def inspect(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what an approver should see: files, licence, signature, and the chat template with what is odd in it."""
+    """Show what an approver should see.
+
+    The files with their digests, the licence, who signed, the header, and the chat template with what is odd in it.
+    """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
@@ -137,9 +140,10 @@ def admit(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Agree to something imported, up to a marking; it is admitted when enough approvers have.
+    """Agree to something imported, up to a marking.
 
-    You are the principal of the key in FASTNESS_KEY; without it, the local operator.
+    It is admitted when enough approvers have agreed. You are the principal of the key in FASTNESS_KEY; without it, the
+    local operator.
     """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
@@ -160,7 +164,10 @@ def admit(
 
 
 def revoke(ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False, yes: Yes = False) -> None:
-    """Take an admission back, for good: these bytes are never loaded or imported again."""
+    """Take an admission back, for good.
+
+    These bytes are never loaded at a start, or imported, again.
+    """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
     settings, _ = composition.load_settings({})
@@ -186,7 +193,10 @@ def export(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write what was imported and admitted here to one signed bundle, to be carried across an air gap."""
+    """Write what is admitted here to a signed bundle.
+
+    It is carried across an air gap, and imported there.
+    """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})

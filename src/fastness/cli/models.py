@@ -36,26 +36,29 @@ def models(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> N
     settings, _ = composition.load_settings({})
     with management(composition, settings) as api:
         answer = api.get("/models")
-        waiting = [] if as_json else _waiting(api)
+        known = [] if as_json else _imported(api)
     if as_json:
         talk.document(answer)
         return
     talk.table(COLUMNS, [row(model) for model in answer["models"]], "No models yet: the first fastness up admits them.")
     if answer["models"] and not api.running:
         talk.say("Nothing is running, so none is ready: fastness up")
-    if waiting:
+    shown = {model["name"] for model in answer["models"]}
+    if idle := [one["name"] for one in known if one["state"] == "admitted" and one["name"] not in shown]:
+        talk.say(f"Admitted, not served now: {', '.join(idle)}.")
+    if waiting := [one["name"] for one in known if one["state"] == "quarantined"]:
         talk.say(f"Waiting to be admitted: {', '.join(waiting)}. Look at one: fastness models inspect {waiting[0]}")
 
 
-def _waiting(api: Api) -> list[str]:
-    """Return the names of what was imported and is not admitted yet."""
+def _imported(api: Api) -> list[dict[str, Any]]:
+    """Return what was imported here."""
     try:
-        found = api.get("/artefacts")["artefacts"]
+        found: list[dict[str, Any]] = api.get("/artefacts")["artefacts"]
     except Failure as failure:
         if failure.exit_code is ExitCode.NOT_FOUND:  # a control process from before there were any
             return []
         raise
-    return [one["name"] for one in found if one["state"] == "quarantined"]
+    return found
 
 
 def row(model: dict[str, Any]) -> tuple[str, ...]:

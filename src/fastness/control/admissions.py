@@ -8,13 +8,14 @@ cut off. Copying and inspecting take long and hold nobody up; only the decision 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from fastness.config import RegistrySettings
+from fastness.control.admission_words import ImportWish, Outcome, check_same, imported, named, refused, told
 from fastness.control.policies import Policies
 from fastness.control.problem import Problem
 from fastness.control.vouching import Vouching
@@ -40,34 +41,11 @@ from fastness.registry.inspection.port import (
 from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
 from fastness.registry.signing.keys import KeyRefused
 from fastness.store.admissions import AdmissionStore
+from fastness.store.port import Missing
 
 AT_ONCE_MAX: Final = 2
 """Artefacts that are copied and inspected at the same time; more wait, and hold nobody else up."""
 _SHOW: Final = "fastness models inspect NAME shows what is known of one; fastness models list shows all"
-
-
-@dataclass(frozen=True, slots=True)
-class ImportWish:
-    """What an importer says of a file or directory; `base` names the model that an adapter is for."""
-
-    path: Path
-    name: str
-    kind: ArtefactKind
-    licence: str
-    provenance: str
-    base: str | None = None
-    signature: Path | None = None
-    accept_template_sha256: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an approval: `approvers` cover `asked`, of which `needed` are needed."""
-
-    admission: Admission
-    asked: Label
-    approvers: tuple[str, ...]
-    needed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +77,17 @@ class Admissions:
         """Return every artefact that was ever imported, oldest first."""
         return await asyncio.to_thread(self.parts.store.admissions)
 
+    async def one(self, name: str) -> Admission:
+        """Return the admission of that name; raises Problem (not_found)."""
+        return await asyncio.to_thread(self._known, name)
+
     async def shown(self, name: str) -> tuple[Admission, Review]:
-        """Return what is known of one; raises store.port.Missing, Problem."""
-        admission = await asyncio.to_thread(self.parts.store.admission, name)
+        """Return what is known of one; raises Problem."""
+        admission = await self.one(name)
         try:
             return admission, await asyncio.to_thread(self.quarantine.review, admission.artefact.digest)
         except AdmissionRefused as error:
-            raise refused(error.rule, _told(error)) from None
+            raise refused(error.rule, told(error)) from None
 
     async def look(self, wish: ImportWish) -> Review:
         """Inspect a file or directory where it lies, and keep nothing. Raises Problem."""
@@ -133,12 +115,12 @@ class Admissions:
             return admission, review
 
     async def approve(self, name: str, ceiling: str, by: Principal) -> Outcome:
-        """Agree to an artefact up to a ceiling; it is admitted when enough have. Raises Problem, store.port.Missing."""
+        """Agree to an artefact up to a ceiling; it is admitted when enough have. Raises Problem."""
         asked = self.parts.policies.read_label(ceiling, "ceiling")
         assert asked is not None
         self._permit(by, asked)
         async with self.order, self.refusals(by):
-            before = await asyncio.to_thread(self.parts.store.admission, name)
+            before = await self.one(name)
             if before.state is AdmissionState.REVOKED:
                 raise refused("admission.revoked", f"{name} was revoked by {before.revoked_by}, which is for good")
             signed = await asyncio.to_thread(self.vouching.still_signed, before.artefact)
@@ -154,9 +136,9 @@ class Admissions:
             return Outcome(after, asked, approvers, self.rules().approvers_needed(asked))
 
     async def revoke(self, name: str, by: Principal) -> Admission:
-        """Take an admission back, for good; again is harmless. Raises store.port.Missing, Problem."""
+        """Take an admission back, for good; again is harmless. Raises Problem."""
         async with self.order:
-            before = await asyncio.to_thread(self.parts.store.admission, name)
+            before = await self.one(name)
             if before.state is AdmissionState.REVOKED:
                 return before
             after = replace(before, state=AdmissionState.REVOKED, revoked_by=by.id, revoked_s=int(self.parts.clock()))
@@ -238,7 +220,7 @@ class Admissions:
         except (ArtefactRefused, AdmissionRefused) as error:
             if by is not None:
                 await self.record(EventType.MODEL_REFUSED, by, rule=error.rule, digest=None)
-            raise refused(error.rule, _told(error)) from None
+            raise refused(error.rule, told(error)) from None
         except (InspectionUnavailable, KeyRefused, ModelUnavailable, ModelRefused, OSError) as error:
             said = f"Nothing was imported or admitted: {str(error).rstrip('.')}."
             raise Problem("artefact_refused", said, "fastness doctor; df shows the free space") from None
@@ -256,7 +238,7 @@ class Admissions:
                     return self.quarantine.review(one.artefact.digest).inspected.as_base()
             wish = Wish(card.name, ArtefactKind.MODEL, card.licence, "it comes with Fastness")
             return self.parts.inspector.inspect(weights, wish).as_base()
-        admission = self.parts.store.admission(name)
+        admission = self._known(name)
         if admission.state is AdmissionState.REVOKED:
             raise refused("admission.revoked", f"the base {name} was revoked")
         return self.quarantine.review(admission.artefact.digest).inspected.as_base()
@@ -267,6 +249,17 @@ class Admissions:
             return self._records.prepare(admission.artefact, self.quarantine)
         self.quarantine.check(admission.artefact)
         return None
+
+    def _known(self, name: str) -> Admission:
+        try:
+            return self.parts.store.admission(name)
+        except Missing:
+            raise Problem(
+                "not_found",
+                f"There is no imported model or adapter {name[:80]!r}.",
+                "fastness models list",
+                param="name",
+            ) from None
 
     def _permit(self, by: Principal, asked: Label) -> None:
         """Ask policy whether this principal may admit something for this ceiling; raises Problem."""
@@ -319,36 +312,6 @@ class Admissions:
                 template_sha256=artefact.template_sha256,
                 signer=artefact.signer,
             )
-
-
-def named(artefact: Artefact) -> dict[str, Scalar]:
-    """Return how ledger entries name an artefact."""
-    return {"model": artefact.name, "kind": artefact.kind.value, "digest": artefact.digest}
-
-
-def imported(artefact: Artefact) -> dict[str, Scalar]:
-    """Return what the ledger's entry of an import says."""
-    return {**named(artefact), "size_bytes": artefact.size_bytes, "files": len(artefact.files)}
-
-
-def refused(rule: str, message: str) -> Problem:
-    """Return the problem of what breaks a rule of admission."""
-    said = f"{message.rstrip('.')} (rule {rule})."
-    return Problem("artefact_refused", said, "docs/how-to/admit-a-model.md says what each rule is for.")
-
-
-def _told(error: ArtefactRefused | AdmissionRefused) -> str:
-    """Say what was refused: a file begins with its name, anything else is a sentence."""
-    if isinstance(error, ArtefactRefused):
-        return f"{error.file}: {error.message}"
-    return error.message[:1].upper() + error.message[1:]
-
-
-def check_same(copied: Iterable[ArtefactFile], inspected: Inspected) -> None:
-    """Compare what was copied with what was inspected; raises AdmissionRefused."""
-    found = {file.path: file.digest for file in (*inspected.artefact.files, *inspected.signatures)}
-    if found != {file.path: file.digest for file in copied}:
-        raise AdmissionRefused("admission.changed", "what was inspected are not the bytes that were copied")
 
 
 def _is_unrevoked(record: Record, now: Admission) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from fastness.control.admissions import ImportWish, Outcome
+from fastness.control.admission_words import ImportWish, Outcome
 from fastness.control.carriage import LIFETIME_S_MAX, Sent, Taken
 from fastness.control.problem import Problem
 from fastness.core.admission import Admission, ArtefactFile, ArtefactKind

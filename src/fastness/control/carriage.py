@@ -14,7 +14,8 @@ from typing import Final
 
 import msgspec
 
-from fastness.control.admissions import Admissions, imported
+from fastness.control.admission_words import imported
+from fastness.control.admissions import Admissions
 from fastness.control.problem import Problem
 from fastness.control.vouching import BUNDLE_SIGNATURE, Voucher
 from fastness.core.admission import Admission, AdmissionState
@@ -77,6 +78,8 @@ class Carriage:
         self, output: Path, names: tuple[str, ...], by: Principal, *, as_file: bool, policy: bool, lifetime_s: int
     ) -> Sent:
         """Write a signed bundle of what is admitted here (no names: all of it); raises Problem, FileExistsError."""
+        if await asyncio.to_thread(output.exists):
+            raise Problem("conflict", f"{output} is there already; a bundle overwrites nothing.", "another --output")
         async with self._admissions.order, self._admissions.refusals(by):
             chosen = await self._chosen(names)
             signer = await asyncio.to_thread(installation_signer, self._secrets)
