@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from fastness.config import run_directory
 from fastness.perimeter import kernel as k
 from fastness.perimeter.addresses import parse_addresses
 from fastness.perimeter.arena import enter_arena
@@ -65,13 +67,16 @@ def trial(
                     yield told
             finally:
                 process.terminate()
+                process.wait()
+                shutil.rmtree(run_directory(Path(home), os.getuid()), ignore_errors=True)  # it may be elsewhere
 
 
 def main() -> None:
     """Be the trial that the command line describes."""
     wanted = json.loads(sys.argv[1])
     Kernel().prctl(k.PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(1))  # what was begun is ended on the way out
     try:
         enter_arena(Kernel(), everywhere=wanted["captured"])
         with ExitStack() as stack:
