@@ -285,3 +285,17 @@ def test_a_bert_in_safetensors_is_served_converted(world, tmp_path):
     world.take_in(place_bert(tmp_path / "bert"))
     world.admit()
     assert world.served()[0].kind == "embedding"
+
+
+def test_what_cannot_be_finished_is_named_and_keeps_nothing_else_from_being_finished(world, weights, tmp_path):
+    admission = world.take_in(weights)
+    world.take_in(place(tmp_path / "second/b.gguf", 2), "second")
+    for name in ("tiny", "second"):
+        world.admit(name=name)
+        (world.home / f"models/admitted/{name}.json").write_text("{")
+    (world.admissions.quarantine.folder(admission.artefact.digest) / "files/tiny.gguf").unlink()
+    world.build()
+    assert world.run(world.admissions.finish()) == ("tiny",)
+    assert world.served("second")[2] == "OFFICIAL"
+    with pytest.raises(ModelRefused):
+        world.served()

@@ -147,15 +147,29 @@ class Admissions:
             await self.record(EventType.MODEL_REVOKED, by, **named(after.artefact))
             return after
 
-    async def finish(self) -> None:
-        """Lay down what was admitted, and withdraw what was revoked, where a crash came between. Call it at start."""
+    async def finish(self) -> tuple[str, ...]:
+        """Lay down what was admitted, and withdraw what was revoked, where a crash came between. Call it at start.
+
+        Returns the names of what could not be finished, and is not loaded meanwhile.
+        """
+        unfinished = []
         async with self.order:
             for one in await self.all():
-                record = await asyncio.to_thread(self._records.read, one.artefact.name)
-                if one.state is AdmissionState.ADMITTED and (record is None or record.admission != one):
-                    await asyncio.to_thread(self._records.lay_down, one, self.quarantine)
-                if one.state is AdmissionState.REVOKED and record and _is_unrevoked(record, one):
-                    await asyncio.to_thread(self._records.write, Record(one, None))
+                try:
+                    await asyncio.to_thread(self._finish, one)
+                except (AdmissionRefused, OSError):
+                    unfinished.append(one.artefact.name)
+        return tuple(unfinished)
+
+    def _finish(self, one: Admission) -> None:
+        try:
+            record = self._records.read(one.artefact.name)
+        except ValueError:  # damaged: it is written anew
+            record = None
+        if one.state is AdmissionState.ADMITTED and (record is None or record.admission != one):
+            self._records.lay_down(one, self.quarantine)
+        if one.state is AdmissionState.REVOKED and record is not None and _is_unrevoked(record, one):
+            self._records.write(Record(one, None))
 
     def rules(self) -> approving.Rules:
         """Return from which marking on admission takes more; raises Problem for settings that the profile lacks."""

@@ -14,6 +14,7 @@ from fastness.control.carriage import Carriage
 from fastness.control.failures import Log
 from fastness.control.routes import Answer, ApiRoute, Table, bound, caller_of
 from fastness.core.policy import Action
+from fastness.store.port import Unavailable
 
 
 class ArtefactApi:
@@ -106,10 +107,11 @@ def artefact_routes(admissions: Admissions) -> tuple[ApiRoute, ...]:
 async def finished(admissions: Admissions, log: Log) -> AsyncIterator[None]:
     """Finish, as the application starts, what a crash cut off; a companion for `ControlDeps.companions`.
 
-    What cannot be finished now is logged, and keeps nothing else from starting: it is not loaded meanwhile.
+    What cannot be finished is logged and keeps nothing else from starting: it is not loaded meanwhile.
     """
     try:
-        await admissions.finish()
-    except Exception as error:  # noqa: BLE001 - one damaged copy may not keep the management API from starting
-        log.record("warning", "admission.unfinished", reason=type(error).__name__)
+        for name in await admissions.finish():
+            log.record("warning", "admission.unfinished", model=name)
+    except Unavailable:
+        log.record("warning", "admission.unfinished", reason="store_unavailable")
     yield
