@@ -248,7 +248,7 @@ both are there to be fetched.
 | route of the gateway | answers |
 |---|---|
 | `GET /livez` | 200 while the process serves at all |
-| `GET /readyz` | 200 when a policy is in force, every model has a ready replica and the gateway is not draining; otherwise 503 |
+| `GET /readyz` | 200 when a policy is in force, every model has a ready replica and nothing drains; otherwise 503 |
 | `GET /metrics` | the page for Prometheus |
 
 These need no API key. Where the gateway can be reached by people who should not see them, let a proxy keep them away.

@@ -35,8 +35,8 @@ NOT_PROMISED: Final = (
     "A marking is the caller's claim. What a prompt says is not inspected; one marked too low is handled so.",
     "Management is by the control socket. Whoever can open it can make keys, an approver's too: that two people agreed "
     "is a record in the ledger, which names who made each key and who agreed; it is no barrier to them.",
-    "Tenants that share a replica share its processor and its cache of prompts' beginnings: how long an answer takes "
-    "may tell one of them something of what another asked.",
+    "Tenants that share a replica share its processor: how busy others keep it shows in how long an answer takes. What "
+    "they asked does not: no prompt is built on another tenant's.",
     "Gateway and control can make Unix sockets only, but may connect to those of other services of this machine that "
     "are files they can open, such as a local proxy's. Engines cannot.",
     "The ledger is a hash chain on this machine's disk: it shows a change to anyone who kept an older entry, but "

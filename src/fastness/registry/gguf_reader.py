@@ -83,8 +83,8 @@ def read_gguf(content: memoryview, size_bytes: int | None = None) -> GgufHeader:
     """Read the header of a file and check that its tensors lie one after the other, and end where it does.
 
     `content` is the whole file (typically mapped) or, when `size_bytes` says how large that is, its beginning.
-    Raises GgufError; GgufCutError when more of the beginning is needed. Costs about 0.1 s for a vocabulary of 50,000 tokens
-    with as many merges.
+    Raises GgufError; GgufCutError when more of the beginning is needed. Costs about 0.1 s for a vocabulary of 50,000
+    tokens with as many merges.
     """
     size_bytes = content.nbytes if size_bytes is None else size_bytes
     cursor = _Cursor(content, size_bytes)

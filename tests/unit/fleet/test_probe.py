@@ -57,16 +57,3 @@ def test_silence_is_no_answer_after_the_timeout(folder):
 
 def test_nobody_there_is_no_answer(folder):
     assert asyncio.run(status_of(folder / "none.sock", "/health", 1.0)) is None
-
-
-def test_a_port_can_be_asked_too():
-    async def journey():
-        async def serve(reader, writer):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 204 Fine\r\n\r\n")
-            writer.close()
-
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            return await status_of(("127.0.0.1", server.sockets[0].getsockname()[1]), "/livez", 5.0)
-
-    assert asyncio.run(journey()) == 204
