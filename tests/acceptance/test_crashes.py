@@ -69,7 +69,7 @@ def ready_replica(installation: Installation) -> dict[str, object]:
 def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_the_kill):
     before, second_s = ready_replica(victim), on_this_machine(1)
     random_ = random.Random(tokens_before_the_kill)
-    streams = Together(victim, [chat(random_, True, 40) for _ in range(STREAMS)])
+    streams = Together(victim, [chat(random_, True, 28) for _ in range(STREAMS)])
     eventually(lambda: victim.busy_slots() == 8, "all slots work")
     if tokens_before_the_kill:
         eventually(lambda: decoded(victim) >= tokens_before_the_kill, "tokens flow", 60)

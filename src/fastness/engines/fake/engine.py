@@ -25,6 +25,7 @@ class FakeDialect(LlamaCppDialect):
 
     name = "fake"
     cancels_whole = True
+    pins_slots = False  # its slots remember nothing
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""
