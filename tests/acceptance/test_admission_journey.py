@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from openai import APIStatusError, NotFoundError
 
 from installation import FASTNESS, eventually, start, stop
 
@@ -31,6 +32,16 @@ def ok(home: Path, *arguments: str, key: str | None = None) -> str:
 
 def document(home: Path, *arguments: str, key: str | None = None):
     return json.loads(ok(home, *arguments, "--json", key=key))
+
+
+def is_unknown(installation) -> bool:
+    try:
+        ask(installation)
+    except NotFoundError as error:
+        return "There is no model 'town-hall'" in str(error)
+    except APIStatusError:  # for a moment, its engine is gone and the gateway has not heard of it
+        return False
+    return False
 
 
 def ask(installation) -> str:
@@ -99,7 +110,11 @@ def test_an_installation_is_carried_across_an_air_gap_and_answers_from_what_it_b
     running = start(home, environ=SERVED)
     try:
         assert ask(running)
+        engine = running.engine_pid("town-hall")
         assert run(home, "models", "revoke", "town-hall", "--yes", key=ann).returncode == 0
+        eventually(lambda: not Path(f"/proc/{engine}").exists(), "the engine of what was revoked is ended", 5)
+        eventually(lambda: is_unknown(running), "no gateway knows it any more", 2)
+        assert all(one["model"] != "town-hall" for one in running.replicas())
     finally:
         assert stop(running) == 0
     environ = os.environ | {"FASTNESS_HOME": str(home)} | SERVED

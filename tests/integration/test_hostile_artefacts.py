@@ -81,7 +81,7 @@ def test_hundreds_of_hostile_artefacts_are_refused_by_rule_in_bounded_memory_wit
                 wrong.append(f"{case.id}: the process ended with {used.exit_status}")
     assert not wrong
     assert len(peaks) >= 300
-    assert max(peaks) < max(512 * MIB, held_by_this_process())
+    assert max(peaks) <= max(512 * MIB, held_by_this_process())
 
 
 @pytest.mark.slow

@@ -166,7 +166,7 @@ def admit(
 def revoke(ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False, yes: Yes = False) -> None:
     """Take an admission back, for good.
 
-    These bytes are never loaded at a start, or imported, again.
+    Its replicas are ended at once. These bytes are never loaded, or imported, again.
     """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)

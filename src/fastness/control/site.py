@@ -49,6 +49,10 @@ class Fleet(Protocol):
         """Return every replica as it is now."""
         ...
 
+    async def stop(self, replica_id: str) -> None:
+        """Stop a replica for good."""
+        ...
+
     async def close(self) -> None:
         """Stop every replica."""
         ...
@@ -78,6 +82,7 @@ class Site:
     log: JsonLog
     clock: Callable[[], float]
     ensure_model: Callable[[str, Callable[[str, int, int], None]], Model]
+    is_revoked: Callable[[str], bool]
     prove_seal: Callable[[], str]
     start_replicas: Callable[[Sequence[Model], bool, Callable[[Replica], None]], Awaitable[Fleet]]
     first_admin: Callable[[], Awaitable[str | None]]

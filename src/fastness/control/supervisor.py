@@ -144,6 +144,8 @@ class Supervisor:
         fleet = self._running.fleet
         replicas = fleet.observe() if fleet else (replica,)
         self._publish(replicas)
+        if all(one.card.name != replica.model for one in self._models):
+            return  # it was revoked, and ends
         before = self._states.get(replica.id)
         self._states[replica.id] = (replica.epoch, replica.state)
         if before == self._states[replica.id]:
@@ -185,10 +187,11 @@ class Supervisor:
     def _publish(self, replicas: tuple[Replica, ...]) -> None:
         self._version += 1
         declaration = self._site.declared.declaration
+        deployed = {model.card.name for model in self._models}
         snapshot = RoutingSnapshot(
             self._version,
             tuple(model.card for model in self._models),
-            replicas,
+            tuple(one for one in replicas if one.model in deployed),
             tuple(declaration.deployment(one.card, one.ceiling, one.adapters) for one in self._models),
             (declaration.node,),
         )
@@ -235,6 +238,19 @@ class Supervisor:
         if self._site.declared.poll():
             self._publish(self._running.fleet.observe() if self._running.fleet else ())
 
+    async def _withdraw(self) -> None:
+        """Stop what has been revoked: no gateway sends it anything more, then its engines end, whatever they do."""
+        fleet, revoked = self._running.fleet, [one for one in self._models if self._site.is_revoked(one.card.name)]
+        if not revoked or fleet is None:
+            return
+        self._models = tuple(one for one in self._models if one not in revoked)
+        names = {one.card.name for one in revoked}
+        self._publish(fleet.observe())
+        for replica in fleet.observe():
+            if replica.model in names:
+                await fleet.stop(replica.id)
+        self._progress.warn(f"{', '.join(sorted(names))} was revoked: its engines were stopped.")
+
     async def _keep(self) -> None:
         """Write the log, and follow the policy that is published, until cancelled."""
         while True:
@@ -242,6 +258,7 @@ class Supervisor:
             try:
                 if self._is_up:
                     self._redeclare()
+                    await self._withdraw()
             except ConfigError as error:
                 self._site.log.record("error", "declaration.unreadable", reason=str(error))
                 self._progress.warn(f"Under the policy just applied, nothing is cleared here: {error}")

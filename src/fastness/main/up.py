@@ -121,6 +121,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         log=log,
         clock=time.time,
         ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
+        is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         start_replicas=start_replicas,
         first_admin=first_admin,

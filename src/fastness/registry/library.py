@@ -79,6 +79,16 @@ class ModelLibrary:
         """Tell whether a model of that name comes with Fastness."""
         return name in self._cards
 
+    def is_revoked(self, name: str) -> bool:
+        """Tell whether the model of that name was revoked since it was admitted."""
+        if self.is_shipped(name):
+            return False
+        try:
+            record = self._records.read(name)
+        except ValueError:  # a damaged record stops nothing that runs; the next start says so
+            return False
+        return record is not None and record.admission.state is AdmissionState.REVOKED
+
     def _ensure_admitted(self, name: str, progress: Progress) -> tuple[ModelCard, Path, str]:
         try:
             record = self._records.read(name)
