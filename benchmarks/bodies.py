@@ -31,7 +31,7 @@ def sized_body(model: str, prompt_bytes: int, *, stream: bool) -> str:
 def engine_body(body: str) -> str:
     """Write what the gateway sends to a llama.cpp engine for a request."""
     asked = parse_chat(body.encode(), LimitSettings())
-    work = Generation(asked.sampling, asked.messages, stream=asked.stream)
+    work = Generation(asked.sampling, asked.messages, stream=asked.stream, cache_prompt=True)
     return dialect("llamacpp").generation(work).body.decode()
 
 
