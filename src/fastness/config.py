@@ -77,7 +77,12 @@ class TrafficSettings:
 
     queue_max: int = _setting(1_024, "Generations waiting for a slot, per model; beyond it: 429.", 0, 1_000_000)
     queue_timeout_s: float = _setting(60.0, "Longest wait for a slot.", 0.01, 3_600)
-    engine_queue: int = _setting(2, "Generations sent to a replica beyond its slots, so that none idles.", 0, 256)
+    engine_queue: int = _setting(
+        2,
+        "Generations sent to a replica beyond its slots, so that none idles; to a llama.cpp chat model none is.",
+        0,
+        256,
+    )
     first_token_timeout_s: float = _setting(120.0, "From dispatch to an engine until its first token.", 0.01, 3_600)
     progress_timeout_s: float = _setting(30.0, "Between two tokens of a stream.", 0.01, 3_600)
     answer_timeout_s: float = _setting(600.0, "A whole answer.", 0.01, 86_400)

@@ -68,7 +68,7 @@ class Access(Authenticator, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GatewayParts:
-    """What the composition root gives a gateway. `listener` is an open listening socket, or None to open one.
+    """What the composition root gives a gateway. `listener` is bound, and will listen.
 
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
     `probes` is where the supervisor asks for health: a Unix socket, since it makes no other.
@@ -85,8 +85,8 @@ class GatewayParts:
     dialect: Callable[[str], Dialect]
     log: JsonLog
     clock: Callable[[], float]
-    listener: socket.socket | None = None
-    probes: Path | None = None
+    listener: socket.socket
+    probes: Path
 
 
 async def serve(parts: GatewayParts) -> int:
@@ -122,12 +122,8 @@ async def serve(parts: GatewayParts) -> int:
     await _read_policy(parts, gateway)
     poller = loop.create_task(_poll(parts, gateway))
     sweeper = loop.create_task(_sweep(gateway))
-    if parts.probes is not None:
-        await server.listen_at(parts.probes)
-    if parts.listener is not None:
-        await server.listen_on(parts.listener)
-    else:
-        await server.listen(settings.gateway.host, settings.gateway.port)
+    await server.listen_at(parts.probes)
+    await server.listen_on(parts.listener)
     # Everything made so far lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()

@@ -26,12 +26,12 @@ from fastness.core.model import ModelCard
 from fastness.registry.admission.record import Record, Records, locked, served_by
 from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, read_card
 from fastness.registry.convert_bert import ConversionError, convert_bert
+from fastness.registry.durable import PARTIAL_SUFFIX, replace_file, sync_directory
 from fastness.registry.gguf import GgufError
 from fastness.registry.gguf_reader import read_gguf
 from fastness.registry.safetensors import SafetensorsError
 
 CHUNK_BYTES: Final = 1_048_576
-PARTIAL_SUFFIX: Final = ".partial"
 
 Progress = Callable[[str, int, int], None]
 """Receives the stage (`verify`, `copy` or `convert`), the bytes done and their total, in the calling thread."""
@@ -160,7 +160,7 @@ class ModelLibrary:
         file, text = self._models / f"{card.name}.json", msgspec.json.format(msgspec.json.encode(card))
         if not file.exists() or file.read_bytes() != text:
             with locked(self._models):
-                _replace(file, text)
+                replace_file(file, text)
 
 
 class _Partial:
@@ -198,13 +198,13 @@ class _Partial:
             self._path.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        _compare(self._card.name, self.origin, self._hash.hexdigest(), self._card.digest)
+        refuse_other(self._card.name, self.origin, self._hash.hexdigest(), self._card.digest)
         self._file.flush()
         _inspect(self._path, self._card)
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
         self._path.rename(self._weights)
-        _sync_directory(self._weights.parent)
+        sync_directory(self._weights.parent)
 
 
 def packaged_cards() -> Mapping[str, str]:
@@ -254,7 +254,7 @@ def _convert(card: ModelCard, source: Source, folder: Path, partial: _Partial, p
     for file in source.files:
         with _open_source(card, source, folder, file) as opened:
             content = _mapped(opened)  # so that what is hashed and what is converted are the same bytes, read once
-        _compare(card.name, str(folder / file.path), hashlib.sha256(content).hexdigest(), file.digest)
+        refuse_other(card.name, str(folder / file.path), hashlib.sha256(content).hexdigest(), file.digest)
         done_bytes += file.size_bytes
         progress("verify", done_bytes, total_bytes)
         files[file.path] = content
@@ -290,10 +290,11 @@ def _verify(weights: Path, card: ModelCard, progress: Progress) -> None:
             digest.update(buffer[:size_bytes])
             done_bytes += size_bytes
             progress("verify", done_bytes, card.size_bytes)
-    _compare(card.name, str(weights), digest.hexdigest(), card.digest)
+    refuse_other(card.name, str(weights), digest.hexdigest(), card.digest)
 
 
-def _compare(name: str, where: str, got: str, expected: str) -> None:
+def refuse_other(name: str, where: str, got: str, expected: str) -> None:
+    """Raise ModelRefused unless the digest of what is at `where` is the one that was admitted."""
     if got != expected:
         raise ModelRefused(
             f"{name}: {where} has SHA-256 {got}; {expected} was admitted. It is not loaded. Find out what changed it; "
@@ -321,21 +322,3 @@ def _inspect(file: Path, card: ModelCard) -> None:
 def _mapped(opened: BinaryIO) -> memoryview:
     """Map a file; the mapping goes when the last view on it does."""
     return memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _replace(file: Path, text: bytes) -> None:
-    descriptor, path = tempfile.mkstemp(PARTIAL_SUFFIX, dir=file.parent)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(descriptor)
-    Path(path).rename(file)
-    _sync_directory(file.parent)
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

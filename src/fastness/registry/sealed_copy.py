@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fastness.core.model import ModelCard
-from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable
+from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable, refuse_other
 
 _NEVER_EXECUTED: Final = 0x0008
 """MFD_NOEXEC_SEAL, which Python 3.11 has no name for."""
@@ -73,11 +73,7 @@ def _fill(copy: int, card: ModelCard, weights: Path, source: int, progress: Call
         )
     digest = _copy(source, copy, card.size_bytes, progress)
     fcntl.fcntl(copy, fcntl.F_ADD_SEALS, SEALS)
-    if digest != card.digest:
-        raise ModelRefused(
-            f"{card.name}: {weights} has SHA-256 {digest}; {card.digest} was admitted. It is not loaded. "
-            "Find out what changed it, remove it, and import the model again."
-        )
+    refuse_other(card.name, str(weights), digest, card.digest)
 
 
 def _copy(source: int, copy: int, size_bytes: int, progress: Callable[[int], None]) -> str:

@@ -61,6 +61,8 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         dialect=cast(Any, None),
         log=door.gateway.log,
         clock=door.gateway.clock,
+        listener=cast(Any, None),
+        probes=door.home / "gateway.sock",
     )
 
 

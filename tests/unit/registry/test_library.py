@@ -8,7 +8,8 @@ import pytest
 
 import tiny_bert
 from fastness.registry.convert_bert import FILES, convert_bert
-from fastness.registry.library import PARTIAL_SUFFIX, ModelLibrary, ModelRefused, ModelUnavailable
+from fastness.registry.durable import PARTIAL_SUFFIX
+from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
 
 
 def digest_of(content):

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 from fastness.core.admission import Artefact, ArtefactFile, ArtefactKind
-from fastness.registry.admission.copying import sync_directory
 from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.convert_bert import FILES, ConversionError, convert_bert
+from fastness.registry.durable import PARTIAL_SUFFIX, sync_directory
 from fastness.registry.gguf import GgufError
 from fastness.registry.safetensors import SafetensorsError
 
@@ -30,7 +30,7 @@ def convert(artefact: Artefact, folder: Path, models: Path) -> ArtefactFile:
     expected = {file.path: file.digest for file in artefact.files}
     files = {name: _mapped(folder / name, expected[name], artefact.name) for name in FILES}
     digest, size_bytes = hashlib.sha256(), 0
-    descriptor, path = tempfile.mkstemp(".partial", dir=models)
+    descriptor, path = tempfile.mkstemp(PARTIAL_SUFFIX, dir=models)
     draft = Path(path)
     try:
         with os.fdopen(descriptor, "wb") as opened:

@@ -17,6 +17,7 @@ from typing import Final
 
 from fastness.core.admission import ArtefactFile
 from fastness.registry.admission.refusal import AdmissionRefused
+from fastness.registry.durable import sync_directory
 from fastness.registry.inspection.port import ArtefactRefused
 
 CHUNK_BYTES: Final = 1_048_576
@@ -105,15 +106,6 @@ def sync_tree(folder: Path) -> None:
     """Make the names below a directory durable."""
     for where, _, _ in os.walk(folder):
         sync_directory(Path(where))
-
-
-def sync_directory(folder: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(folder, _FOLDER)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

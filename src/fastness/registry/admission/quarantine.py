@@ -21,11 +21,11 @@ import msgspec
 
 from fastness.config import RegistrySettings
 from fastness.core.admission import Artefact, ArtefactFile
-from fastness.registry.admission.copying import copy_tree, digest_of, sync_directory
+from fastness.registry.admission.copying import copy_tree, digest_of
 from fastness.registry.admission.refusal import AdmissionRefused
+from fastness.registry.durable import PARTIAL_SUFFIX, sync_directory
 from fastness.registry.inspection.port import Inspected
 
-PARTIAL_SUFFIX: Final = ".partial"
 FILES: Final = "files"
 SIGNATURE: Final = "model.sig"
 REVIEW_BYTES_MAX: Final = 67_108_864

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from fastness.core.admission import Admission, AdmissionState, Artefact, Artefac
 from fastness.core.ids import is_name
 from fastness.core.model import ModelCard, ModelKind
 from fastness.registry.admission.converting import convert, is_convertible
-from fastness.registry.admission.copying import sync_directory
 from fastness.registry.admission.quarantine import FILES, Quarantine, Review, check_file
+from fastness.registry.durable import PARTIAL_SUFFIX, replace_file, sync_directory
 from fastness.registry.inspection.port import Inspected
 
 RECORD_BYTES_MAX: Final = 1_048_576
@@ -74,14 +73,8 @@ class Records:
     def write(self, record: Record) -> None:
         """Replace the record of a name, durably."""
         self._records.mkdir(parents=True, exist_ok=True, mode=0o700)
-        name = record.admission.artefact.name
-        descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=self._records)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(msgspec.json.format(msgspec.json.encode(record)))
-            opened.flush()
-            os.fsync(descriptor)
-        Path(draft).rename(self._records / f"{name}.json")
-        sync_directory(self._records)
+        file = self._records / f"{record.admission.artefact.name}.json"
+        replace_file(file, msgspec.json.format(msgspec.json.encode(record)))
 
     def lay_down(self, admission: Admission, quarantine: Quarantine) -> Record:
         """Prepare the weights of an admitted artefact and write its record. Again is harmless.
@@ -111,7 +104,7 @@ class Records:
 
     def _link(self, source: Path, file: ArtefactFile, name: str) -> None:
         """Give weights their name among the models: the same bytes, a second name, and hashed under it."""
-        draft = self._models / f"{file.digest}.{os.urandom(4).hex()}.partial"
+        draft = self._models / f"{file.digest}.{os.urandom(4).hex()}{PARTIAL_SUFFIX}"
         os.link(source, draft, follow_symlinks=False)
         try:
             check_file(draft, file, name)

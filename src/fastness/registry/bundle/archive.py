@@ -15,10 +15,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from fastness.registry.admission.copying import CHUNK_BYTES, sync_directory, sync_tree, write_copy
-from fastness.registry.admission.quarantine import PARTIAL_SUFFIX, remove_tree
+from fastness.registry.admission.copying import CHUNK_BYTES, sync_tree, write_copy
+from fastness.registry.admission.quarantine import remove_tree
 from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.bundle.manifest import FILES_FOLDER, MANIFEST_PATH, SIGNATURE_PATH
+from fastness.registry.durable import PARTIAL_SUFFIX, sync_directory
 
 BLOCK_BYTES: Final = 512
 _EMPTY: Final = bytes(BLOCK_BYTES)

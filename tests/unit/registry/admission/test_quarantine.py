@@ -14,9 +14,10 @@ from fastness.config import RegistrySettings
 from fastness.core.admission import Admission, AdmissionState, ArtefactKind
 from fastness.core.marking import Label
 from fastness.registry.admission.loading import admitted_ceiling, ensure_adapter, ensure_folder
-from fastness.registry.admission.quarantine import FILES, PARTIAL_SUFFIX, Quarantine, Review
+from fastness.registry.admission.quarantine import FILES, Quarantine, Review
 from fastness.registry.admission.record import Record, Records, served_by
 from fastness.registry.admission.refusal import AdmissionRefused
+from fastness.registry.durable import PARTIAL_SUFFIX
 from fastness.registry.inspection.direct import DirectInspector
 from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
 
