@@ -51,6 +51,36 @@ def test_unix_sockets_and_no_others_are_as_promised() -> None:
     assert found.answer.startswith("2 Unix sockets, 0 listening")
 
 
+def test_what_an_engine_in_its_own_network_accepted_from_us_is_a_unix_socket(tmp_path: Path) -> None:
+    before = f"""
+import ctypes, os, time
+path, (ends, held) = {str(tmp_path / "engine.sock")!r}, os.pipe()
+if os.fork() == 0:
+    os.close(held)
+    user = 0 if os.geteuid() == 0 else 0x10000000
+    assert ctypes.CDLL(None).unshare(0x40000000 | user) == 0
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path + ".new")
+    listener.listen()
+    stay_local()
+    os.rename(path + ".new", path)
+    accepted, _ = listener.accept()
+    accepted.send(b"here")
+    os.read(ends, 1)  # until the parent is gone
+    os._exit(0)
+while not os.path.exists(path):
+    time.sleep(0.01)
+talk = socket.socket(socket.AF_UNIX)
+talk.connect(path)
+talk.recv(4)
+"""
+    with process(before) as pid:
+        supervisor, engine = look_at(pid, 1)
+    assert (supervisor.kind, engine.kind) == ("supervisor", "engine")
+    assert engine.holds, engine.answer
+    assert engine.answer == "2 Unix sockets, 0 listening, 0 accepted"
+
+
 def test_the_listener_and_what_it_accepted_are_told_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as any_port:
         port = any_port.getsockname()[1]

@@ -43,7 +43,8 @@ def look_at(supervisor: int, port: int, spoken_ports: tuple[int, ...] = ()) -> t
     To `spoken_ports`, those of the configured addresses, the broker may speak, and control over what it was handed.
     """
     found = [("supervisor", supervisor), *_children(supervisor)]
-    return tuple(_look(kind, pid, port, spoken_ports if kind == "control" else ()) for kind, pid in found)
+    ours = Path(f"/proc/{supervisor}/net/unix")
+    return tuple(_look(kind, pid, ours, port, spoken_ports if kind == "control" else ()) for kind, pid in found)
 
 
 def _children(parent: int) -> list[tuple[str, int]]:
@@ -69,13 +70,13 @@ def _kind(pid: int) -> str:
     return "engine"
 
 
-def _look(kind: str, pid: int, port: int, spoken_ports: tuple[int, ...]) -> Seen:
+def _look(kind: str, pid: int, ours: Path, port: int, spoken_ports: tuple[int, ...]) -> Seen:
     for _ in range(_LOOKS):
         try:
             fields = dict(
                 line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
             )
-            sockets = _sockets(pid, port, spoken_ports)
+            sockets = _sockets(pid, ours, port, spoken_ports)
         except OSError as error:
             return Seen(kind, pid, kind == "broker", f"not seen: {error.strerror}")  # the broker's children are short
         if not sockets.strange:
@@ -94,10 +95,11 @@ def _look(kind: str, pid: int, port: int, spoken_ports: tuple[int, ...]) -> Seen
     return Seen(kind, pid, not wrong, "; ".join(wrong) or held)
 
 
-def _sockets(pid: int, port: int, spoken_ports: tuple[int, ...]) -> _Sockets:
+def _sockets(pid: int, ours: Path, port: int, spoken_ports: tuple[int, ...]) -> _Sockets:
     inodes = _inodes(pid)
     net = Path(f"/proc/{pid}/net")
-    unix = _column(net / "unix", 6)
+    # What a process accepts at a Unix socket is made by who connects, and stands in the table of *their* network.
+    unix = _column(net / "unix", 6) | _column(ours, 6)
     tcp: dict[str, tuple[str, str, str]] = {}
     for name in _TCP_TABLES:
         with suppress(OSError):
