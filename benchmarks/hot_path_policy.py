@@ -41,7 +41,7 @@ from fastness.identity.authenticator import Authenticator
 from fastness.policy.bundle import shipped_bundle
 from fastness.policy.cedar import CedarEngine
 from fastness.policy.profile import shipped_profile
-from fastness.traffic.slots import SlotQueue
+from fastness.traffic.fair_queue import Ask, Band, FairQueue
 
 KEYS: Final = 100
 BUDGET_US: Final = 30.0
@@ -126,13 +126,14 @@ def each_us(work: Callable[[Trip], object], trips: tuple[Trip, ...], count: int)
 
 def slots_us(count: int, usable: frozenset[str] | None) -> float:
     """CPU microseconds of one arrival and one release, eight replicas, nobody waiting."""
-    queue = SlotQueue(1_024)
+    queue = FairQueue(1_024)
     queue.set_lanes((f"small-{n}", 8) for n in range(8))
+    ask = Ask("health", 1.0, Band.STANDARD, 100, 100, 60.0, usable)
     began = time.thread_time_ns()
     for number in range(count):
-        taken = queue.arrive(number, 0.0, usable)
+        taken = queue.arrive(number, ask, 0.0)
         assert isinstance(taken, str)
-        queue.release(taken, 1.0)
+        queue.release(taken, 0.0, 1.0)
     return (time.thread_time_ns() - began) / count / 1_000
 
 

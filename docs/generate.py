@@ -200,6 +200,7 @@ LOG_FIELD_MEANINGS = {
     "replica": "which replica answered",
     "marking": "what the request was marked with; null when it did not come to that",
     "rule": "id of the policy rule that decided; null when none was asked",
+    "band": "how urgent the request was: `interactive`, `standard` or `batch`",
     "status": "HTTP status of the outcome, also where a stream had begun with 200",
     "code": "the [error code](errors.md), or null",
     "stream": "whether a stream was asked for",

@@ -76,6 +76,9 @@ class TrafficSettings:
     """How many requests may run and wait."""
 
     queue_max: int = _setting(1_024, "Generations waiting for a slot, per model; beyond it: 429.", 0, 1_000_000)
+    tenant_queue_percent: int = _setting(
+        75, "Part of queue_max that one tenant may fill; when several flood, each gets less. 100: no bound.", 1, 100
+    )
     queue_timeout_s: float = _setting(60.0, "Longest wait for a slot.", 0.01, 3_600)
     engine_queue: int = _setting(
         2,

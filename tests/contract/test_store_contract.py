@@ -44,7 +44,7 @@ def test_what_was_added_comes_back_as_it_was(store: AccessStore):
         models=("small",),
         clearance=Label("OFFICIAL"),
     )
-    health = replace(HEALTH, clearance=SECRET, marking=Label("OFFICIAL"))
+    health = replace(HEALTH, clearance=SECRET, marking=Label("OFFICIAL"), share=0.001)
     store.add_tenant(health)
     store.add_tenant(TAX)
     store.add_key(full)
@@ -97,6 +97,16 @@ def test_a_revoked_key_keeps_the_first_time(store: AccessStore):
     assert store.version() == 3
     assert store.revoke_key("key_1", 99).revoked_s == 50
     assert store.access() == AccessSnapshot(3, (HEALTH,), (key(1, revoked_s=50),))
+
+
+def test_a_share_is_changed_and_everything_else_stays(store: AccessStore):
+    store.add_tenant(HEALTH)
+    store.add_tenant(TAX)
+    assert store.set_share("tax", 1_000_000.0) == replace(TAX, share=1_000_000.0)
+    assert store.access() == AccessSnapshot(3, (HEALTH, replace(TAX, share=1_000_000.0)), ())
+    with pytest.raises(Missing, match="tenant nobody"):
+        store.set_share("nobody", 2.0)
+    assert store.version() == 3
 
 
 def test_a_revoked_tenant_keeps_the_first_time(store: AccessStore):

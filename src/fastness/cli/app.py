@@ -127,6 +127,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _noun(app, "tenants", "The departments that are served and charged.", {
         "list": (tenants.listing, tenants.LIST_EXAMPLES),
         "create": (tenants.create, tenants.CREATE_EXAMPLES),
+        "set": (tenants.change, tenants.SET_EXAMPLES),
         "revoke": (tenants.revoke, tenants.REVOKE_EXAMPLES),
     })  # fmt: skip
     _noun(app, "keys", "Credentials of tenants, each shown once.", {

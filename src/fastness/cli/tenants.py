@@ -18,17 +18,22 @@ LIST_EXAMPLES = """\
 fastness tenants
 fastness tenants list --json"""
 CREATE_EXAMPLES = """\
-fastness tenants create health --name "Department of Health"
+fastness tenants create health --name "Department of Health" --share 4
 fastness tenants create trials --clearance "OFFICIAL-SENSITIVE; PERSONAL" --marking OFFICIAL"""
+SET_EXAMPLES = """\
+fastness tenants set health --share 4
+fastness tenants set trials --share 0.5 --json"""
 REVOKE_EXAMPLES = """\
 fastness tenants revoke trials
 fastness tenants revoke trials --yes"""
 
+SHARE_HELP = "Its weight where tenants compete for slots: with 4 it gets four times as much as with 1."
 COLUMNS = (
     Column("TENANT"),
     Column("NAME", spare=1),
     Column("CLEARANCE"),
     Column("MARKING", spare=3),
+    Column("SHARE", spare=5),
     Column("MODELS", spare=2),
     Column("CREATED", spare=4),
     Column("STATE"),
@@ -65,6 +70,7 @@ def create(
             metavar="MARKING", help="What its requests carry that say nothing (default: the profile's default)."
         ),
     ] = None,
+    share: Annotated[float, typer.Option(metavar="SHARE", help=SHARE_HELP)] = 1.0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,10 +83,28 @@ def create(
     settings, _ = composition.load_settings({})
     with management(composition, settings) as api:
         wish = {"id": tenant, "name": name, "models": named(models), "clearance": clearance, "marking": marking}
-        answer = api.post("/tenants", wish)
+        answer = api.post("/tenants", wish | {"share": share})
     if as_json:
         talk.document(answer)
     talk.say(f"Tenant {tenant} created. Next: fastness keys create --tenant {tenant}")
+
+
+def change(
+    ctx: typer.Context,
+    tenant: Annotated[str, typer.Argument(metavar="ID", help="As fastness tenants lists it.")],
+    share: Annotated[float, typer.Option(metavar="SHARE", help=SHARE_HELP)],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change what a tenant weighs where tenants compete. Gateways know within a second."""
+    composition: Composition = ctx.obj
+    talk = Talk(as_json, quiet)
+    settings, _ = composition.load_settings({})
+    with management(composition, settings) as api:
+        answer = api.post(f"/tenants/{quote(tenant, safe='')}/set", {"share": share})
+    if as_json:
+        talk.document(answer)
+    talk.say(f"Tenant {tenant} has a share of {answer['share']:g}.")
 
 
 def revoke(
@@ -109,6 +133,7 @@ def row(tenant: dict[str, Any]) -> tuple[str, ...]:
         tenant["name"],
         tenant["clearance"] or "default",
         tenant["marking"] or "default",
+        f"{tenant['share']:g}",
         "all" if tenant["models"] is None else ", ".join(tenant["models"]),
         render.moment(tenant["created_s"]),
         tenant["state"],

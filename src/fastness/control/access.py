@@ -25,7 +25,7 @@ from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.identity import keys
 from fastness.ledger.port import Ledger
-from fastness.store.port import AccessStore
+from fastness.store.port import AccessStore, Missing
 
 DEFAULT_TENANT: Final = "default"
 FIRST_KEY_NAME: Final = "first-admin"
@@ -82,6 +82,17 @@ class Access:
             tenant = await asyncio.to_thread(self._store.revoke_tenant, tenant_id, now_s)
             await self._publish()
             await self._record(EventType.TENANT_REVOKED, by, tenant=tenant.id)
+            return tenant
+
+    async def set_share(self, tenant_id: str, share: float | None, by: str = LOCAL.id) -> Tenant:
+        """Give a tenant another share; raises Refusal (missing_field, invalid_value) and store.port.Missing."""
+        async with self._order:
+            if all(tenant.id != tenant_id for tenant in (await self.snapshot()).tenants):
+                raise Missing(f"there is no tenant {tenant_id[: validation.MODEL_CHARS_MAX]}")
+            share = validation.checked_share(share)
+            await self._record(EventType.TENANT_CHANGED, by, tenant=tenant_id, share=f"{share:g}")
+            tenant = await asyncio.to_thread(self._store.set_share, tenant_id, share)
+            await self._publish()
             return tenant
 
     async def issue_key(self, wish: KeyWish, by: str = LOCAL.id) -> IssuedKey:
@@ -147,6 +158,7 @@ class Access:
             tenant=tenant.id,
             clearance=_text(tenant.clearance),
             marking=_text(tenant.marking),
+            share=f"{tenant.share:g}",
         )
         await asyncio.to_thread(self._store.add_tenant, tenant)
         await self._publish()

@@ -118,6 +118,12 @@ class Api:
         self._policies.permit(caller, Action.MANAGE_ACCESS, wish.clearance)
         return 201, wire.tenant_view(await self._access.create_tenant(wish, caller.id))
 
+    async def set_tenant(self, request: Request) -> Answer:
+        """POST /tenants/{id}/set."""
+        wire.read_query(request)
+        change, caller = await wire.read_body(request, wire.TenantChange), caller_of(request)
+        return 200, wire.tenant_view(await self._access.set_share(request.path_params["id"], change.share, caller.id))
+
     async def revoke_tenant(self, request: Request) -> Answer:
         """POST /tenants/{id}/revoke."""
         wire.read_query(request)
@@ -227,6 +233,7 @@ ROUTES: Final[Table] = (
     ("GET", "/api/v1/models", _READ, Api.models),
     ("GET", "/api/v1/tenants", _READ, Api.tenants),
     ("POST", "/api/v1/tenants", _MANAGE, Api.create_tenant),
+    ("POST", "/api/v1/tenants/{id}/set", _MANAGE, Api.set_tenant),
     ("POST", "/api/v1/tenants/{id}/revoke", _MANAGE, Api.revoke_tenant),
     ("GET", "/api/v1/keys", _READ, Api.keys),
     ("POST", "/api/v1/keys", _MANAGE, Api.issue_key),

@@ -8,7 +8,7 @@ from typing import Final
 from fastness.control.problem import Problem
 from fastness.core.ids import is_name
 from fastness.core.marking import Label, Lattice
-from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
+from fastness.core.tenant import SHARE_MAX, SHARE_MIN, AccessSnapshot, ApiKey, Role, Tenant
 from fastness.store.port import Conflict, Missing
 
 TENANTS_MAX: Final = 1_000
@@ -38,6 +38,7 @@ class TenantWish:
     clearance: Label | None = None
     marking: Label | None = None
     lattice: Lattice | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def new_tenant(wish: TenantWish, known: AccessSnapshot, now_s: int) -> Tenant:
             param="name",
         )
     _check_models(wish.models)
+    checked_share(wish.share)
     if wish.marking is not None:
         _check_below(wish.marking, wish.clearance, wish.lattice, "marking", "the clearance of the tenant")
     if any(tenant.id == wish.id for tenant in known.tenants):
@@ -79,7 +81,21 @@ def new_tenant(wish: TenantWish, known: AccessSnapshot, now_s: int) -> Tenant:
             f"An installation has at most {TENANTS_MAX} tenants, and all of them are taken.",
             "Issue further keys to a tenant that exists: fastness tenants list",
         )
-    return Tenant(wish.id, shown, now_s, wish.models, clearance=wish.clearance, marking=wish.marking)
+    return Tenant(wish.id, shown, now_s, wish.models, clearance=wish.clearance, marking=wish.marking, share=wish.share)
+
+
+def checked_share(share: float | None) -> float:
+    """Return the share, if a tenant may have it; raises Problem."""
+    if share is None:
+        raise Problem("missing_field", "`share` is required and was not sent.", "Send a number.", param="share")
+    if not SHARE_MIN <= share <= SHARE_MAX:
+        raise Problem(
+            "invalid_value",
+            f"`share` is {share:g}; it may be from {SHARE_MIN:g} to {SHARE_MAX:,.0f}.",
+            "Only the ratio of two tenants' shares matters: 1 is what a tenant has that nothing was said of.",
+            param="share",
+        )
+    return share
 
 
 def check_key(wish: KeyWish, known: AccessSnapshot, now_s: int) -> int | None:

@@ -45,6 +45,7 @@ class NewTenant(msgspec.Struct, forbid_unknown_fields=True):
     models: tuple[str, ...] | None = None
     clearance: str | None = None
     marking: str | None = None
+    share: float = 1.0
 
     def wish(self, policies: Policies) -> TenantWish:
         """Return the command's own value; raises Problem (unknown_marking, policy_unavailable)."""
@@ -52,7 +53,13 @@ class NewTenant(msgspec.Struct, forbid_unknown_fields=True):
             policies.read_label(self.clearance, "clearance"),
             policies.read_label(self.marking, "marking"),
         )
-        return TenantWish(self.id, self.name, self.models, clearance, marking, policies.lattice)
+        return TenantWish(self.id, self.name, self.models, clearance, marking, policies.lattice, self.share)
+
+
+class TenantChange(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /api/v1/tenants/{id}/set."""
+
+    share: float | None = None
 
 
 class NewKey(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,6 +99,7 @@ class TenantView(msgspec.Struct, frozen=True):
     models: tuple[str, ...] | None
     clearance: str | None
     marking: str | None
+    share: float
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -154,6 +162,7 @@ def tenant_view(tenant: Tenant) -> TenantView:
         models=tenant.models,
         clearance=label_text(tenant.clearance),
         marking=label_text(tenant.marking),
+        share=tenant.share,
     )
 
 

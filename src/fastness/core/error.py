@@ -98,15 +98,25 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an outcome of the product
     """A request refused or failed, with the reason a person can act on.
 
     `message` says what was needed, what came, and what to try. `param` names the offending field or is None.
-    `retry_after_s` becomes the Retry-After header. Raises KeyError for a code outside the table.
+    `retry_after_s` becomes the Retry-After header; `should_retry`, unless None, overrides what a client would do by
+    itself. Raises KeyError for a code outside the table.
     """
 
-    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.row = ERROR_CODES[code]
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.should_retry = should_retry
 
     @property
     def code(self) -> str:

@@ -17,6 +17,7 @@ class EventType(StrEnum):
     ENGINE_FAILED = "engine.failed"
     UNSEALED_ALLOWED = "perimeter.unsealed"
     TENANT_CREATED = "tenant.created"
+    TENANT_CHANGED = "tenant.changed"
     TENANT_REVOKED = "tenant.revoked"
     POLICY_APPLIED = "policy.applied"
     IDENTITY_CHANGED = "identity.changed"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fastness.core.priority import Band
+
 
 class Operation(StrEnum):
     """What is asked; the values are OpenTelemetry's `gen_ai.operation.name`."""
@@ -109,7 +111,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """POST /v1/chat/completions, parsed."""
+    """POST /v1/chat/completions, parsed. `band` None: it does not say how urgent it is."""
 
     model: str
     messages: tuple[Message, ...]
@@ -122,6 +124,7 @@ class ChatRequest:
     parallel_tool_calls: bool = True
     constraint: JsonConstraint | None = None
     metadata: tuple[tuple[str, str], ...] = field(default=())
+    band: Band | None = None
 
 
 @dataclass(frozen=True, slots=True)

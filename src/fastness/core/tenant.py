@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from fastness.core.marking import Label
 
@@ -26,12 +27,17 @@ class Credential(StrEnum):
     LOCAL = "local"
 
 
+SHARE_MIN: Final = 0.001
+SHARE_MAX: Final = 1_000_000.0
+"""Bounds of a tenant's share. Only the ratio of two tenants' shares matters."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """A department. `models` limits what its keys may name; None means every model served.
 
     `clearance` is the most that its principals may handle, `marking` what their requests carry when they say nothing;
-    None for either: the profile's default marking, without caveats.
+    None for either: the profile's default marking, without caveats. `share` is its weight where tenants compete.
     """
 
     id: str
@@ -41,6 +47,7 @@ class Tenant:
     revoked_s: int | None = None
     clearance: Label | None = None
     marking: Label | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Principal:
 
     `id` is the key's id, or names the subject of a token or certificate. `roles` are values of `Role`, or whatever
     roles an identity provider gives; policy says what they mean. A key's `clearance` narrows its tenant's; both None:
-    the profile's default.
+    the profile's default. `share` is its tenant's.
     """
 
     id: str
@@ -80,6 +87,7 @@ class Principal:
     clearance: Label | None = None
     tenant_clearance: Label | None = None
     marking: Label | None = None
+    share: float = 1.0
 
     def may_use(self, model: str) -> bool:
         """Tell whether this principal may name `model`."""

@@ -16,15 +16,18 @@ from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
+from fastness.gateway.admit import admit
+from fastness.gateway.asking import ask_of, give_back
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import EngineAway, StreamRun
-from fastness.gateway.routing import Routing, Served, Usable, admit, may_name
+from fastness.gateway.routing import Routing, Served, may_name
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
 from fastness.telemetry.log import JsonLog
+from fastness.traffic.fair_queue import Ask, Usable
 
 ATTEMPTS_MAX: Final = 5
 SUSPICION_S: Final = 1.0
@@ -56,7 +59,7 @@ class Deadline:
 class Slot:
     """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
 
-    __slots__ = ("_gateway", "_name", "_served", "_taken", "_trip")
+    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_trip")
 
     def __init__(self, gateway: Gateway, trip: Trip) -> None:
         assert trip.served
@@ -65,13 +68,18 @@ class Slot:
     async def __aenter__(self) -> Replica:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
-        began = now()
-        limit_s = self._gateway.settings.traffic.queue_timeout_s
-        self._name = await admit(served, self, began, limit_s, self._usable)
+        began, own_s = now(), trip.wait_s
+        deadline_s = began + (self._gateway.settings.traffic.queue_timeout_s if own_s is None else own_s)
+        try:
+            self._name = await admit(served, self, began, self._asks(deadline_s), self._usable)
+        except Refusal as refusal:
+            if refusal.code == "queue_timeout" and own_s is not None:
+                refusal.should_retry = False  # the caller's own time is over: nobody waits for the answer
+            raise
         self._taken = now()
         replica = served.replicas.get(self._name)
         if replica is None:
-            self._free()
+            served.return_unused(self._name, self._ask)
             raise served.not_ready()
         trip.replica = replica
         trip.queue_s = max(trip.queue_s, self._taken - began)
@@ -84,8 +92,16 @@ class Slot:
     def _usable(self) -> Usable:
         return self._gateway.usable(self._trip)
 
+    def _asks(self, deadline_s: float) -> Callable[[Usable], Ask]:
+        def ask(usable: Usable) -> Ask:
+            self._ask = ask_of(self._trip, deadline_s, usable)
+            return self._ask
+
+        return ask
+
     def _free(self) -> None:
-        admitted = self._served.queue.release(self._name, self._gateway.now() - self._taken)
+        now = self._gateway.now()
+        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask)
         if admitted:
             self._served.wake(admitted)
 
@@ -203,6 +219,7 @@ class Gateway:
                 except EngineAway as away:
                     refusal = away
                     assert trip.served
+                    give_back(trip)
                     trip.served.suspect(replica, self.now() + SUSPICION_S)
         raise refusal
 

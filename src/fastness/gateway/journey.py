@@ -11,6 +11,7 @@ from fastness.core.request import ChatRequest, CompletionRequest, Delta, Embeddi
 from fastness.engines.port import Vectors
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
+from fastness.gateway.asking import settle
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.parameters import parameters_of
@@ -31,6 +32,7 @@ from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
 from fastness.gateway.wire.embedding import parse_embedding
 from fastness.gateway.wire.errors import error_body, error_headers
+from fastness.gateway.wire.urgency import TIERS, band_of, wait_of
 from fastness.ledger.port import LedgerUnavailable
 
 JSON_HEADERS = b"content-type: application/json\r\ncache-control: no-store\r\n"
@@ -83,6 +85,9 @@ def parse(gateway: Gateway, trip: Trip) -> None:
         trip.request = parse_completion(body, limits)
     else:
         trip.request = parse_embedding(body, limits)
+    said = trip.request.band if isinstance(trip.request, ChatRequest) else None
+    trip.band = band_of(trip.exchange.headers, said)
+    trip.wait_s = wait_of(trip.exchange.headers, gateway.settings.traffic.queue_timeout_s)
 
 
 def authorise(gateway: Gateway, trip: Trip) -> None:
@@ -111,7 +116,8 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
     dialect = gateway.routing.dialect(trip.served.any_replica(trip.usable))
     suffix = trip.exchange.request_id.removeprefix("req_")
     if isinstance(trip.request, ChatRequest):
-        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
+        tier = TIERS[trip.band]
+        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}", tier)
         trip.generations, trip.answer = prepare_chat(trip.request, head, card, dialect, gateway.settings.limits)
     else:
         head = Head(f"cmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
@@ -188,10 +194,13 @@ async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
             if work.stream:
                 run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
                 with gateway.watched(trip, run):
-                    return await run_stream(gateway.engines, dialect, replica, placed, run)
+                    usage = await run_stream(gateway.engines, dialect, replica, placed, run)
+                settle(trip, usage)
+                return usage
             delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, placed))
         answer.take(choice, delta)
         assert delta.usage  # run_whole gives no answer without
+        settle(trip, delta.usage)
         return delta.usage
 
     return await gateway.on_some_replica(trip, on)
@@ -220,6 +229,7 @@ async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> Non
             raise broken(replica, "gave vectors that cannot be read") from None
         if len(vectors.rows) != len(request.inputs):
             raise broken(replica, "gave another number of vectors than texts")
+        settle(trip, vectors.usage)
         return vectors
 
     vectors = await gateway.on_some_replica(trip, on)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client import Counter, Histogram
 
 from fastness.core.error import Refusal
+from fastness.core.priority import BAND_NAMES, Band
 from fastness.core.request import ChatRequest, CompletionRequest
 from fastness.telemetry.metrics import GatewayMetrics
 
@@ -30,6 +31,8 @@ class Meters:
         self._metrics = metrics
         self._work: dict[tuple[str, str], _Work] = {}
         self._status: dict[int, Counter] = {}
+        self._waits: dict[tuple[str, Band], Histogram] = {}
+        self._dispatched: dict[str, tuple[int, ...]] = {}
 
     def request(self, trip: Trip, status: int, total_s: float, now: float) -> None:
         """Count a request that ended after `total_s`."""
@@ -46,7 +49,7 @@ class Meters:
         work.duration.observe(total_s)
         if trip.commit_s is not None:
             self._metrics.ledger_commit.observe(trip.commit_s)
-        self._metrics.queue_wait.observe(trip.queue_s)
+        self._wait_of(trip.served.card.name, trip.band).observe(trip.queue_s)
         if isinstance(trip.request, ChatRequest | CompletionRequest):
             work.output_tokens.observe(trip.usage.output_tokens)
         if trip.first_token_at is not None:
@@ -66,10 +69,26 @@ class Meters:
         for served in routing.models():
             name = served.card.name
             self._metrics.in_flight.labels(name).set(sum(lane.in_flight for lane in served.queue.lanes.values()))
-            self._metrics.waiting.labels(name).set(len(served.queue.waiting))
+            waiting = served.queue.waiting_by_band()
+            for band, count in zip(BAND_NAMES, waiting, strict=True):
+                self._metrics.waiting.labels(name, band).set(count)
+            self._count_dispatched(name, served.queue.dispatched)
             for replica in served.replicas.values():
                 self._metrics.replicas.labels(name, replica.state.value).inc()
         return self._metrics.render()
+
+    def _count_dispatched(self, model: str, counts: list[int]) -> None:
+        """Add what the queue has counted since; a queue made anew has begun from 0."""
+        before = self._dispatched.get(model, (0,) * len(counts))
+        for band, count, known in zip(BAND_NAMES, counts, before, strict=True):
+            self._metrics.dispatched.labels(model, band).inc(count - known if count >= known else count)
+        self._dispatched[model] = tuple(counts)
+
+    def _wait_of(self, model: str, band: Band) -> Histogram:
+        key = model, band
+        if key not in self._waits:
+            self._waits[key] = self._metrics.queue_wait.labels(model, BAND_NAMES[band])
+        return self._waits[key]
 
     def _of(self, operation: str, model: str) -> _Work:
         key = (operation, model)

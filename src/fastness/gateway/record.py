@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastness.core.event import Event, EventType, Scalar
+from fastness.core.priority import BAND_NAMES
 from fastness.core.request import ChatRequest, CompletionRequest
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "key": trip.principal.id if trip.principal else None,
         "model": trip.served.card.name if trip.served else None,
         "stream": trip.streams,
+        "band": BAND_NAMES[trip.band] if trip.request else None,
         "marking": str(trip.mark.label) if trip.mark else None,
         "policy": trip.policy,
         "rule": trip.decision.rule if trip.decision else None,
@@ -68,6 +70,7 @@ def note(gateway: Gateway, trip: Trip) -> None:
         marking=str(trip.mark.label) if trip.mark else None,
         rule=trip.decision.rule if trip.decision else None,
         stream=trip.streams,
+        band=BAND_NAMES[trip.band] if trip.request else None,
         choices=trip.request.choices if isinstance(trip.request, ChatRequest | CompletionRequest) else None,
         input_tokens=trip.usage.input_tokens,
         output_tokens=trip.usage.output_tokens,

@@ -16,10 +16,8 @@ from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.traffic.engine_slots import EngineSlots
-from fastness.traffic.slots import Full, SlotQueue
-
-Usable = frozenset[str] | None
-"""Ids of the replicas that a request is cleared for; None: all of its model's."""
+from fastness.traffic.estimate import Estimate
+from fastness.traffic.fair_queue import Ask, FairQueue, Usable
 
 
 class Waiter(NamedTuple):
@@ -27,6 +25,7 @@ class Waiter(NamedTuple):
 
     future: asyncio.Future[str]
     usable: Callable[[], Usable]
+    ask: Ask
 
 
 @dataclass(slots=True)
@@ -38,7 +37,7 @@ class Served:
     """
 
     card: ModelCard
-    queue: SlotQueue
+    queue: FairQueue
     deployment: Deployment
     replicas: dict[str, Replica] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
@@ -46,6 +45,8 @@ class Served:
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
     slots: dict[str, tuple[int, EngineSlots]] = field(default_factory=dict)
+    estimate: Estimate = field(default_factory=Estimate)
+    alarm: asyncio.TimerHandle | None = None
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
 
     def place(
@@ -91,10 +92,34 @@ class Served:
     def wake(self, admitted: Iterable[tuple[Hashable, str]]) -> None:
         """Tell those who waited that they may run."""
         for ticket, replica in admitted:
-            if (waiter := self.waiters.pop(ticket, None)) and not waiter.future.done():
-                waiter.future.set_result(replica)
+            waiter = self.waiters.pop(ticket, None)
+            if waiter is None:
+                self.wake(self.queue.release(replica, 0.0))
+            elif waiter.future.done():
+                self.return_unused(replica, waiter.ask)
             else:
-                self.wake(self.queue.release(replica))
+                waiter.future.set_result(replica)
+
+    def return_unused(self, replica: str, ask: Ask) -> None:
+        """Give back a slot on which nothing was done, and charge nothing for it."""
+        self.queue.settle(ask.tenant, ask, 0, 0)
+        self.wake(self.queue.release(replica, 0.0, None, ask))
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let those who wait hear when their time is over: one timer for all, at the next deadline."""
+        due_s = self.queue.next_deadline_s()
+        if due_s is None or (self.alarm is not None and self.alarm.when() <= due_s):
+            return
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.alarm = loop.call_at(due_s, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.alarm = None
+        for ticket in self.queue.expire(loop.time()):
+            if (waiter := self.waiters.pop(ticket, None)) and not waiter.future.done():
+                waiter.future.set_exception(TimeoutError())
+        self.watch(loop)
 
     def suspect(self, replica: Replica, until_s: float) -> None:
         """Send nothing more to a replica that could not be reached, until it has a new epoch or `until_s`."""
@@ -177,7 +202,7 @@ class Routing:
         cards = [card for card in snapshot.models if card.name in deployments]  # no deployment, no ceiling: no route
         for card in cards:
             deployment = deployments[card.name]
-            one = self._served.setdefault(card.name, Served(card, SlotQueue(self._traffic.queue_max), deployment))
+            one = self._served.setdefault(card.name, Served(card, self._queue(), deployment))
             one.place(card, deployment, (each for each in snapshot.replicas if each.model == card.name), nodes)
             for before in known.get(card.name, {}).values():
                 after = one.replicas.get(before.id)
@@ -199,6 +224,9 @@ class Routing:
         for one in self._served.values():
             if one.suspects:
                 one.open_lanes(self._now(), self._engine_queue(one))
+
+    def _queue(self) -> FairQueue:
+        return FairQueue(self._traffic.queue_max, tenant_part=self._traffic.tenant_queue_percent / 100)
 
     def _engine_queue(self, served: Served) -> int:
         """How many may wait in an engine: none where each generation must have a slot that is its own."""
@@ -222,53 +250,6 @@ class Routing:
     def is_ready(self) -> bool:
         """Tell whether every kind of model known here has a ready replica."""
         return bool(self._served) and all(one.queue.is_served() for one in self._served.values())
-
-
-async def admit(
-    served: Served, ticket: Hashable, now_s: float, timeout_s: float, usable: Callable[[], Usable] = lambda: None
-) -> str:
-    """Wait for a slot on a usable replica and return that replica's id. `usable` is asked again after every change.
-
-    Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
-    """
-    may = usable()
-    if not served.queue.is_served(may) and served.have_failed(may):
-        raise served.not_ready(may)
-    taken = served.queue.arrive(ticket, now_s, may)
-    if isinstance(taken, str):
-        return taken
-    if isinstance(taken, Full):
-        message = (
-            f"{taken.waiting:,} generations wait for {served.card.name} already, which is the limit. "
-            f"Try again in {taken.retry_after_s} s."
-        )
-        raise Refusal("queue_full", message, retry_after_s=taken.retry_after_s)
-    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    served.waiters[ticket] = Waiter(future, usable)
-    granted = False
-    try:
-        async with asyncio.timeout(timeout_s):
-            replica = await future
-        # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
-        may = usable()
-        if may is not None and replica not in may:
-            raise served.not_ready(may)
-        granted = True
-    except TimeoutError:
-        may = usable()
-        if not served.queue.is_served(may):
-            raise served.not_ready(may) from None
-        message = f"No slot of {served.card.name} came free within {timeout_s:g} s."
-        raise Refusal("queue_timeout", message, retry_after_s=served.queue.retry_after_s(may)) from None
-    else:
-        return replica
-    finally:
-        served.waiters.pop(ticket, None)
-        if not granted:
-            served.queue.leave(ticket)
-            # A slot given in the very moment of giving up goes to the next in line.
-            if future.done() and not future.cancelled() and future.exception() is None:
-                served.wake(served.queue.release(future.result()))
 
 
 def may_name(principal: Principal, served: Served) -> bool:

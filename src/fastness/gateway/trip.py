@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fastness.core.error import Refusal
 from fastness.core.policy import Decision, Parameters
+from fastness.core.priority import Band
 from fastness.core.replica import Replica
 from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
 from fastness.core.tenant import Principal
@@ -13,7 +14,8 @@ from fastness.gateway.answer.port import Answer
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.relay import StreamRun
-from fastness.gateway.routing import Served, Usable
+from fastness.gateway.routing import Served
+from fastness.traffic.fair_queue import Ask, Usable
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
 _NOTHING_SET = Parameters()
@@ -22,7 +24,9 @@ _GENERATING = (ChatRequest, CompletionRequest)
 
 @dataclass(slots=True)
 class Trip:
-    """See the module. Times are of the event loop's clock, in seconds."""
+    """See the module. Times are of the event loop's clock, in seconds; `wait_s` is the longest
+    wait for a slot that the caller wants; None: as long as one may wait here.
+    """
 
     exchange: Exchange
     operation: Operation
@@ -31,6 +35,9 @@ class Trip:
     mark: Mark | None = None
     request: Request | None = None
     parameters: Parameters = _NOTHING_SET
+    band: Band = Band.STANDARD
+    wait_s: float | None = None
+    ask: Ask | None = None
     policy: str | None = None
     decision: Decision | None = None
     usable: Usable = None

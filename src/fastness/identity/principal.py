@@ -25,6 +25,7 @@ def principal_of(
         clearance,
         tenant.clearance,
         tenant.marking,
+        tenant.share,
     )
 
 

@@ -32,6 +32,7 @@ _REQUEST: Final = {
     "rule": "id of the policy rule that decided; null when none was asked",
     "operation": "`chat`, `text_completion` or `embeddings`",
     "model": "name of a served model; null when the request named none of them",
+    "band": "how urgent it was: `interactive`, `standard` or `batch`; null when it did not come to that",
     "stream": "whether the answer was asked for as a stream",
 }
 _SERVED: Final = {
@@ -117,8 +118,15 @@ _ROWS: Final = (
             "tenant": "tenant id",
             "clearance": "the most its principals may handle; null for the profile's default",
             "marking": "what its requests carry that say nothing; null for the profile's default",
+            "share": "its weight where tenants compete, as text",
             **_ACTOR,
         },
+    ),
+    EventRow(
+        EventType.TENANT_CHANGED,
+        "control",
+        "A tenant was given another share.",
+        {"tenant": "tenant id", "share": "its weight where tenants compete, as text", **_ACTOR},
     ),
     EventRow(
         EventType.POLICY_APPLIED,

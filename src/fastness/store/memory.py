@@ -72,6 +72,15 @@ class MemoryStore:
                 self._version += 1
             return tenant
 
+    def set_share(self, tenant_id: str, share: float) -> Tenant:
+        """Give a tenant another share; raises Missing."""
+        with self._lock:
+            if tenant_id not in self._tenants:
+                raise Missing(f"there is no tenant {tenant_id}")
+            tenant = self._tenants[tenant_id] = replace(self._tenants[tenant_id], share=share)
+            self._version += 1
+            return tenant
+
     def add_key(self, key: ApiKey) -> None:
         """Remember a key; raises Conflict or Missing."""
         with self._lock:

@@ -36,6 +36,10 @@ class AccessStore(Protocol):
         """Mark a tenant revoked (again is a no-op that keeps the first time); raises Missing."""
         ...
 
+    def set_share(self, tenant_id: str, share: float) -> Tenant:
+        """Give a tenant another share, and return it; raises Missing."""
+        ...
+
     def add_key(self, key: ApiKey) -> None:
         """Remember a key; raises Conflict for a known id or MAC, Missing for an unknown tenant."""
         ...

@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The newest migration. A test holds it to the scripts; so an up-to-date database opens without loading Alembic."""
 
 METADATA: Final = MetaData()
@@ -33,6 +45,7 @@ TENANTS: Final = Table(
     Column("added", BigInteger, nullable=False),
     Column("clearance", JSON(none_as_null=True), nullable=True),
     Column("marking", JSON(none_as_null=True), nullable=True),
+    Column("share", Double, nullable=False, server_default="1"),
 )
 
 API_KEYS: Final = Table(

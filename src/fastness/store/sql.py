@@ -46,6 +46,15 @@ class SqlStore:
         """Mark a tenant revoked; raises Missing."""
         return _tenant(self._revoke(TENANTS, tenant_id, now_s, f"there is no tenant {tenant_id}"))
 
+    def set_share(self, tenant_id: str, share: float) -> Tenant:
+        """Give a tenant another share; raises Missing."""
+        with self._change() as (connection, _):
+            connection.execute(update(TENANTS).where(TENANTS.c.id == tenant_id).values(share=share))
+            found = _found(connection, TENANTS, tenant_id)
+            if found is None:
+                raise Missing(f"there is no tenant {tenant_id}")
+            return _tenant(found)
+
     def add_key(self, key: ApiKey) -> None:
         """Remember a key; raises Conflict or Missing."""
         with self._change() as (connection, version):
@@ -118,6 +127,7 @@ def _tenant_row(tenant: Tenant) -> dict[str, Any]:
         "revoked_s": tenant.revoked_s,
         "clearance": _plain(tenant.clearance),
         "marking": _plain(tenant.marking),
+        "share": tenant.share,
     }
 
 
@@ -130,6 +140,7 @@ def _tenant(row: Row[Any]) -> Tenant:
         revoked_s=row.revoked_s,
         clearance=_label(row.clearance),
         marking=_label(row.marking),
+        share=row.share,
     )
 
 

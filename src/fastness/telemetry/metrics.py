@@ -16,6 +16,7 @@ class GatewayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         by_work = ["gen_ai_operation_name", "gen_ai_request_model"]
+        by_band = ["gen_ai_request_model", "band"]
         self.requests = Counter(names.REQUESTS, "Requests answered, by outcome.", ["status"], registry=self.registry)
         self.refusals = Counter(names.REFUSALS, "Errors, by code of the error table.", ["code"], registry=self.registry)
         self.tokens = Histogram(
@@ -47,7 +48,14 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self.queue_wait = Histogram(
-            names.QUEUE_WAIT, "Wait for a slot.", buckets=names.SHORT_BUCKETS_S, registry=self.registry
+            names.QUEUE_WAIT,
+            "Wait for a slot, by how urgent the request was.",
+            by_band,
+            buckets=names.SHORT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.dispatched = Counter(
+            names.DISPATCHED, "Generations that were given a slot.", by_band, registry=self.registry
         )
         self.ledger_commit = Histogram(
             names.LEDGER_COMMIT, "Wait for a durable entry.", buckets=names.SHORT_BUCKETS_S, registry=self.registry
@@ -55,9 +63,7 @@ class GatewayMetrics:
         self.in_flight = Gauge(
             names.IN_FLIGHT, "Generations on engines now.", ["gen_ai_request_model"], registry=self.registry
         )
-        self.waiting = Gauge(
-            names.WAITING, "Generations waiting for a slot now.", ["gen_ai_request_model"], registry=self.registry
-        )
+        self.waiting = Gauge(names.WAITING, "Generations waiting for a slot now.", by_band, registry=self.registry)
         self.replicas = Gauge(
             names.REPLICAS,
             "Replicas by state, from the routing snapshot.",

@@ -14,6 +14,7 @@ REQUESTS: Final = "fastness_requests"
 REFUSALS: Final = "fastness_refusals"
 IN_FLIGHT: Final = "fastness_generations_in_flight"
 WAITING: Final = "fastness_generations_waiting"
+DISPATCHED: Final = "fastness_generations_dispatched"
 REPLICAS: Final = "fastness_replicas"
 LEDGER_COMMIT: Final = "fastness_ledger_commit_seconds"
 QUEUE_WAIT: Final = "fastness_queue_wait_seconds"
@@ -33,6 +34,6 @@ LOG_FIELDS: Final = frozenset({
     "request_id", "tenant", "key", "operation", "model", "replica", "status", "code", "stream", "choices",
     "input_tokens", "output_tokens", "cached_tokens", "queue_ms", "first_token_ms", "total_ms", "commit_ms",
     "reason", "where", "pid", "port", "epoch", "state", "engine", "restarts", "diagnosis", "elapsed_ms", "count",
-    "signal", "exit_code", "socket", "version", "line", "marking", "rule",
+    "signal", "exit_code", "socket", "version", "line", "marking", "rule", "band",
 })  # fmt: skip
 """The only fields a log record may have. None of them ever holds content."""

@@ -38,10 +38,12 @@ def test_a_tenant_and_a_key_are_made_listed_and_revoked(installed):
 
     installed.ok("keys", "revoke", key_id, "--yes")
     assert installed.ok("keys", "list", "--tenant", "health").splitlines()[1].endswith("revoked")
+    assert "a share of 2.5" in installed("tenants", "set", "health", "--share", "2.5").stderr
     installed.ok("tenants", "revoke", "health", "--yes")
     tenant = installed.ok("tenants").splitlines()[1]
     assert re.fullmatch(
-        r"health +Department of Health +default +default +chat-a, chat-b +\d{4}-\d\d-\d\d \d\d:\d\dZ +revoked", tenant
+        r"health +Department of Health +default +default +2.5 +chat-a, chat-b +\d{4}-\d\d-\d\d \d\d:\d\dZ +revoked",
+        tenant,
     )
 
 
@@ -63,6 +65,7 @@ def test_every_act_gives_one_json_document(installed):
     assert [key["id"] for key in listed] == [made["id"]]
     assert made["key"] not in json.dumps(listed)
     assert installed.document("keys", "revoke", made["id"], "--yes")["state"] == "revoked"
+    assert installed.document("tenants", "set", "health", "--share", "4")["share"] == 4.0
     assert installed.document("tenants", "revoke", "health", "--yes")["state"] == "revoked"
     assert len(installed.document("tenants", "list")["tenants"]) == 1
 
@@ -70,6 +73,8 @@ def test_every_act_gives_one_json_document(installed):
 @pytest.mark.parametrize(
     ("words", "exit_code", "said", "hint"),
     [
+        (("tenants", "create", "a", "--share", "0"), 2, "from 0.001 to 1,000,000", "Only the ratio"),
+        (("tenants", "set", "nobody", "--share", "2"), 4, "there is no tenant nobody", "fastness tenants list"),
         (("tenants", "create", "Bad Name"), 2, "lower-case letters", "Names like"),
         (("keys", "create", "--tenant", "nobody"), 4, "there is no tenant nobody", "fastness tenants list"),
         (("keys", "revoke", "key_x", "--yes"), 4, "key_x", "fastness keys list"),

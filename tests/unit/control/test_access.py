@@ -78,6 +78,19 @@ def test_revoking_a_tenant_ends_all_of_its_keys(health):
         health.run(health.access.issue_key(KeyWish("health", "ci")))
 
 
+def test_a_share_is_recorded_before_it_is_given_and_published(health):
+    health.run(health.access.set_share("health", 2.5))
+    assert health.events()[-1] == ("tenant.changed", {"tenant": "health", "share": "2.5", "by": "local"})
+    assert health.published().tenants[0].share == 2.5
+    for share in (None, 0.0, 1e7, float("nan")):
+        with pytest.raises(Problem):
+            health.run(health.access.set_share("health", share))
+    health.ledger.refusal = "disk full"
+    with pytest.raises(LedgerUnavailable):
+        health.run(health.access.set_share("health", 9.0))
+    assert health.store.access().tenants[0].share == 2.5
+
+
 def test_without_a_ledger_nothing_is_granted(health):
     health.ledger.refusal = "disk full"
     with pytest.raises(LedgerUnavailable):

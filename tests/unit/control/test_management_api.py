@@ -114,8 +114,10 @@ def test_a_tenant_is_created_listed_and_revoked(world):
         "models": ["small"],
         "clearance": None,
         "marking": None,
+        "share": 1.0,
     }
     assert world.get("/tenants") == {"tenants": [made]}
+    assert world.post("/tenants/health/set", {"share": 2.5}) == made | {"share": 2.5}
     world.clock.now_s += 5
     assert world.post("/tenants/health/revoke")["revoked_s"] == 1_800_000_005
     assert world.get("/tenants")["tenants"][0]["state"] == "revoked"

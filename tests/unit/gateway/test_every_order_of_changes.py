@@ -82,7 +82,7 @@ class Changes:
             self.loop.run_forever()
 
     async def request(self, number: int, asked: Label, uses: tuple[str, ...]) -> None:
-        exchange = SimpleNamespace(headers={"authorization": "Bearer ann"}, certificate_uris=())
+        exchange = SimpleNamespace(headers={"authorization": "Bearer ann"}, certificate_uris=(), body=b"{}")
         trip = Trip(cast(Any, exchange), Operation.CHAT, access_version=self.gateway.access_version)
         trip.principal, trip.mark = self.gateway.authenticate(cast(Any, exchange)), Mark(asked, b"")
         trip.served, trip.parameters = self.routing.find("small"), Parameters(uses)

@@ -17,7 +17,9 @@ from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState, RoutingSnapshot
 from fastness.engines.port import Dialect
-from fastness.gateway.routing import Routing, Served, admit, find_model
+from fastness.gateway.admit import admit
+from fastness.gateway.routing import Routing, Served, find_model
+from fastness.traffic.fair_queue import Ask, Band
 
 T = TypeVar("T")
 SMALL = ModelCard("small", ModelKind.CHAT, "ab" * 32, 1, "Apache-2.0", 8_192, 0)
@@ -54,10 +56,16 @@ class Site:
         return served
 
     async def enter(self, ticket: str, timeout_s: float = 60.0) -> str:
-        return await admit(self.small(), ticket, 0.0, timeout_s)
+        now_s = asyncio.get_running_loop().time()
+        return await admit(
+            self.small(),
+            ticket,
+            now_s,
+            lambda usable: Ask("health", 1.0, Band.STANDARD, 10, 10, now_s + timeout_s, usable),
+        )
 
     def leave(self, replica: str = "small-0") -> None:
-        self.small().wake(self.small().queue.release(replica))
+        self.small().wake(self.small().queue.release(replica, 0.0))
 
 
 def running(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

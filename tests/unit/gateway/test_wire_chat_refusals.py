@@ -147,7 +147,7 @@ def test_a_value_of_the_wrong_type_is_refused_by_name(fields: dict[str, Any], pa
         ({"store": True}, "store"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"modalities": []}, "modalities"),
-        ({"service_tier": "priority"}, "service_tier"),
+        ({"service_tier": "scale"}, "service_tier"),
         ({"verbosity": "low"}, "verbosity"),
         ({"prompt_cache_retention": "24h"}, "prompt_cache_retention"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),

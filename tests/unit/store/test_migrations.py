@@ -53,6 +53,20 @@ def test_going_back_to_the_first_schema_keeps_what_it_knew(url):
     engine.dispose()
 
 
+def test_a_share_is_lost_on_the_way_back_and_is_1_again_on_the_way_forth(url):
+    store = SqlStore.open(url)
+    assert store.set_share("health", 4.0).share == 4.0
+    store.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        migrate.downgrade(connection, "0003")
+        assert "share" not in {column["name"] for column in inspect(connection).get_columns("tenants")}
+    engine.dispose()
+    store = SqlStore.open(url)
+    assert store.access().tenants == (Tenant("health", "Health", 5, ("small",)),)
+    store.close()
+
+
 def test_a_damaged_policy_is_unavailable_and_is_not_guessed_at(url):
     store = SqlStore.open(url)
     with store.database.transaction() as connection:

@@ -70,7 +70,8 @@ class ChatAnswer:
                 b'data: {"id":', _encode(head.id),
                 b',"object":"chat.completion.chunk","created":', _encode(head.created_s),
                 b',"model":', _encode(head.model),
-                b',"service_tier":"default","system_fingerprint":', _encode(head.fingerprint),
+                b',"service_tier":', _encode(head.service_tier),
+                b',"system_fingerprint":', _encode(head.fingerprint),
                 b',"choices":[{"index":',
             ))  # fmt: skip
             self._close = b'}],"usage":null}\n\n' if request.include_usage else b"}]}\n\n"
@@ -111,7 +112,15 @@ class ChatAnswer:
         ]
         head = self._head
         return _encode(
-            out.ChatCompletion(head.id, head.created_s, head.model, choices, out.usage_out(usage), head.fingerprint)
+            out.ChatCompletion(
+                head.id,
+                head.created_s,
+                head.model,
+                choices,
+                out.usage_out(usage),
+                head.fingerprint,
+                service_tier=head.service_tier,  # type: ignore[arg-type]  # one of OpenAI's names
+            )
         )
 
     def last(self, usage: Usage) -> bytes:

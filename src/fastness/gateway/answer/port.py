@@ -16,6 +16,7 @@ class Head:
     created_s: int
     model: str
     fingerprint: str
+    service_tier: str = "default"
 
 
 class Answer(Protocol):

@@ -14,6 +14,8 @@ import httptools
 
 from fastness.core.error import Refusal
 from fastness.core.marking import HEADER as MARKING_HEADER
+from fastness.core.priority import HEADER as PRIORITY_HEADER
+from fastness.core.priority import TIMEOUT_HEADER
 
 HEAD_END: Final = b"\r\n\r\n"
 _NO_CALLBACKS: Final = object()
@@ -31,6 +33,8 @@ _SINGULAR: Final = (
     "expect",
     "connection",
     MARKING_HEADER,
+    PRIORITY_HEADER,
+    TIMEOUT_HEADER,
 )
 LENGTH_DIGITS_MAX: Final = 19
 _NEED_LENGTH: Final = ("POST", "PUT", "PATCH")

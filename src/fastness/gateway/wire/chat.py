@@ -20,6 +20,7 @@ from fastness.gateway.wire.sampling import (
     check_stop,
 )
 from fastness.gateway.wire.schema import check_name, check_schema
+from fastness.gateway.wire.urgency import band_of_tier
 
 _NULL: Final = msgspec.Raw(b"null")
 _EMPTY_SCHEMA: Final = b'{"type":"object","properties":{},"additionalProperties":false}'
@@ -105,6 +106,7 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    service_tier: str | None = None
     # Accepted: they identify or annotate, and change no answer.
     user: str | None = None
     safety_identifier: str | None = None
@@ -113,7 +115,6 @@ class ChatBody(msgspec.Struct, forbid_unknown_fields=True):
     # Accepted at the one value that is true here, refused otherwise.
     store: bool | None = None
     modalities: list[str] | None = None
-    service_tier: str | None = None
     verbosity: str | None = None
     prompt_cache_retention: str | None = None
     reasoning_effort: str | None = None
@@ -131,7 +132,6 @@ _DECODER: Final = msgspec.json.Decoder(ChatBody)
 _ONLY: Final = (
     ("store", (False,), "nothing is stored here"),
     ("modalities", (["text"],), 'this model writes text only; send ["text"]'),
-    ("service_tier", ("auto", "default"), "there is one tier; send auto or default"),
     ("verbosity", ("medium",), "this model has no verbosity control"),
     ("prompt_cache_retention", ("in_memory", "in-memory"), "prefixes are kept in memory only"),
     ("reasoning_effort", ("none",), "this model does not reason before it answers"),
@@ -175,6 +175,7 @@ def parse_chat(raw: bytes, limits: LimitSettings) -> ChatRequest:
         tool_mode=mode,
         parallel_tool_calls=body.parallel_tool_calls is not False,
         constraint=constraint,
+        band=band_of_tier(body.service_tier),
     )
 
 

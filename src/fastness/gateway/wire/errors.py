@@ -24,6 +24,8 @@ def error_headers(refusal: Refusal) -> bytes:
         lines += b"www-authenticate: Bearer\r\n"
     if refusal.retry_after_s is not None:
         lines += b"retry-after: %d\r\n" % refusal.retry_after_s
+    if refusal.should_retry is not None:
+        lines += b"x-should-retry: %b\r\n" % (b"true" if refusal.should_retry else b"false")
     if refusal.status == 405 and refusal.param:
         lines += b"allow: %b\r\n" % refusal.param.encode()
     return lines

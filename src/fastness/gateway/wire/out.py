@@ -103,7 +103,7 @@ class ChatCompletion(msgspec.Struct):
     usage: UsageOut
     system_fingerprint: str
     object: Literal["chat.completion"] = "chat.completion"
-    service_tier: Literal["default"] = "default"
+    service_tier: Literal["default", "flex", "priority"] = "default"
 
 
 class CompletionLogprobs(msgspec.Struct):

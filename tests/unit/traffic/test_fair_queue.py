@@ -1,4 +1,4 @@
-"""The queue in front of one model's replicas: examples first, then a machine that tries every order of events."""
+"""The queue in front of one model's replicas, seen by one tenant: examples, then a machine that tries every order."""
 
 from __future__ import annotations
 
@@ -6,42 +6,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fastness.traffic.slots import Full, SlotQueue
+from fastness.traffic.fair_queue import Ask, Band, FairQueue, Full
 
 NAMES = ("a", "b", "c")
+ASK = Ask("health", 1.0, Band.STANDARD, 100, 100, 60.0, None)
 
 
-def queue_of(waiting_max: int = 10, **lanes: int) -> SlotQueue:
-    queue = SlotQueue(waiting_max)
+def queue_of(waiting_max: int = 10, **lanes: int) -> FairQueue:
+    queue = FairQueue(waiting_max)
     queue.set_lanes(lanes.items())
     return queue
 
 
 def test_a_free_slot_is_given_at_once() -> None:
-    assert queue_of(a=1).arrive("first", 0.0) == "a"
+    assert queue_of(a=1).arrive("first", ASK, 0.0) == "a"
 
 
 def test_without_a_free_slot_a_ticket_waits() -> None:
     queue = queue_of(a=1)
-    queue.arrive("first", 0.0)
-    assert queue.arrive("second", 0.0) is None
+    queue.arrive("first", ASK, 0.0)
+    assert queue.arrive("second", ASK, 0.0) is None
     assert list(queue.waiting) == ["second"]
 
 
 def test_a_released_slot_goes_to_the_one_who_waited_longest() -> None:
     queue = queue_of(a=1)
     for ticket in ("first", "second", "third"):
-        queue.arrive(ticket, 0.0)
-    assert queue.release("a") == [("second", "a")]
-    assert queue.release("a") == [("third", "a")]
-    assert queue.release("a") == []
+        queue.arrive(ticket, ASK, 0.0)
+    assert queue.release("a", 0.0) == [("second", "a")]
+    assert queue.release("a", 0.0) == [("third", "a")]
+    assert queue.release("a", 0.0) == []
 
 
 def test_a_full_queue_says_how_many_wait_and_when_to_come_back() -> None:
     queue = queue_of(waiting_max=1, a=1)
-    queue.arrive("first", 0.0)
-    queue.arrive("second", 0.0)
-    full = queue.arrive("third", 0.0)
+    queue.arrive("first", ASK, 0.0)
+    queue.arrive("second", ASK, 0.0)
+    full = queue.arrive("third", ASK, 0.0)
     assert isinstance(full, Full)
     assert full.waiting == 1
     assert full.retry_after_s >= 1
@@ -50,13 +51,13 @@ def test_a_full_queue_says_how_many_wait_and_when_to_come_back() -> None:
 
 def test_a_queue_of_no_length_refuses_whoever_finds_no_slot() -> None:
     queue = queue_of(waiting_max=0, a=1)
-    assert queue.arrive("first", 0.0) == "a"
-    assert isinstance(queue.arrive("second", 0.0), Full)
+    assert queue.arrive("first", ASK, 0.0) == "a"
+    assert isinstance(queue.arrive("second", ASK, 0.0), Full)
 
 
 def test_before_any_replica_is_ready_tickets_wait_and_move_when_one_comes() -> None:
-    queue = SlotQueue(10)
-    assert queue.arrive("early", 0.0) is None
+    queue = FairQueue(10)
+    assert queue.arrive("early", ASK, 0.0) is None
     assert not queue.is_served()
     assert queue.set_lanes([("a", 2)]) == [("early", "a")]
     assert queue.is_served()
@@ -64,92 +65,92 @@ def test_before_any_replica_is_ready_tickets_wait_and_move_when_one_comes() -> N
 
 def test_the_least_loaded_replica_takes_the_next_by_share_of_its_capacity() -> None:
     queue = queue_of(a=2, b=8)
-    taken = [queue.arrive(number, 0.0) for number in range(10)]
+    taken = [queue.arrive(number, ASK, 0.0) for number in range(10)]
     assert taken.count("a") == 2
     assert taken.count("b") == 8
-    assert queue_of(a=2, b=8).arrive("x", 0.0) == "a", "equal load: the first"
+    assert queue_of(a=2, b=8).arrive("x", ASK, 0.0) == "a", "equal load: the first"
     assert taken[1] == "b", "half of a's capacity is more load than none of b's"
 
 
 def test_one_who_gave_up_is_forgotten_and_the_next_moves_up() -> None:
     queue = queue_of(a=1)
     for ticket in ("first", "second", "third"):
-        queue.arrive(ticket, 0.0)
+        queue.arrive(ticket, ASK, 0.0)
     assert queue.leave("second")
     assert not queue.leave("second")
     assert not queue.leave("first"), "it runs: it does not wait"
-    assert queue.release("a") == [("third", "a")]
+    assert queue.release("a", 0.0) == [("third", "a")]
 
 
 def test_a_replica_that_left_gets_nothing_more_but_finishes_what_it_has() -> None:
     queue = queue_of(a=1, b=1)
-    assert queue.arrive("one", 0.0) == "a"
+    assert queue.arrive("one", ASK, 0.0) == "a"
     queue.set_lanes([("b", 1)])
-    assert queue.arrive("two", 0.0) == "b"
-    assert queue.arrive("three", 0.0) is None
-    assert queue.release("a") == [], "a closed lane's slot is nobody's"
+    assert queue.arrive("two", ASK, 0.0) == "b"
+    assert queue.arrive("three", ASK, 0.0) is None
+    assert queue.release("a", 0.0) == [], "a closed lane's slot is nobody's"
     assert "a" not in queue.lanes
-    assert queue.release("b") == [("three", "b")]
+    assert queue.release("b", 0.0) == [("three", "b")]
 
 
 def test_a_replica_that_comes_back_still_counts_what_it_was_running() -> None:
     queue = queue_of(a=2)
-    queue.arrive("one", 0.0)
-    queue.arrive("two", 0.0)
+    queue.arrive("one", ASK, 0.0)
+    queue.arrive("two", ASK, 0.0)
     queue.set_lanes([])
     assert not queue.is_served()
     queue.set_lanes([("a", 2)])
-    assert queue.arrive("three", 0.0) is None, "law 7: never more than its capacity"
-    assert queue.release("a") == [("three", "a")]
+    assert queue.arrive("three", ASK, 0.0) is None, "law 7: never more than its capacity"
+    assert queue.release("a", 0.0) == [("three", "a")]
 
 
 def test_a_replica_that_shrank_gets_nothing_until_it_is_below_its_new_capacity() -> None:
     queue = queue_of(a=2)
-    queue.arrive("one", 0.0)
-    queue.arrive("two", 0.0)
+    queue.arrive("one", ASK, 0.0)
+    queue.arrive("two", ASK, 0.0)
     queue.set_lanes([("a", 1)])
-    queue.arrive("three", 0.0)
-    assert queue.release("a") == []
-    assert queue.release("a") == [("three", "a")]
+    queue.arrive("three", ASK, 0.0)
+    assert queue.release("a", 0.0) == []
+    assert queue.release("a", 0.0) == [("three", "a")]
 
 
 def test_a_replica_that_grew_takes_those_who_wait_at_once() -> None:
     queue = queue_of(a=1)
     for ticket in ("one", "two", "three"):
-        queue.arrive(ticket, 0.0)
+        queue.arrive(ticket, ASK, 0.0)
     assert queue.set_lanes([("a", 3)]) == [("two", "a"), ("three", "a")]
 
 
 def test_a_closed_lane_gets_nothing_until_it_is_named_again() -> None:
     queue = queue_of(a=2)
-    assert queue.arrive("one", 0.0) == "a"
+    assert queue.arrive("one", ASK, 0.0) == "a"
     queue.close("a")
     queue.close("never there")
-    assert queue.arrive("two", 0.0) is None
+    assert queue.arrive("two", ASK, 0.0) is None
     assert not queue.is_served()
     assert queue.set_lanes([("a", 2)]) == [("two", "a")]
     assert queue.lanes["a"].in_flight == 2
 
 
 def test_giving_back_a_slot_of_an_unknown_replica_is_harmless() -> None:
-    assert queue_of(a=1).release("gone") == []
+    assert queue_of(a=1).release("gone", 0.0, 0.0) == []
 
 
 @given(st.lists(st.floats(min_value=0, max_value=10_000), max_size=50), st.integers(0, 100))
 def test_retry_after_is_always_from_1_to_60_seconds(held: list[float], waiting: int) -> None:
     queue = queue_of(waiting_max=1_000, a=1)
     for number in range(waiting):
-        queue.arrive(number, 0.0)
+        queue.arrive(number, ASK, 0.0)
     for seconds in held:
-        queue.release("gone", seconds)
+        queue.release("gone", 0.0, seconds)
     assert 1 <= queue.retry_after_s() <= 60
 
 
 def test_retry_after_grows_with_how_long_slots_are_held() -> None:
     quick, slow = queue_of(a=1), queue_of(a=1)
     for _ in range(100):
-        quick.release("gone", 0.1)
-        slow.release("gone", 20.0)
+        quick.release("gone", 0.0, 0.1)
+        slow.release("gone", 0.0, 20.0)
     assert quick.retry_after_s() < slow.retry_after_s()
 
 
@@ -158,7 +159,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = SlotQueue(waiting_max=4)
+        self.queue = FairQueue(waiting_max=4)
         self.ready: dict[str, int] = {}
         self.running: dict[int, str] = {}
         self.line: list[int] = []
@@ -180,7 +181,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def arrive(self) -> None:
         self.tickets += 1
-        taken = self.queue.arrive(self.tickets, 0.0)
+        taken = self.queue.arrive(self.tickets, ASK, 0.0)
         if isinstance(taken, Full):
             assert taken.waiting == len(self.line) == 4
             self.ended.add(self.tickets)
@@ -196,7 +197,7 @@ class QueueMachine(RuleBasedStateMachine):
         ticket = list(self.running)[which % len(self.running)]
         replica = self.running.pop(ticket)
         self.ended.add(ticket)
-        self.moved(self.queue.release(replica, held_s))
+        self.moved(self.queue.release(replica, 0.0, held_s))
 
     @precondition(lambda self: self.line)
     @rule(which=st.integers(min_value=0))

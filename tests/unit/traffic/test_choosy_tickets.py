@@ -6,52 +6,56 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from fastness.traffic.slots import Full, SlotQueue
+from fastness.traffic.fair_queue import Ask, Band, FairQueue, Full
 
 NAMES = ("a", "b", "c")
 A, B = frozenset("a"), frozenset("b")
 
 
-def queue_of(waiting_max: int = 10, **lanes: int) -> SlotQueue:
-    queue = SlotQueue(waiting_max)
+def ask(usable: frozenset[str] | None = None) -> Ask:
+    return Ask("health", 1.0, Band.STANDARD, 100, 100, 60.0, usable)
+
+
+def queue_of(waiting_max: int = 10, **lanes: int) -> FairQueue:
+    queue = FairQueue(waiting_max)
     queue.set_lanes(lanes.items())
     return queue
 
 
 def test_a_choosy_ticket_takes_a_replica_it_may_use_however_busy_the_others() -> None:
     queue = queue_of(a=1, b=9)
-    assert queue.arrive("one", 0.0, A) == "a"
-    assert queue.arrive("two", 0.0, A) is None
-    assert queue.arrive("three", 0.0, frozenset()) is None
+    assert queue.arrive("one", ask(A), 0.0) == "a"
+    assert queue.arrive("two", ask(A), 0.0) is None
+    assert queue.arrive("three", ask(frozenset()), 0.0) is None
 
 
 def test_who_can_move_passes_who_cannot() -> None:
     queue = queue_of(a=1, b=1)
-    queue.arrive("one", 0.0, A)
-    assert queue.arrive("waits for a", 0.0, A) is None
-    assert queue.arrive("two", 0.0) == "b"
-    assert queue.arrive("waits for any", 0.0) is None
-    assert queue.release("b") == [("waits for any", "b")]
-    assert queue.release("a") == [("waits for a", "a")]
+    queue.arrive("one", ask(A), 0.0)
+    assert queue.arrive("waits for a", ask(A), 0.0) is None
+    assert queue.arrive("two", ask(), 0.0) == "b"
+    assert queue.arrive("waits for any", ask(), 0.0) is None
+    assert queue.release("b", 0.0) == [("waits for any", "b")]
+    assert queue.release("a", 0.0) == [("waits for a", "a")]
 
 
 def test_among_those_who_can_move_the_first_come_is_the_first_served() -> None:
     queue = queue_of(a=1, b=1)
-    queue.arrive("one", 0.0, A)
-    queue.arrive("two", 0.0, B)
+    queue.arrive("one", ask(A), 0.0)
+    queue.arrive("two", ask(B), 0.0)
     for ticket, usable in (("b first", B), ("a first", A), ("any", None), ("b second", B)):
-        assert queue.arrive(ticket, 0.0, usable) is None
-    assert queue.release("a") == [("a first", "a")]
-    assert queue.release("a") == [("any", "a")]
-    assert queue.release("b") == [("b first", "b")]
-    assert queue.release("b") == [("b second", "b")]
+        assert queue.arrive(ticket, ask(usable), 0.0) is None
+    assert queue.release("a", 0.0) == [("a first", "a")]
+    assert queue.release("a", 0.0) == [("any", "a")]
+    assert queue.release("b", 0.0) == [("b first", "b")]
+    assert queue.release("b", 0.0) == [("b second", "b")]
 
 
 def test_a_replica_that_may_not_be_used_coming_back_moves_nobody() -> None:
     queue = queue_of(a=1)
-    queue.arrive("one", 0.0)
-    queue.arrive("choosy", 0.0, B)
-    assert queue.release("a") == []
+    queue.arrive("one", ask(), 0.0)
+    queue.arrive("choosy", ask(B), 0.0)
+    assert queue.release("a", 0.0) == []
     assert queue.set_lanes([("a", 1), ("c", 5)]) == []
     assert queue.set_lanes([("b", 1)]) == [("choosy", "b")]
     assert not queue.choosy, "nothing is left behind"
@@ -59,20 +63,20 @@ def test_a_replica_that_may_not_be_used_coming_back_moves_nobody() -> None:
 
 def test_what_may_be_used_can_change_while_a_ticket_waits() -> None:
     queue = queue_of(a=1, b=1)
-    queue.arrive("one", 0.0, A)
-    queue.arrive("choosy", 0.0, A)
+    queue.arrive("one", ask(A), 0.0)
+    queue.arrive("choosy", ask(A), 0.0)
     queue.allow("choosy", B)
     queue.allow("never there", B)
     assert queue.advance() == [("choosy", "b")]
-    queue.arrive("again", 0.0, A)
+    queue.arrive("again", ask(A), 0.0)
     queue.allow("again", None)
-    assert queue.release("b") == [("again", "b")]
+    assert queue.release("b", 0.0) == [("again", "b")]
     assert not queue.choosy
 
 
 def test_one_who_gave_up_leaves_nothing_behind() -> None:
     queue = queue_of()
-    queue.arrive("choosy", 0.0, A)
+    queue.arrive("choosy", ask(A), 0.0)
     assert queue.leave("choosy")
     assert not queue.choosy
     assert queue.set_lanes([("a", 1)]) == []
@@ -82,10 +86,10 @@ def test_served_and_when_to_come_back_are_told_of_what_may_be_used() -> None:
     queue = queue_of(waiting_max=0, a=1, b=9)
     assert queue.is_served(B)
     assert not queue.is_served(frozenset("c"))
-    queue.service_s = 10.0
+    queue.drain.held_s = 10.0
     assert queue.retry_after_s(A) > queue.retry_after_s(B) >= queue.retry_after_s()
-    queue.arrive("one", 0.0, A)
-    full = queue.arrive("two", 0.0, A)
+    queue.arrive("one", ask(A), 0.0)
+    full = queue.arrive("two", ask(A), 0.0)
     assert isinstance(full, Full)
     assert full.retry_after_s == 10
 
@@ -98,7 +102,7 @@ class ChoosyMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = SlotQueue(waiting_max=6)
+        self.queue = FairQueue(waiting_max=6)
         self.ready: dict[str, int] = {}
         self.running: dict[int, str] = {}
         self.line: dict[int, frozenset[str] | None] = {}
@@ -125,7 +129,7 @@ class ChoosyMachine(RuleBasedStateMachine):
     @rule(usable=USABLE)
     def arrive(self, usable: frozenset[str] | None) -> None:
         self.tickets += 1
-        taken = self.queue.arrive(self.tickets, 0.0, usable)
+        taken = self.queue.arrive(self.tickets, ask(usable), 0.0)
         if isinstance(taken, Full):
             assert len(self.line) == 6
         elif taken is None:
@@ -139,7 +143,7 @@ class ChoosyMachine(RuleBasedStateMachine):
     @rule(which=st.integers(min_value=0))
     def finish(self, which: int) -> None:
         replica = self.running.pop(list(self.running)[which % len(self.running)])
-        self.moved(self.queue.release(replica))
+        self.moved(self.queue.release(replica, 0.0))
 
     @precondition(lambda self: self.line)
     @rule(which=st.integers(min_value=0))
@@ -170,7 +174,8 @@ class ChoosyMachine(RuleBasedStateMachine):
     @invariant()
     def the_queue_knows_who_waits_for_what(self) -> None:
         assert list(self.queue.waiting) == list(self.line)
-        assert self.queue.choosy == {ticket: usable for ticket, usable in self.line.items() if usable is not None}
+        assert {ticket: one.usable for ticket, one in self.queue.waiting.items()} == self.line
+        assert self.queue.choosy == sum(usable is not None for usable in self.line.values())
 
 
 ChoosyMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,80 @@
+"""Waiting for a slot: the queue decides, here it is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+
+from fastness.core.error import Refusal
+from fastness.gateway.routing import Served, Waiter
+from fastness.traffic.fair_queue import Ask, Full, Usable
+
+
+async def admit(
+    served: Served,
+    ticket: Hashable,
+    now_s: float,
+    ask: Callable[[Usable], Ask],
+    usable: Callable[[], Usable] = lambda: None,
+) -> str:
+    """Wait for a slot on a usable replica and return that replica's id. `usable` is asked again after every change.
+
+    Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
+    """
+    may = usable()
+    if not served.queue.is_served(may) and served.have_failed(may):
+        raise served.not_ready(may)
+    asked = ask(may)
+    taken = served.queue.arrive(ticket, asked, now_s)
+    if isinstance(taken, str):
+        return taken
+    if isinstance(taken, Full):
+        raise _full(served, taken)
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+    served.waiters[ticket] = Waiter(future, usable, asked)
+    served.watch(loop)
+    granted = False
+    try:
+        replica = await future
+        # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
+        may = usable()
+        if may is not None and replica not in may:
+            raise served.not_ready(may)
+        granted = True
+    except TimeoutError:
+        may = usable()
+        if not served.queue.is_served(may):
+            raise served.not_ready(may) from None
+        raise _too_late(served, asked, now_s, loop.time(), may) from None
+    else:
+        return replica
+    finally:
+        served.waiters.pop(ticket, None)
+        if not granted:
+            served.queue.leave(ticket)
+            # A slot given in the very moment of giving up goes to the next in line.
+            if future.done() and not future.cancelled() and future.exception() is None:
+                served.return_unused(future.result(), asked)
+
+
+def _full(served: Served, full: Full) -> Refusal:
+    waiting, model = f"{full.waiting:,} generations", served.card.name
+    if full.tenant is None:
+        message = f"{waiting} wait for {model} already, which is the limit."
+    else:
+        message = (
+            f"{waiting} of tenant {full.tenant} wait for {model} already: the most that it may have now in a queue of "
+            f"{full.limit:,} that is for others too."
+        )
+    after_s = full.retry_after_s
+    return Refusal("queue_full", f"{message} Try again in {after_s} s.", retry_after_s=after_s)
+
+
+def _too_late(served: Served, ask: Ask, since_s: float, now_s: float, usable: Usable) -> Refusal:
+    after_s = served.queue.retry_after_s(usable, now_s, ask)
+    message = (
+        f"No slot of {served.card.name} came free for this request within {ask.deadline_s - since_s:g} s; "
+        f"{len(served.queue.waiting):,} generations wait. Try again in {after_s} s."
+    )
+    return Refusal("queue_timeout", message, retry_after_s=after_s)

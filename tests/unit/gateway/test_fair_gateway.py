@@ -1,0 +1,234 @@
+"""Tenants that compete for the slots of one replica: shares, urgency, own time limits, bounds, and what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastness.core.tenant import Principal
+from fastness.traffic.counters import cost
+from policed import ANN, CHAT, CLOSED, Answer, Door, opened, run, until
+
+HELLO = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
+BOB = Principal("key_bob", "works", frozenset({"developer"}), tenant_clearance=CLOSED)
+INTERACTIVE, BATCH = "Fastness-Priority: interactive", "Fastness-Priority: Batch"
+
+
+async def ask(door: Door, key: str, *headers: str, **fields: Any) -> Answer:
+    return await door.send(CHAT, HELLO | fields, "Fastness-Marking: CLOSED", *headers, key=key)
+
+
+class Crowd:
+    """Requests that wait, one after the other, behind one that holds the only slot."""
+
+    def __init__(self, door: Door) -> None:
+        self.door = door
+        self.tasks: list[asyncio.Task[Answer]] = []
+
+    async def hold(self) -> None:
+        self.door.engines["high"].busy = True
+        self.tasks.append(asyncio.create_task(ask(self.door, "ann")))
+        await until(lambda: self.door.asked("high") == 1)
+
+    async def join(self, key: str, *headers: str, **fields: Any) -> asyncio.Task[Answer]:
+        before = self.door.waiting
+        self.tasks.append(asyncio.create_task(ask(self.door, key, *headers, **fields)))
+        await until(lambda: self.door.waiting == before + 1)
+        return self.tasks[-1]
+
+    async def served(self) -> list[tuple[str, str]]:
+        """Free the slot; return tenant and band of whoever waited, in the order in which they were served."""
+        self.door.engines["high"].free()
+        assert {answer.status for answer in await asyncio.gather(*self.tasks)} == {200}
+        return [(one["tenant"], one["band"]) for one in self.door.entries()][1:]
+
+
+def test_tenants_are_served_by_their_shares_however_long_the_others_line_is(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, replace(BOB, share=4.0)) as door:
+            crowd = Crowd(door)
+            await crowd.hold()
+            for _ in range(30):
+                await crowd.join("ann")
+            for _ in range(8):
+                await crowd.join("bob")
+            first = [tenant for tenant, _ in await crowd.served()][:10]
+            assert first.count("works") == 8
+
+    run(test)
+
+
+def test_the_urgent_come_first_within_a_tenant_and_batches_after_everybody(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, BOB) as door:
+            crowd = Crowd(door)
+            await crowd.hold()
+            await crowd.join("bob", BATCH)
+            await crowd.join("ann", service_tier="flex")
+            await crowd.join("ann")
+            await crowd.join("ann", INTERACTIVE)
+            await crowd.join("ann", service_tier="priority")
+            for _ in range(3):
+                await crowd.join("bob", service_tier="default")
+            served = await crowd.served()
+            assert [band for tenant, band in served if tenant == "health"] == [
+                "interactive", "interactive", "standard", "batch",
+            ]  # fmt: skip
+            assert {band for _, band in served[-2:]} == {"batch"}
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields", "tier"),
+    [
+        ((), {}, "default"),
+        ((), {"service_tier": "auto"}, "default"),
+        ((), {"service_tier": "priority"}, "priority"),
+        ((), {"service_tier": "flex", "stream": True}, "flex"),
+        ((INTERACTIVE,), {"service_tier": "flex", "stream": True}, "priority"),
+        ((BATCH,), {}, "flex"),
+    ],
+)
+def test_the_answer_says_under_which_tier_it_was_served(
+    tmp_path: Path, headers: tuple[str, ...], fields: dict[str, Any], tier: str
+) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            answer = await door.send(CHAT, HELLO | fields, *headers)
+            assert answer.status == 200
+            assert b'"service_tier":"%b"' % tier.encode() in answer.body
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("Fastness-Priority: urgent", "it may be interactive, standard, batch."),
+        ("Fastness-Timeout-Ms: 1.5", "a whole number of milliseconds"),
+        ("Fastness-Timeout-Ms: -1", "a whole number of milliseconds"),
+        ("Fastness-Timeout-Ms: 9999999999", "a whole number of milliseconds"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_with_what_can(tmp_path: Path, header: str, says: str) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            answer = await door.send(CHAT, HELLO, header)
+            assert (answer.status, answer.code) == (400, "invalid_value")
+            assert answer.error["param"] == header.partition(":")[0]
+            assert says in answer.error["message"]
+            twice = await door.send(CHAT, HELLO, INTERACTIVE, BATCH)
+            assert (twice.status, twice.code) == (400, "malformed_http"), "of two priorities neither is chosen"
+            assert door.asked("low") == door.asked("high") == 0
+
+    run(test)
+
+
+def test_a_callers_own_time_limit_ends_its_wait_and_is_not_to_be_retried(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, BOB) as door:
+            crowd = Crowd(door)
+            await crowd.hold()
+            loop = asyncio.get_running_loop()
+            long = await crowd.join("ann", "Fastness-Timeout-Ms: 19000")
+            began = loop.time()
+            answers = await asyncio.gather(
+                *(ask(door, "bob", f"Fastness-Timeout-Ms: {ms}") for ms in (150, 0, 50, 150))
+            )
+            assert 0.15 <= loop.time() - began < 2.0
+            assert {(one.status, one.code) for one in answers} == {(503, "queue_timeout")}
+            assert "within 0.15 s" in answers[0].error["message"]
+            assert "generations wait" in answers[0].error["message"]
+            assert all(one.headers["x-should-retry"] == "false" for one in answers)
+            assert all(1 <= int(one.headers["retry-after"]) <= 60 for one in answers)
+            assert door.waiting == 1
+            assert not long.done()
+            await crowd.served()
+
+    run(test)
+
+
+def test_a_time_limit_of_nothing_is_no_hindrance_where_a_slot_is_free(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            assert (await door.send(CHAT, HELLO, "Fastness-Timeout-Ms: 0")).status == 200
+
+    run(test)
+
+
+def test_a_tenant_that_floods_finds_the_queue_full_and_others_do_not(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, BOB, queue_max=8, tenant_queue_percent=50) as door:
+            crowd = Crowd(door)
+            await crowd.hold()
+            for _ in range(4):
+                await crowd.join("ann")
+            refused = await ask(door, "ann")
+            assert (refused.status, refused.code) == (429, "queue_full")
+            assert "4 generations of tenant health wait" in refused.error["message"]
+            assert "a queue of 8" in refused.error["message"]
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+            assert "x-should-retry" not in refused.headers, "the SDK retries a 429 by itself"
+            await crowd.join("bob")
+            await crowd.served()
+
+    run(test)
+
+
+def test_real_tokens_take_the_place_of_the_estimate_and_teach_the_next(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, replace(ANN, share=2.0)) as door:
+            served = door.gateway.routing.find("small")
+            assert served
+            first = served.estimate.output_tokens
+            await door.chat()
+            account = served.queue.counters.find("health")
+            assert account
+            assert account.counter == pytest.approx(cost(3, 1, 2.0))
+            assert served.estimate.output_tokens < first
+            assert served.estimate.bytes_per_token > 4.0
+
+    run(test)
+
+
+def test_a_slot_on_an_engine_that_was_not_there_is_not_charged(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            door.replicas = [replace(one, socket=str(tmp_path / "nobody")) for one in door.replicas]
+            door.publish()
+            answer = await door.send(CHAT, HELLO, "Fastness-Timeout-Ms: 200")
+            assert (answer.status, answer.code) == (503, "no_replica_ready")
+            served = door.gateway.routing.find("small")
+            assert served
+            account = served.queue.counters.find("health")
+            assert account
+            assert account.counter == pytest.approx(0.0)
+
+    run(test)
+
+
+def test_band_and_wait_are_counted_and_logged(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, ANN, BOB) as door:
+            crowd = Crowd(door)
+            await crowd.hold()
+            await crowd.join("bob", BATCH)
+            page = (await door.send("/metrics")).body.decode()
+            assert 'fastness_generations_waiting{band="batch",gen_ai_request_model="small"} 1.0' in page
+            await crowd.served()
+            for _ in range(2):
+                page = (await door.send("/metrics")).body.decode()
+                assert 'fastness_generations_dispatched_total{band="batch",gen_ai_request_model="small"} 1.0' in page
+                assert 'fastness_generations_dispatched_total{band="standard",gen_ai_request_model="small"} 1.0' in page
+            assert 'fastness_queue_wait_seconds_count{band="batch",gen_ai_request_model="small"} 1.0' in page
+            door.gateway.log.flush()
+            lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+            assert {one["band"] for one in lines if one["event"] == "request"} == {"standard", "batch"}
+
+    run(test)
