@@ -16,6 +16,7 @@ from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
+from fastness.gateway.choosing import Asked
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.meters import Meters
@@ -56,18 +57,23 @@ class Deadline:
 class Slot:
     """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
 
-    __slots__ = ("_gateway", "_name", "_served", "_taken", "_trip")
+    __slots__ = ("_gateway", "_name", "_served", "_taken", "_trip", "asked")
 
-    def __init__(self, gateway: Gateway, trip: Trip) -> None:
+    def __init__(self, gateway: Gateway, trip: Trip, asked: Asked | None) -> None:
         assert trip.served
         self._gateway, self._trip, self._served = gateway, trip, trip.served
+        self.asked = asked or Asked("")
 
     async def __aenter__(self) -> Replica:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
         began = now()
         limit_s = self._gateway.settings.traffic.queue_timeout_s
-        self._name = await admit(served, self, began, limit_s, self._usable)
+        try:
+            self._name = await admit(served, self, began, limit_s, self._usable)
+        except BaseException:
+            self.asked.over()  # a slot may have been given in the moment of giving up
+            raise
         self._taken = now()
         replica = served.replicas.get(self._name)
         if replica is None:
@@ -85,6 +91,7 @@ class Slot:
         return self._gateway.usable(self._trip)
 
     def _free(self) -> None:
+        self.asked.over()
         admitted = self._served.queue.release(self._name, self._gateway.now() - self._taken)
         if admitted:
             self._served.wake(admitted)
@@ -190,14 +197,16 @@ class Gateway:
         ]
         return refusal(query, decision, others)
 
-    def slot(self, trip: Trip) -> Slot:
-        """Hold a slot on the replica that takes this trip, for the length of a block."""
-        return Slot(self, trip)
+    def slot(self, trip: Trip, asked: Asked | None = None) -> Slot:
+        """Hold a slot on the replica that takes this trip, for the length of a block. Without `asked`: any prompt."""
+        return Slot(self, trip, asked)
 
-    async def on_some_replica(self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]]) -> T:
+    async def on_some_replica(
+        self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]], asked: Asked | None = None
+    ) -> T:
         """Do `work` on a slot's replica; on another one, or later, when an engine turns out not to be there."""
         for _ in range(ATTEMPTS_MAX):
-            async with self.slot(trip) as replica:
+            async with self.slot(trip, asked) as replica:
                 try:
                     return await work(replica)
                 except EngineAway as away:

@@ -1,14 +1,14 @@
 """Who runs now, who waits, and on which replica: one queue in front of one model's replicas.
 
 Pure: the caller passes what happened and when, and performs what comes back. A ticket is any hashable the caller
-chose. First come, first served; the least loaded ready replica takes the next one. A ticket may be choosy: it may run
-on some of the replicas only. It waits for one of those, and whoever can use another replica passes it.
+chose. First come, first served; `choose` says which ready replica takes the next one. A ticket may be choosy: it may
+run on some of the replicas only. It waits for one of those, and whoever can use another replica passes it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
@@ -30,16 +30,23 @@ class Full:
     retry_after_s: int
 
 
+def least_loaded(_: Hashable, lanes: Sequence[Lane]) -> Lane:
+    """Choose the lane with the smallest part of its capacity in use; of equals the first."""
+    return min(lanes, key=lambda lane: lane.in_flight / lane.capacity)
+
+
 @dataclass(slots=True)
 class SlotQueue:
     """The state of one model's queue.
 
     `waiting_max` bounds those without a slot. `choosy` holds, of those who wait, the replicas of the ones that may not
     use all. `service_s` is a moving average of how long a slot is held, from which Retry-After is computed. At any time
-    nobody waits who could use a free slot; so nobody is overtaken by somebody who takes one.
+    nobody waits who could use a free slot; so nobody is overtaken by somebody who takes one. `choose` picks one of the
+    open lanes that have room and that the ticket may use, in the moment it gets the slot.
     """
 
     waiting_max: int
+    choose: Callable[[Hashable, Sequence[Lane]], Lane] = least_loaded
     lanes: dict[str, Lane] = field(default_factory=dict)
     waiting: OrderedDict[Hashable, float] = field(default_factory=OrderedDict)
     choosy: dict[Hashable, frozenset[str]] = field(default_factory=dict)
@@ -51,7 +58,7 @@ class SlotQueue:
         `usable` are the replicas that may take it; None: any.
         """
         # While somebody waits who is not choosy, nothing is free. While only choosy ones wait, something may be.
-        if (not self.waiting or self.choosy) and (lane := self._freest(usable)):
+        if (not self.waiting or self.choosy) and (lane := self._lane_for(ticket, usable)):
             lane.in_flight += 1
             return lane.replica
         if len(self.waiting) >= self.waiting_max:
@@ -105,8 +112,8 @@ class SlotQueue:
         if self.choosy:
             return self._advance_choosy()
         moved: list[tuple[Hashable, str]] = []
-        while self.waiting and (lane := self._freest()):
-            ticket, _ = self.waiting.popitem(last=False)
+        while self.waiting and (lane := self._lane_for(ticket := next(iter(self.waiting)))):
+            del self.waiting[ticket]
             lane.in_flight += 1
             moved.append((ticket, lane.replica))
         return moved
@@ -130,7 +137,7 @@ class SlotQueue:
             usable = self.choosy.get(ticket)
             if usable in stuck:
                 continue
-            if lane := self._freest(usable):
+            if lane := self._lane_for(ticket, usable):
                 lane.in_flight += 1
                 self.leave(ticket)
                 moved.append((ticket, lane.replica))
@@ -140,11 +147,10 @@ class SlotQueue:
                 stuck.add(usable)
         return moved
 
-    def _freest(self, usable: frozenset[str] | None = None) -> Lane | None:
-        best: Lane | None = None
-        for lane in self.lanes.values():
-            if lane.open and lane.in_flight < lane.capacity and (usable is None or lane.replica in usable):
-                load = lane.in_flight / lane.capacity
-                if best is None or load < best.in_flight / best.capacity:
-                    best = lane
-        return best
+    def _lane_for(self, ticket: Hashable, usable: frozenset[str] | None = None) -> Lane | None:
+        lanes = [
+            lane
+            for name, lane in self.lanes.items()
+            if lane.open and lane.in_flight < lane.capacity and (usable is None or name in usable)
+        ]
+        return self.choose(ticket, lanes) if lanes else None
