@@ -13,6 +13,7 @@ from fastness.cli import (
     artefacts,
     config,
     doctor,
+    explain,
     keys,
     ledger,
     logs,
@@ -46,6 +47,7 @@ ORDER = (
     "keys",
     "policy",
     "logs",
+    "explain",
     "ledger",
     "perimeter",
     "doctor",
@@ -144,6 +146,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "apply": (policy.apply, policy.APPLY_EXAMPLES),
     })  # fmt: skip
     _verb(app, "logs", logs.logs, logs.EXAMPLES)
+    _verb(app, "explain", explain.explain, explain.EXAMPLES)
     _noun(app, "ledger", "The record behind every answer, read and verified.", {
         "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
         "show": (ledger.show, ledger.SHOW_EXAMPLES),

@@ -98,6 +98,7 @@ class Generation:
 
     A request with `n` choices or several prompts becomes several generations, so that usage adds up. `slot` is the
     engine's slot that takes it, and `cache_prompt` whether it may build on what that slot has read before.
+    `cache_salt` keeps what an engine remembers apart by itself: only prompts of one salt share a prefix (law 12).
     """
 
     sampling: Sampling
@@ -107,6 +108,7 @@ class Generation:
     stream: bool = False
     cache_prompt: bool = False
     slot: int | None = None
+    cache_salt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ class Dialect(Protocol):
     pins_slots: bool
     """Whether a generation says which slot takes it, because each slot remembers the prompt that it read last."""
 
+    salts_prefixes: bool
+    """Whether the engine keeps prefixes of different `cache_salt`s apart. One that remembers must do this or pin."""
+
     def unsupported(self, work: Generation) -> str | None:
         """Name what this engine cannot do of `work` (a sentence for the caller), or None."""
         ...

@@ -12,6 +12,7 @@ import msgspec
 
 from fastness.core.error import Refusal
 from fastness.core.request import Operation
+from fastness.gateway.choosing import EXPLAINED_MAX
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
@@ -23,6 +24,9 @@ from fastness.gateway.wire.errors import error_body, error_headers
 
 _encode: Final = msgspec.json.Encoder().encode
 _TEXT_HEADERS: Final = b"content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n"
+
+CHOICES: Final = "/choices/"
+"""Below it: how the replica of a request was chosen. On the Unix socket only."""
 
 INFERENCE: Final = {
     "/v1/chat/completions": Operation.CHAT,
@@ -80,6 +84,8 @@ class App:
         page = self._pages.get(exchange.path)
         if page is None and exchange.path.startswith("/v1/models/"):
             page = partial(self._model, name=exchange.path.removeprefix("/v1/models/"))
+        if page is None and exchange.local and exchange.path.startswith(CHOICES):
+            page = self._choices  # for the operator: from outside there is no such route
         if page is None:
             near = difflib.get_close_matches(exchange.path, [*INFERENCE, *self._pages], n=1)
             hint = f" Did you mean {near[0]}?" if near else " /openapi.json lists what there is."
@@ -102,6 +108,17 @@ class App:
 
     def _openapi(self, exchange: Exchange) -> None:
         exchange.respond(200, JSON_HEADERS, openapi_document())
+
+    def _choices(self, exchange: Exchange) -> None:
+        request_id = exchange.path.removeprefix(CHOICES)
+        found = [one.document() for one in self._gateway.routing.explanations.of(request_id)]
+        if not found:
+            message = (
+                f"No choice is known for {request_id[:100]!r}. The last {EXPLAINED_MAX:,} requests are kept, of those "
+                "that got a slot, until the gateway restarts; the id is in the x-request-id header of the answer."
+            )
+            raise Refusal("not_found", message)
+        exchange.respond(200, JSON_HEADERS, _encode({"request_id": request_id, "choices": found}))
 
     def _models(self, exchange: Exchange) -> None:
         mark, may_use = self._asker(exchange)

@@ -18,6 +18,7 @@ from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
 from fastness.gateway.admit import admit
 from fastness.gateway.asking import ask_of, give_back
+from fastness.gateway.choosing import Asked
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.meters import Meters
@@ -59,11 +60,12 @@ class Deadline:
 class Slot:
     """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
 
-    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_trip")
+    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_trip", "asked")
 
-    def __init__(self, gateway: Gateway, trip: Trip) -> None:
+    def __init__(self, gateway: Gateway, trip: Trip, asked: Asked | None) -> None:
         assert trip.served
         self._gateway, self._trip, self._served = gateway, trip, trip.served
+        self.asked = asked or Asked("")
 
     async def __aenter__(self) -> Replica:
         """Wait for the slot and return its replica; raises Refusal."""
@@ -72,13 +74,15 @@ class Slot:
         deadline_s = began + (self._gateway.settings.traffic.queue_timeout_s if own_s is None else own_s)
         try:
             self._name = await admit(served, self, began, self._asks(deadline_s), self._usable)
-        except Refusal as refusal:
-            if refusal.code == "queue_timeout" and own_s is not None:
-                refusal.should_retry = False  # the caller's own time is over: nobody waits for the answer
+        except BaseException as error:
+            self.asked.over()  # a slot may have been given in the moment of giving up
+            if isinstance(error, Refusal) and error.code == "queue_timeout" and own_s is not None:
+                error.should_retry = False  # the caller's own time is over: nobody waits for the answer
             raise
         self._taken = now()
         replica = served.replicas.get(self._name)
         if replica is None:
+            self.asked.over()
             served.return_unused(self._name, self._ask)
             raise served.not_ready()
         trip.replica = replica
@@ -100,6 +104,7 @@ class Slot:
         return ask
 
     def _free(self) -> None:
+        self.asked.over()
         now = self._gateway.now()
         admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask)
         if admitted:
@@ -206,14 +211,16 @@ class Gateway:
         ]
         return refusal(query, decision, others)
 
-    def slot(self, trip: Trip) -> Slot:
-        """Hold a slot on the replica that takes this trip, for the length of a block."""
-        return Slot(self, trip)
+    def slot(self, trip: Trip, asked: Asked | None = None) -> Slot:
+        """Hold a slot on the replica that takes this trip, for the length of a block. Without `asked`: any prompt."""
+        return Slot(self, trip, asked)
 
-    async def on_some_replica(self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]]) -> T:
+    async def on_some_replica(
+        self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]], asked: Asked | None = None
+    ) -> T:
         """Do `work` on a slot's replica; on another one, or later, when an engine turns out not to be there."""
         for _ in range(ATTEMPTS_MAX):
-            async with self.slot(trip) as replica:
+            async with self.slot(trip, asked) as replica:
                 try:
                     return await work(replica)
                 except EngineAway as away:

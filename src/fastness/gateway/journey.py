@@ -12,6 +12,7 @@ from fastness.engines.port import Vectors
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
 from fastness.gateway.asking import settle
+from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.parameters import parameters_of
@@ -187,28 +188,33 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
     work, answer = trip.generations[choice], trip.answer
     assert answer
+    asked = trip.asks(work)
 
     async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
-        with seated(trip, dialect, replica, work) as placed:
+        with seated(trip, dialect, replica, work, asked.prompt) as placed:
             if work.stream:
                 run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
                 with gateway.watched(trip, run):
                     usage = await run_stream(gateway.engines, dialect, replica, placed, run)
                 settle(trip, usage)
+                asked.told(usage)
                 return usage
             delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, placed))
         answer.take(choice, delta)
         assert delta.usage  # run_whole gives no answer without
         settle(trip, delta.usage)
+        asked.told(delta.usage)
         return delta.usage
 
-    return await gateway.on_some_replica(trip, on)
+    return await gateway.on_some_replica(trip, on, asked)
 
 
 def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
     """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
     assert trip.answer
+    if trip.unread:
+        trip.read()
     events = trip.answer.take(choice, delta)
     if not events:
         return
@@ -232,7 +238,7 @@ async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> Non
         settle(trip, vectors.usage)
         return vectors
 
-    vectors = await gateway.on_some_replica(trip, on)
+    vectors = await gateway.on_some_replica(trip, on, Asked(trip.exchange.request_id))
     trip.usage = vectors.usage
     trip.body = embedding_answer(request, vectors.rows, vectors.usage)
 

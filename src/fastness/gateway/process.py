@@ -93,7 +93,7 @@ async def serve(parts: GatewayParts) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code."""
     settings, loop = parts.settings, asyncio.get_running_loop()
     engines = EngineConnections()
-    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time)
+    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
     meters = Meters(GatewayMetrics())
     gateway = Gateway(
         settings,

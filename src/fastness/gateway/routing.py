@@ -15,7 +15,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
-from fastness.traffic.engine_slots import EngineSlots
+from fastness.gateway.choosing import Choosing, Explanations
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
 
@@ -39,12 +39,12 @@ class Served:
     card: ModelCard
     queue: FairQueue
     deployment: Deployment
+    choosing: Choosing
     replicas: dict[str, Replica] = field(default_factory=dict)
     nodes: tuple[Node, ...] = ()
     strays: tuple[str, ...] = ()
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
-    slots: dict[str, tuple[int, EngineSlots]] = field(default_factory=dict)
     estimate: Estimate = field(default_factory=Estimate)
     alarm: asyncio.TimerHandle | None = None
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
@@ -136,14 +136,6 @@ class Served:
         ]
         self.wake(self.queue.set_lanes((one.id, one.slots + engine_queue) for one in ready))
 
-    def slots_of(self, replica: Replica) -> EngineSlots:
-        """The slots of this start of a replica's engine, and whose memory is in each."""
-        epoch, slots = self.slots.get(replica.id, (None, None))
-        if slots is None or epoch != replica.epoch:
-            slots = EngineSlots(replica.slots)
-            self.slots[replica.id] = replica.epoch, slots
-        return slots
-
     def any_replica(self, usable: Usable = None) -> Replica:
         """Any replica whatever its state, for what depends on its engine only; raises Refusal when there is none."""
         for replica in self._of(usable):
@@ -187,8 +179,11 @@ class Routing:
         dialect: Callable[[str], Dialect],
         forget: Callable[[str], None],
         now: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._now = now
+        self._clock = clock
+        self.explanations = Explanations()
         self._traffic = traffic
         self._dialect = dialect
         self._forget = forget
@@ -202,16 +197,23 @@ class Routing:
         cards = [card for card in snapshot.models if card.name in deployments]  # no deployment, no ceiling: no route
         for card in cards:
             deployment = deployments[card.name]
-            one = self._served.setdefault(card.name, Served(card, self._queue(), deployment))
+            one = self._served.get(card.name) or self._serve(card, deployment)
             one.place(card, deployment, (each for each in snapshot.replicas if each.model == card.name), nodes)
             for before in known.get(card.name, {}).values():
                 after = one.replicas.get(before.id)
                 if after is None or after.epoch != before.epoch:
                     self._forget(before.socket)
+            one.choosing.know((each, self._pins(one, each)) for each in one.replicas.values())
             one.reconsider()
             one.open_lanes(self._now(), self._engine_queue(one))
         for name in self._served.keys() - {card.name for card in cards}:
             self._served.pop(name).queue.set_lanes(())
+
+    def _serve(self, card: ModelCard, deployment: Deployment) -> Served:
+        choosing = Choosing(card.name, self.explanations, self._clock)
+        queue = FairQueue(self._traffic.queue_max, choosing.choose, self._traffic.tenant_queue_percent / 100)
+        one = self._served[card.name] = Served(card, queue, deployment, choosing)
+        return one
 
     def reconsider(self) -> None:
         """Another policy is in force: all who wait are asked about anew."""
@@ -225,15 +227,13 @@ class Routing:
             if one.suspects:
                 one.open_lanes(self._now(), self._engine_queue(one))
 
-    def _queue(self) -> FairQueue:
-        return FairQueue(self._traffic.queue_max, tenant_part=self._traffic.tenant_queue_percent / 100)
-
     def _engine_queue(self, served: Served) -> int:
         """How many may wait in an engine: none where each generation must have a slot that is its own."""
-        pinned = served.card.kind is ModelKind.CHAT and any(
-            self._dialect(one.engine).pins_slots for one in served.replicas.values()
-        )
+        pinned = any(self._pins(served, one) for one in served.replicas.values())
         return 0 if pinned else self._traffic.engine_queue
+
+    def _pins(self, served: Served, replica: Replica) -> bool:
+        return served.card.kind is ModelKind.CHAT and self._dialect(replica.engine).pins_slots
 
     def models(self) -> list[Served]:
         """Everything served, by name."""

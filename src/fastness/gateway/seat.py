@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from fastness.core.replica import Replica
 from fastness.core.request import Generation
 from fastness.engines.port import Dialect
 from fastness.gateway.trip import Trip
-from fastness.traffic.engine_slots import Prompt
+from fastness.traffic.prompt import Prompt
 
-PART_CHARS: Final = 512
-PART_TOKENS: Final = 64
-"""How a prompt that is not a list of messages is cut into parts, to be compared with others."""
+SALTS_MAX: Final = 4_096
+"""Owners whose salts are kept at hand."""
 
 
 @contextmanager
-def seated(trip: Trip, dialect: Dialect, taken: Replica, work: Generation) -> Iterator[Generation]:
+def seated(trip: Trip, dialect: Dialect, taken: Replica, work: Generation, prompt: Prompt) -> Iterator[Generation]:
     """Give `work` a slot of the replica's engine for the length of a block, where its slots remember prompts."""
     if not dialect.pins_slots:
-        yield work
+        yield replace(work, cache_salt=salt_of(prompt.owner)) if dialect.salts_prefixes else work
         return
-    assert trip.served and trip.principal and trip.mark
-    slots = trip.served.slots_of(taken)
-    seat = slots.take((trip.principal.tenant, trip.mark.label), _parts(work))
+    assert trip.served
+    slots = trip.served.choosing.slots_of(taken)
+    seat = slots.take(prompt)
     if seat is None:  # the queue sends no more than there are slots, so this is a defect; and none may share one
         raise RuntimeError("more generations than slots")
     try:
@@ -35,8 +37,11 @@ def seated(trip: Trip, dialect: Dialect, taken: Replica, work: Generation) -> It
         slots.give(seat.number)
 
 
-def _parts(work: Generation) -> Prompt:
-    if work.prompt is None:
-        return tuple(hash((message.role, message.content)) for message in work.messages)
-    size = PART_CHARS if isinstance(work.prompt, str) else PART_TOKENS
-    return tuple(hash(work.prompt[start : start + size]) for start in range(0, len(work.prompt), size))
+@lru_cache(maxsize=SALTS_MAX)
+def salt_of(owner: Hashable) -> str:
+    """Name an owner to an engine: the same in every gateway and after every start, and not to be read from it.
+
+    It need not be secret: nobody but a gateway reaches an engine, and no caller can set it.
+    """
+    tenant, label = owner if isinstance(owner, tuple) else (owner, "")
+    return b64encode(sha256(f"{tenant}\0{label}".encode()).digest()[:18]).decode()

@@ -11,6 +11,7 @@ from fastness.core.replica import Replica
 from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
 from fastness.core.tenant import Principal
 from fastness.gateway.answer.port import Answer
+from fastness.gateway.choosing import Asked, prompt_of
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.relay import StreamRun
@@ -52,6 +53,7 @@ class Trip:
     commit_s: float | None = None
     refusal: Refusal | None = None
     runs: list[StreamRun] = field(default_factory=list)
+    unread: list[Asked] = field(default_factory=list)
 
     @property
     def mark_line(self) -> bytes:
@@ -63,12 +65,27 @@ class Trip:
         """Whether the client asked for a stream."""
         return isinstance(self.request, _GENERATING) and self.request.stream
 
+    def asks(self, work: Generation) -> Asked:
+        """Say what one of its generations asks, for the choice of a replica."""
+        assert self.served and self.principal and self.mark
+        owner = (self.principal.tenant, self.mark.label)
+        asked = Asked(self.exchange.request_id, prompt_of(owner, self.served.card.name, work))
+        self.unread.append(asked)
+        return asked
+
+    def read(self) -> None:
+        """The first token came; of several generations, the first of any: they mostly ask the same."""
+        for asked in self.unread:
+            asked.read()
+        self.unread.clear()
+
     def forget(self) -> None:
         """Let go of what leads back here: an ended request is gone at once, not when a collector comes by."""
         self.exchange.on_pause = self.exchange.on_resume = self.exchange.on_disconnect = None
         for run in self.runs:
             run.let_go()
         self.runs.clear()
+        self.unread.clear()
         if self.refusal:
             # A traceback holds the frames it went through, and they hold the trip.
             self.refusal.__traceback__ = self.refusal.__context__ = None

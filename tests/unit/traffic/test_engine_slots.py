@@ -4,59 +4,97 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastness.traffic.engine_slots import EngineSlots, Seat
+from fastness.traffic.prompt import HEAD, chat_prompt
+from prompts import prompt_of
 
 HEALTH, TAX = ("health", "OFFICIAL"), ("tax", "OFFICIAL")
 
 
 def test_what_nobody_is_known_to_have_read_is_not_built_on():
     slots = EngineSlots(2)
-    assert slots.take(HEALTH, ("system", "question")) == Seat(0, reuse=False)
-    assert slots.take(HEALTH, ("system", "question")) == Seat(1, reuse=False)
-    assert slots.take(HEALTH, ("system",)) is None
+    assert slots.take(prompt_of(HEALTH, ("system", "question"))) == Seat(0, reuse=False)
+    assert slots.take(prompt_of(HEALTH, ("system", "question"))) == Seat(1, reuse=False)
+    assert slots.take(prompt_of(HEALTH, ("system",))) is None
 
 
 def test_a_conversation_comes_back_to_the_slot_that_read_it():
     slots = EngineSlots(3)
     for prompt in (("a", "1"), ("b", "1"), ("c", "1")):
-        slots.take(HEALTH, prompt)
+        slots.take(prompt_of(HEALTH, prompt))
     for number in range(3):
         slots.give(number)
-    assert slots.take(HEALTH, ("b", "1", "2")) == Seat(1, reuse=True)
+    assert slots.take(prompt_of(HEALTH, ("b", "1", "2"))) == Seat(1, reuse=True)
 
 
 def test_another_owner_may_have_the_slot_but_not_its_memory():
     slots = EngineSlots(1)
-    slots.take(HEALTH, ("secret",))
+    slots.take(prompt_of(HEALTH, ("secret",)))
     slots.give(0)
-    assert slots.take(TAX, ("secret",)) == Seat(0, reuse=False)
+    assert slots.take(prompt_of(TAX, ("secret",))) == Seat(0, reuse=False)
     slots.give(0)
-    assert slots.take(HEALTH, ("secret",)) == Seat(0, reuse=False), "the slot has read something else since"
+    assert slots.take(prompt_of(HEALTH, ("secret",))) == Seat(0, reuse=False), "the slot has read something else since"
 
 
 def test_the_same_tenant_under_another_label_is_another_owner():
     slots = EngineSlots(1)
-    slots.take(("health", "OFFICIAL-SENSITIVE"), ("p",))
+    slots.take(prompt_of(("health", "OFFICIAL-SENSITIVE"), ("p",)))
     slots.give(0)
-    assert slots.take(("health", "OFFICIAL"), ("p",)) == Seat(0, reuse=False)
+    assert slots.take(prompt_of(("health", "OFFICIAL"), ("p",))) == Seat(0, reuse=False)
 
 
 def test_a_stranger_takes_what_was_used_longest_ago():
     slots = EngineSlots(3)
     for part in "abc":
-        slots.take(HEALTH, (part,))
+        slots.take(prompt_of(HEALTH, (part,)))
     for number in (2, 0, 1):
         slots.give(number)
-    assert slots.take(TAX, ("d",)) == Seat(0, reuse=False)
-    assert slots.take(HEALTH, ("c", "more")) == Seat(2, reuse=True)
+    assert slots.take(prompt_of(TAX, ("d",))) == Seat(0, reuse=False)
+    assert slots.take(prompt_of(HEALTH, ("c", "more"))) == Seat(2, reuse=True)
 
 
 def test_a_new_conversation_does_not_push_out_a_recent_one():
     slots = EngineSlots(2)
-    slots.take(HEALTH, ("old",))
-    slots.take(HEALTH, ("new",))
+    slots.take(prompt_of(HEALTH, ("old",)))
+    slots.take(prompt_of(HEALTH, ("new",)))
     slots.give(0)
     slots.give(1)
-    assert slots.take(HEALTH, ("other",)).number == 0
+    assert slots.take(prompt_of(HEALTH, ("other",))).number == 0
+
+
+def test_a_beginning_that_many_share_is_read_once_more_only_where_it_costs_less_than_what_is_lost():
+    slots = EngineSlots(3)
+    system = ["system"] * 10
+    slots.take(prompt_of(HEALTH, [*system, "q"]))
+    slots.give(0)
+    assert slots.take(prompt_of(HEALTH, [*system, "p"])) == Seat(0, reuse=True), "a question lost, ten parts spared"
+    slots.give(0)
+    talk = [*system, *range(30)]
+    slots.take(prompt_of(HEALTH, talk))
+    slots.give(0)
+    assert slots.take(prompt_of(HEALTH, [*system, "q"])).number == 1, "ten parts read again, and the talk is kept"
+    slots.give(1)
+    assert slots.take(prompt_of(HEALTH, [*talk, "more"])) == Seat(0, reuse=True)
+
+
+def test_what_nobody_came_back_for_is_lost_in_the_end():
+    slots = EngineSlots(2)
+    slots.take(prompt_of(HEALTH, range(100)))
+    slots.give(0)
+    for number in range(40):
+        slots.take(prompt_of(TAX, [number] * 10))
+        slots.give(0)
+        slots.give(1)
+    slots.take(prompt_of(TAX, ["x"] * 10))
+    assert slots.known(prompt_of(HEALTH, range(100))) == 0
+
+
+def test_a_new_short_question_takes_the_slot_that_its_owner_left_and_so_spares_the_template():
+    slots = EngineSlots(4)
+    slots.take(chat_prompt(HEALTH, "m", [("user", "Say hello.")]))
+    slots.give(0)
+    asked = chat_prompt(HEALTH, "m", [("user", "Say goodbye.")])
+    assert slots.known(asked) == HEAD
+    assert slots.take(asked) == Seat(0, reuse=True)
 
 
 @given(
@@ -68,7 +106,7 @@ def test_nobody_ever_builds_on_what_another_owner_left(count, steps):
     slots, busy = EngineSlots(count), []
     read_by: dict[int, int] = {}
     for owner, prompt, leaver in steps:
-        seat = slots.take(owner, tuple(prompt))
+        seat = slots.take(prompt_of(owner, tuple(prompt)))
         if seat is None:
             assert len(busy) == count
         else:

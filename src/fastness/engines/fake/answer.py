@@ -41,6 +41,7 @@ class Ask(msgspec.Struct):
     grammar: str | None = None
     logprobs: bool | int | None = None
     top_logprobs: int = 0
+    cache_salt: str | None = None
 
     @property
     def alternatives(self) -> int | None:
@@ -56,6 +57,7 @@ class Answer(msgspec.Struct, frozen=True):
     tokens: list[str]
     finish: str
     input_tokens: int
+    cached_tokens: int = 0
 
 
 def count_text(text: str | list[int]) -> int:

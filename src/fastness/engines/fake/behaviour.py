@@ -20,6 +20,8 @@ class Behaviour(msgspec.Struct, frozen=True, omit_defaults=True):
     crash_after_tokens: int = 0
     close_after_tokens: int = 0
     hang_after_tokens: int = 0
+    remember_tokens: int = 0
+    """How much of prompts it remembers, as an engine with a prefix cache; for each `cache_salt` apart."""
     fail_every: int = 0
     """Every so many-th generation is answered 500."""
 

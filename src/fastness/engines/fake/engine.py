@@ -25,7 +25,8 @@ class FakeDialect(LlamaCppDialect):
 
     name = "fake"
     cancels_whole = True
-    pins_slots = False  # its slots remember nothing
+    pins_slots = False
+    salts_prefixes = True
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""

@@ -18,6 +18,7 @@ import uvloop
 from fastness.engines.fake import wire
 from fastness.engines.fake.answer import Ask, answer, count, count_text, vector
 from fastness.engines.fake.behaviour import Behaviour, Task
+from fastness.engines.fake.memory import Memory
 
 PREPARED_MAX: Final = 1_024
 """Answers kept because the same was asked before: a benchmark then measures the gateway, not this."""
@@ -42,6 +43,7 @@ class Engine:
         self.task = task
         self.free = list(range(task.slots - 1, -1, -1))
         self.waiting: list[Connection] = []
+        self.memory = Memory(task.behaviour.remember_tokens) if task.behaviour.remember_tokens else None
         self.counters = dict.fromkeys(("requests_total", "generations_total", "cancelled_total", "tokens_total"), 0)
 
     def spend(self, tokens: int) -> None:
@@ -67,12 +69,14 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
 
 
 @lru_cache(maxsize=PREPARED_MAX)
-def _prepare(body: bytes, behaviour: Behaviour, context_tokens: int) -> Prepared | int:
+def _prepare(body: bytes, behaviour: Behaviour, context_tokens: int, cached_tokens: int = 0) -> Prepared | int:
     """Make the answer to a request; an integer: its input has so many tokens, too many. Raises ValueError."""
     ask = _ask(body)
     if (needed := count(ask)) >= context_tokens:
         return needed
     said = answer(ask, behaviour.answer_tokens, context_tokens)
+    if cached_tokens:
+        said = msgspec.structs.replace(said, cached_tokens=min(cached_tokens, said.input_tokens))
     if not ask.stream:
         whole = wire.whole(ask, said)
         return Prepared(len(said.tokens), [], wire.head(200, len(whole), b"application/json") + whole)
@@ -178,7 +182,8 @@ class Connection(asyncio.Protocol):
         if self._behaviour.fail_every and counters["generations_total"] % self._behaviour.fail_every == 0:
             self._reply(500, wire.error(500, "the fake engine fails, as it was told", "server_error"))
             return
-        prepared = _prepare(body, self._behaviour, limit)
+        memory = self._engine.memory
+        prepared = _prepare(body, self._behaviour, limit, memory.read(_ask(body)) if memory else 0)
         if isinstance(prepared, int):
             self._reply(400, wire.overflow(prepared, limit))
             return

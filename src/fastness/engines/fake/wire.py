@@ -95,7 +95,8 @@ def _event(data: bytes) -> bytes:
 
 def _usage(answer: Answer) -> dict[str, Any]:
     counts = {"prompt_tokens": answer.input_tokens, "completion_tokens": len(answer.tokens)}
-    return counts | {"total_tokens": sum(counts.values()), "prompt_tokens_details": {"cached_tokens": 0}}
+    details = {"cached_tokens": answer.cached_tokens}
+    return counts | {"total_tokens": sum(counts.values()), "prompt_tokens_details": details}
 
 
 def _with_logprobs(text: str, part: list[str], alternatives: int, *, chat: bool) -> bytes:

@@ -100,6 +100,7 @@ class LlamaCppDialect:
 
     name = "llamacpp"
     pins_slots = True  # it has no salt to keep prefixes of one tenant from another: the gateway keeps their slots apart
+    salts_prefixes = False
     cancels_whole = False  # measured: it writes a whole answer to its end although nobody waits for it
 
     def unsupported(self, work: Generation) -> str | None:
@@ -129,6 +130,8 @@ class LlamaCppDialect:
         body["cache_prompt"] = work.cache_prompt
         if work.slot is not None:
             body["id_slot"] = work.slot
+        if work.cache_salt is not None:
+            body["cache_salt"] = work.cache_salt
         if work.stream:
             body["stream_options"] = _STREAM_OPTIONS
         if work.constraint is not None:

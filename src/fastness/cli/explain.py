@@ -1,0 +1,102 @@
+"""`fastness explain`: why a request went to the replica that it went to."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fastness.cli import render
+from fastness.cli.composition import Composition
+from fastness.cli.outcome import ExitCode, Failure, nothing_runs
+from fastness.cli.render import Column
+from fastness.cli.running import answers, find_running, run_path
+from fastness.cli.talk import Json, Quiet, Talk
+
+EXAMPLES = """\
+fastness explain req_0123456789abcdef0123456789abcdef
+fastness explain req_0123456789abcdef0123456789abcdef --json | jq '.choices[].replica'"""
+
+TIMEOUT_S: Final = 10.0
+_ID: Final = frozenset(string.ascii_letters + string.digits + "_-")
+
+COLUMNS = (
+    Column("REPLICA", firm=True),
+    Column("CACHED", right=True),
+    Column("TO READ", right=True),
+    Column("IN FLIGHT", right=True),
+    Column("UNREAD", right=True, spare=1),
+    Column("SCORE", right=True),
+    Column(""),
+)
+
+
+def explain(
+    ctx: typer.Context,
+    request: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="From the x-request-id header of an answer.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show why a request went to the replica that it went to.
+
+    CACHED and TO READ are bytes of its prompt that each replica remembered and did not; IN FLIGHT are the generations
+    under way there, over its slots; UNREAD the bytes of theirs not read yet. The least SCORE is chosen. The gateway
+    remembers its last 1,024 requests, and no content.
+    """
+    composition: Composition = ctx.obj
+    talk = Talk(as_json, quiet)
+    settings, _ = composition.load_settings({})
+    if not request or not set(request) <= _ID:
+        raise Failure(
+            ExitCode.USAGE, f"{render.printable(request[:100])!r} is no request id.", "x-request-id of an answer"
+        )
+    if find_running(settings) is None:
+        raise nothing_runs(settings.home)
+    answer = ask(run_path(settings) / "gateway.sock", request)
+    if as_json:
+        talk.document(answer)
+        return
+    for number, choice in enumerate(answer["choices"]):
+        if number:
+            talk.text("")
+        talk.text(f"{choice['model']}, a prompt of {choice['size']:,} bytes, at {render.moment(choice['at_s'])}")
+        talk.table(COLUMNS, rows(choice), "")
+
+
+def rows(choice: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return one line for each candidate, the best first."""
+    return [
+        (
+            one["replica"],
+            f"{one['cached']:,}",
+            f"{one['to_read']:,}",
+            f"{one['in_flight']}/{one['capacity']}",
+            f"{one['unread']:,}",
+            f"{one['score']:,.1f}",
+            "chosen" if one["replica"] == choice["replica"] else "",
+        )
+        for one in choice["candidates"]
+    ]
+
+
+def ask(path: Path, request: str) -> dict[str, Any]:
+    """Ask the gateway on its Unix socket, which this user alone may open; raises Failure."""
+    import httpx
+
+    silent = Failure(ExitCode.UNREACHABLE, "The gateway does not answer.", "fastness logs gateway")
+    if not answers(path):
+        raise silent
+    try:
+        with httpx.Client(
+            transport=httpx.HTTPTransport(uds=str(path), verify=False), base_url="http://gateway", trust_env=False
+        ) as client:
+            response = client.get(f"/choices/{request}", timeout=TIMEOUT_S)
+        body = response.json()
+    except (httpx.TransportError, json.JSONDecodeError):
+        raise silent from None
+    if response.is_success:
+        return dict(body)
+    raise Failure(ExitCode.NOT_FOUND, str(body["error"]["message"]), "")

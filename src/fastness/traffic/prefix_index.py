@@ -1,0 +1,116 @@
+"""What one start of a replica is believed to remember of prompts, where the engine decides by itself what it keeps.
+
+Belief comes from what was sent, and truth from what the engine says of it (`cached_tokens`). An engine forgets what
+was used longest ago: what it no longer has tells that nothing older is left either, and how much it can hold.
+
+Pure. A start of a replica has an index of its own, so nothing is believed of an engine that began anew.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastness.traffic.prompt import Prompt
+
+BLOCKS_MAX: Final = 32_768
+"""Blocks that are remembered of one replica; 256 bytes to 8 KiB of prompt each."""
+BLOCK_MEMORY_BYTES: Final = 256
+"""What one of them takes in memory, at most: 8 MiB a replica in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was believed of a prompt when it was sent: `depth` blocks of it known, and when each was used before."""
+
+    prompt: Prompt
+    depth: int
+    used: tuple[int, ...]
+    oldest_open: int
+    number: int
+
+
+@dataclass(slots=True)
+class _Block:
+    size: int
+    used: int
+
+
+@dataclass(slots=True)
+class PrefixIndex:
+    """See the module. `size_max` is how much the engine can hold, as is believed now; a first guess by the caller.
+
+    A block is never younger than one it follows, so the oldest is always an end of a chain.
+    """
+
+    size_max: int
+    _blocks: OrderedDict[int, _Block] = field(default_factory=OrderedDict)
+    _open: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    _size: int = 0
+    _uses: int = 0
+
+    def known(self, prompt: Prompt) -> int:
+        """The size of the beginning that need not be read again."""
+        depth = prompt.depth(self._blocks)
+        return prompt.ends[depth - 1] if depth else 0
+
+    def send(self, prompt: Prompt) -> Sent:
+        """Believe that the engine has read all of it. To be followed by `ended`, whatever happens."""
+        self._uses += 1
+        depth, blocks, number = prompt.depth(self._blocks), self._blocks, self._uses
+        used = tuple(blocks[one].used for one in prompt.blocks[:depth])
+        oldest_open = next(iter(self._open), number)
+        self._open[number] = None
+        for one, size in _backwards(prompt):  # from its end, so that what others may share is forgotten last
+            if (block := blocks.get(one)) is None:
+                blocks[one] = _Block(size, number)
+                self._size += size
+            else:
+                block.used = number
+                blocks.move_to_end(one)
+        self._forget()
+        return Sent(prompt, depth, used, oldest_open, number)
+
+    def ended(self, sent: Sent, cached: int | None = None) -> None:
+        """Correct what is believed by how much of a prompt the engine had, in the prompt's unit; None: it did not say.
+
+        Less than believed, of what nobody was still reading: it forgot that, and all that was used before. More: it
+        holds more than was thought.
+        """
+        self._open.pop(sent.number, None)
+        if cached is None:
+            return
+        prompt, had = sent.prompt, sent.prompt.blocks_within(cached)
+        if had < sent.depth - 1:  # one block is left to how the engine cuts and what a template adds
+            lost = sent.used[had + 1]
+            if lost < sent.oldest_open:
+                self._forget_used_until(lost)
+                self.size_max = max(self._size, prompt.size)
+        elif had > sent.depth:
+            self.size_max = max(self.size_max, self._size + prompt.ends[had - 1])
+
+    @property
+    def size(self) -> int:
+        """How much is believed to be there."""
+        return self._size
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def _forget(self) -> None:
+        while self._blocks and (self._size > self.size_max or len(self._blocks) > BLOCKS_MAX):
+            _, block = self._blocks.popitem(last=False)
+            self._size -= block.size
+
+    def _forget_used_until(self, used: int) -> None:
+        while self._blocks and next(iter(self._blocks.values())).used <= used:
+            _, block = self._blocks.popitem(last=False)
+            self._size -= block.size
+
+
+def _backwards(prompt: Prompt) -> Iterator[tuple[int, int]]:
+    ends = prompt.ends
+    for at in range(len(ends) - 1, -1, -1):
+        yield prompt.blocks[at], ends[at] - (ends[at - 1] if at else 0)
