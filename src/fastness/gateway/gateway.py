@@ -18,6 +18,7 @@ from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
+from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import EngineAway, StreamRun
 from fastness.gateway.routing import Routing, Served, Usable, admit, may_name
@@ -94,7 +95,7 @@ class Gateway:
     """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
 
     `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
-    force: then nothing is permitted.
+    force: then nothing is permitted. Without `leases` whatever has a limit is refused.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Gateway:
         log: JsonLog,
         clock: Callable[[], float],
         reread_access: Callable[[], bool] = lambda: False,
+        leases: Leases | None = None,
     ) -> None:
         self.settings = settings
         self.routing = routing
@@ -116,6 +118,7 @@ class Gateway:
         self.meters = meters
         self.log = log
         self.clock = clock
+        self.leases = leases or Leases(clock)
         self.now = asyncio.get_running_loop().time
         self._authenticator = authenticator
         self._reread_access = reread_access

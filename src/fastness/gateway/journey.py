@@ -13,6 +13,7 @@ from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
+from fastness.gateway.limits import reserve, settle
 from fastness.gateway.parameters import parameters_of
 from fastness.gateway.prepare import (
     check_embedding,
@@ -48,6 +49,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
         authorise(gateway, trip)
         prepare(gateway, trip)
         await fit(gateway, trip)
+        await reserve(gateway, trip)
         await relay(gateway, trip)
         await commit(gateway, trip)
         finish(trip)
@@ -58,6 +60,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
     except Exception as error:  # noqa: BLE001 - the last resort: the client hears of it, the log says where
         fail(gateway, trip, error)
     finally:
+        settle(gateway, trip)
         note(gateway, trip)
         trip.forget()
 
@@ -205,7 +208,7 @@ def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
         return
     if trip.first_token_at is None:
         trip.first_token_at = gateway.now()
-        trip.exchange.start(200, STREAM_HEADERS + trip.mark_line)
+        trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
     trip.exchange.send(events)
 
 
@@ -245,10 +248,10 @@ def finish(trip: Trip) -> None:
     """Give the answer, or the end of its stream."""
     if trip.streams and trip.answer:
         if not trip.exchange.started:
-            trip.exchange.start(200, STREAM_HEADERS + trip.mark_line)
+            trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
         trip.exchange.finish(trip.answer.last(trip.usage))
     else:
-        trip.exchange.respond(200, JSON_HEADERS + trip.mark_line, trip.body)
+        trip.exchange.respond(200, JSON_HEADERS + trip.head_lines, trip.body)
 
 
 def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
@@ -258,7 +261,7 @@ def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
         gateway.append(event_of(gateway, trip))
     body = error_body(refusal)
     if not trip.exchange.started:
-        trip.exchange.respond(refusal.status, error_headers(refusal) + trip.mark_line, body)
+        trip.exchange.respond(refusal.status, error_headers(refusal) + trip.head_lines, body)
     else:
         trip.exchange.finish(b"data: %b\n\n" % body)
 
