@@ -16,6 +16,7 @@ from fastness.cli import (
     explain,
     keys,
     ledger,
+    limits,
     logs,
     models,
     perimeter,
@@ -45,6 +46,8 @@ ORDER = (
     "models",
     "tenants",
     "keys",
+    "limits",
+    "usage",
     "policy",
     "logs",
     "explain",
@@ -137,6 +140,8 @@ def build_app(composition: Composition) -> typer.Typer:
         "create": (keys.create, keys.CREATE_EXAMPLES),
         "revoke": (keys.revoke, keys.REVOKE_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
+    _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
     _noun(app, "policy", "Who may do what, shown, tried, compared and changed.", {
         "show": (policy.show, policy.SHOW_EXAMPLES),
         "history": (policy.history, policy.HISTORY_EXAMPLES),

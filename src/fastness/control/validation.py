@@ -190,7 +190,7 @@ def _check_name(text: str, param: str) -> None:
 def _check_models(models: tuple[str, ...] | None) -> None:
     if models is None:
         return
-    misnamed = [name for name in models if not _is_model_name(name)]
+    misnamed = [name for name in models if not is_model_name(name)]
     reason = ""
     if not 0 < len(models) <= MODELS_MAX:
         reason = f"1 to {MODELS_MAX} names are needed, and {len(models)} came"
@@ -206,5 +206,6 @@ def _check_models(models: tuple[str, ...] | None) -> None:
         )
 
 
-def _is_model_name(text: str) -> bool:
+def is_model_name(text: str) -> bool:
+    """Tell whether `text` may be the name of a model."""
     return 0 < len(text) <= MODEL_CHARS_MAX and text.isascii() and text.isprintable() and not set(text) & {" ", ","}

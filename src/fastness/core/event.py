@@ -31,6 +31,8 @@ class EventType(StrEnum):
     PERIMETER_PROVED = "perimeter.proved"
     KEY_ISSUED = "key.issued"
     KEY_REVOKED = "key.revoked"
+    LIMIT_SET = "limit.set"
+    LIMIT_REMOVED = "limit.removed"
     INFERENCE_COMPLETED = "inference.completed"
     INFERENCE_REFUSED = "inference.refused"
     INFERENCE_FAILED = "inference.failed"

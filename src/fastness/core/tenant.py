@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from fastness.core.limit import Limit
 from fastness.core.marking import Label
 
 
@@ -96,8 +97,9 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class AccessSnapshot:
-    """Every tenant and key of the installation, as the gateways read it. `version` grows with each change."""
+    """Every tenant, key and limit of the installation, as the gateways read it. `version` grows with each change."""
 
     version: int
     tenants: tuple[Tenant, ...]
     keys: tuple[ApiKey, ...]
+    limits: tuple[Limit, ...] = ()

@@ -19,6 +19,7 @@ from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
 from fastness.gateway.openapi import openapi_document
 from fastness.gateway.routing import Served, find_model, may_name
+from fastness.gateway.usage import usage_page
 from fastness.gateway.wire import out
 from fastness.gateway.wire.errors import error_body, error_headers
 
@@ -49,6 +50,7 @@ class App:
             "/metrics": self._metrics,
             "/openapi.json": self._openapi,
             "/v1/models": self._models,
+            "/v1/usage": self._usage,
         }
 
     def __call__(self, exchange: Exchange) -> None:
@@ -129,6 +131,19 @@ class App:
         mark, may_use = self._asker(exchange)
         served = find_model(self._gateway.routing, name, None, may_use, may_use)
         exchange.respond(200, JSON_HEADERS + mark.line, _encode(self._model_out(served)))
+
+    def _usage(self, exchange: Exchange) -> None:
+        principal = self._gateway.authenticate(exchange)
+        mark = self._gateway.mark(exchange, principal)
+
+        async def answer() -> None:
+            shown = await usage_page(self._gateway, principal)
+            exchange.respond(200, JSON_HEADERS + mark.line, _encode(shown))
+
+        task = asyncio.get_running_loop().create_task(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
 
     def _asker(self, exchange: Exchange) -> tuple[Mark, Callable[[Served], bool]]:
         """Return what the asker's requests are marked with, and which models it may use for that; raises Refusal."""

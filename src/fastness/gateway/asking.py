@@ -8,7 +8,7 @@ from fastness.traffic.fair_queue import Ask, Usable
 
 
 def ask_of(trip: Trip, deadline_s: float, usable: Usable) -> Ask:
-    """Return what each generation of a trip asks for. Its tokens are estimated once, so that `settle` knows them."""
+    """Return what each generation of a trip asks for. Its tokens are estimated once, so that `charge` knows them."""
     known, principal = trip.ask, trip.principal
     assert trip.served and principal
     if known is None:
@@ -19,7 +19,7 @@ def ask_of(trip: Trip, deadline_s: float, usable: Usable) -> Ask:
     return trip.ask
 
 
-def settle(trip: Trip, usage: Usage) -> None:
+def charge(trip: Trip, usage: Usage) -> None:
     """Charge the tenant what one generation took, in place of its estimate, and learn from it for the next.
 
     To be told before its slot is given back: who is next then depends on it.

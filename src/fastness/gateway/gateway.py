@@ -21,6 +21,7 @@ from fastness.gateway.asking import ask_of, give_back
 from fastness.gateway.choosing import Asked
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
+from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import EngineAway, StreamRun
 from fastness.gateway.routing import Routing, Served, may_name
@@ -115,7 +116,7 @@ class Gateway:
     """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
 
     `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
-    force: then nothing is permitted.
+    force: then nothing is permitted. Without `leases` whatever has a limit is refused.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Gateway:
         log: JsonLog,
         clock: Callable[[], float],
         reread_access: Callable[[], bool] = lambda: False,
+        leases: Leases | None = None,
     ) -> None:
         self.settings = settings
         self.routing = routing
@@ -137,6 +139,7 @@ class Gateway:
         self.meters = meters
         self.log = log
         self.clock = clock
+        self.leases = leases or Leases(clock)
         self.now = asyncio.get_running_loop().time
         self._authenticator = authenticator
         self._reread_access = reread_access

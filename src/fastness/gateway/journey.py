@@ -11,10 +11,11 @@ from fastness.core.request import ChatRequest, CompletionRequest, Delta, Embeddi
 from fastness.engines.port import Vectors
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
-from fastness.gateway.asking import settle
+from fastness.gateway.asking import charge
 from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
+from fastness.gateway.limits import reserve, settle
 from fastness.gateway.parameters import parameters_of
 from fastness.gateway.prepare import (
     check_embedding,
@@ -51,6 +52,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
         authorise(gateway, trip)
         prepare(gateway, trip)
         await fit(gateway, trip)
+        await reserve(gateway, trip)
         await relay(gateway, trip)
         await commit(gateway, trip)
         finish(trip)
@@ -61,6 +63,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
     except Exception as error:  # noqa: BLE001 - the last resort: the client hears of it, the log says where
         fail(gateway, trip, error)
     finally:
+        settle(gateway, trip)
         note(gateway, trip)
         trip.forget()
 
@@ -197,13 +200,13 @@ async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
                 run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
                 with gateway.watched(trip, run):
                     usage = await run_stream(gateway.engines, dialect, replica, placed, run)
-                settle(trip, usage)
+                charge(trip, usage)
                 asked.told(usage)
                 return usage
             delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, placed))
         answer.take(choice, delta)
         assert delta.usage  # run_whole gives no answer without
-        settle(trip, delta.usage)
+        charge(trip, delta.usage)
         asked.told(delta.usage)
         return delta.usage
 
@@ -220,7 +223,7 @@ def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
         return
     if trip.first_token_at is None:
         trip.first_token_at = gateway.now()
-        trip.exchange.start(200, STREAM_HEADERS + trip.mark_line)
+        trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
     trip.exchange.send(events)
 
 
@@ -235,7 +238,7 @@ async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> Non
             raise broken(replica, "gave vectors that cannot be read") from None
         if len(vectors.rows) != len(request.inputs):
             raise broken(replica, "gave another number of vectors than texts")
-        settle(trip, vectors.usage)
+        charge(trip, vectors.usage)
         return vectors
 
     vectors = await gateway.on_some_replica(trip, on, Asked(trip.exchange.request_id))
@@ -261,10 +264,10 @@ def finish(trip: Trip) -> None:
     """Give the answer, or the end of its stream."""
     if trip.streams and trip.answer:
         if not trip.exchange.started:
-            trip.exchange.start(200, STREAM_HEADERS + trip.mark_line)
+            trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
         trip.exchange.finish(trip.answer.last(trip.usage))
     else:
-        trip.exchange.respond(200, JSON_HEADERS + trip.mark_line, trip.body)
+        trip.exchange.respond(200, JSON_HEADERS + trip.head_lines, trip.body)
 
 
 def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
@@ -274,7 +277,7 @@ def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
         gateway.append(event_of(gateway, trip))
     body = error_body(refusal)
     if not trip.exchange.started:
-        trip.exchange.respond(refusal.status, error_headers(refusal) + trip.mark_line, body)
+        trip.exchange.respond(refusal.status, error_headers(refusal) + trip.head_lines, body)
     else:
         trip.exchange.finish(b"data: %b\n\n" % body)
 

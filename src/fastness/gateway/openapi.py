@@ -11,6 +11,7 @@ from fastness import __version__
 from fastness.config import LimitSettings
 from fastness.core.error import ERROR_CODES
 from fastness.gateway.in_force import MARKING_CHARS_MAX
+from fastness.gateway.usage import UsageOut
 from fastness.gateway.wire import out
 from fastness.gateway.wire.chat import ChatBody
 from fastness.gateway.wire.completion import CompletionBody
@@ -28,7 +29,10 @@ _ASKED: Final = {
 }
 _HANDLED: Final = {_MARKING: {"description": "What it was handled under.", "schema": {"type": "string"}}}
 _BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody)
-_ANSWERS: Final = (out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut)
+_ANSWERS: Final = (
+    *(out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut),
+    UsageOut,
+)
 
 
 @cache
@@ -50,6 +54,7 @@ def openapi_document() -> bytes:
             "/v1/embeddings": {"post": _post("createEmbedding", refs[EmbeddingBody], refs[out.EmbeddingList])},
             "/v1/models": {"get": _get("listModels", refs[out.ModelList])},
             "/v1/models/{model}": {"get": _get("retrieveModel", refs[out.ModelOut], "model")},
+            "/v1/usage": {"get": _get("retrieveUsage", refs[UsageOut])},
             "/livez": {"get": _page("isAlive")},
             "/readyz": {"get": _page("isReady", 503)},
             "/metrics": {"get": _page("metrics")},

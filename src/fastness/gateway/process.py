@@ -22,6 +22,7 @@ from fastness.gateway.app import App
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
+from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.routing import Routing
 from fastness.gateway.tls import tls_context
@@ -71,7 +72,8 @@ class GatewayParts:
     """What the composition root gives a gateway. `listener` is bound, and will listen.
 
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
-    `probes` is where the supervisor asks for health: a Unix socket, since it makes no other.
+    `probes` is where the supervisor asks for health: a Unix socket, since it makes no other. `control` is where limits
+    are leased, for the gateway called `name`, which is also its log's name.
     """
 
     settings: Settings
@@ -87,6 +89,8 @@ class GatewayParts:
     clock: Callable[[], float]
     listener: socket.socket
     probes: Path
+    control: Path
+    name: str = "gateway-0"
 
 
 async def serve(parts: GatewayParts) -> int:
@@ -105,6 +109,7 @@ async def serve(parts: GatewayParts) -> int:
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
+        leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
     app = App(gateway)
     server = HttpServer(
@@ -122,6 +127,7 @@ async def serve(parts: GatewayParts) -> int:
     await _read_policy(parts, gateway)
     poller = loop.create_task(_poll(parts, gateway))
     sweeper = loop.create_task(_sweep(gateway))
+    keeper = loop.create_task(gateway.leases.keep())
     await server.listen_at(parts.probes)
     await server.listen_on(parts.listener)
     # Everything made so far lives as long as the process: the collector need not look at it again.
@@ -136,7 +142,9 @@ async def serve(parts: GatewayParts) -> int:
     await app.cut()
     poller.cancel()
     sweeper.cancel()
-    await asyncio.gather(poller, sweeper, return_exceptions=True)
+    keeper.cancel()
+    await asyncio.gather(poller, sweeper, keeper, return_exceptions=True)
+    await gateway.leases.close()
     await server.close()
     await engines.close()
     await parts.ledger.close()
@@ -166,6 +174,7 @@ def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:
     access = parts.access_reader.poll()
     if access is not None:
         parts.access.replace(access)
+        gateway.leases.replace(access.limits)
         gateway.access_changed()
     return access is not None
 

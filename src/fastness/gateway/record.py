@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fastness.core.event import Event, EventType, Scalar
 from fastness.core.priority import BAND_NAMES
 from fastness.core.request import ChatRequest, CompletionRequest
+from fastness.gateway.limits import charged_tokens
 
 if TYPE_CHECKING:
     from fastness.gateway.gateway import Gateway
@@ -38,7 +39,12 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["code"] = trip.refusal.code
         fields["status"] = trip.refusal.status
         type_ = EventType.INFERENCE_FAILED if trip.replica else EventType.INFERENCE_REFUSED
+        if trip.replica and trip.reservation:
+            fields["admitted_s"] = int(trip.reservation.at_s)
+            fields["charged_tokens"] = charged_tokens(trip)
         return Event(type_, _ms(gateway.clock()), fields)
+    if trip.reservation:
+        fields["admitted_s"] = int(trip.reservation.at_s)
     fields["input_tokens"] = trip.usage.input_tokens
     fields["output_tokens"] = trip.usage.output_tokens
     fields["cached_tokens"] = trip.usage.cached_tokens

@@ -96,6 +96,11 @@ class StreamRun:
         self.stream = None
         self._give = _drop
 
+    @property
+    def tokens(self) -> int:
+        """How many pieces of output came, each of them a token or a few."""
+        return self._tokens
+
     def pause(self) -> None:
         """The client is slow: stop reading from the engine. Its own write timeout ends a client that stays so."""
         self._paused = True

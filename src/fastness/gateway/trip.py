@@ -17,6 +17,7 @@ from fastness.gateway.in_force import Mark
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Served
 from fastness.traffic.fair_queue import Ask, Usable
+from fastness.traffic.limits import Reservation
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
 _NOTHING_SET = Parameters()
@@ -54,11 +55,18 @@ class Trip:
     refusal: Refusal | None = None
     runs: list[StreamRun] = field(default_factory=list)
     unread: list[Asked] = field(default_factory=list)
+    reservation: Reservation | None = None
+    limit_lines: bytes = b""
 
     @property
     def mark_line(self) -> bytes:
         """The line of the response's head that says what it was handled under; empty before that is known."""
         return self.mark.line if self.mark else b""
+
+    @property
+    def head_lines(self) -> bytes:
+        """What every answer's head says of the request: what it was handled under, and the limits it met."""
+        return self.mark_line + self.limit_lines
 
     @property
     def streams(self) -> bool:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from fastness.core.event import Event, EventType
+from fastness.core.limit import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,9 @@ _SERVED: Final = {
     "ttft_ms": "from the whole request to the first token; null when there was none",
     "total_ms": "from the whole request to this entry",
 }
+_LIMITED: Final = {
+    "admitted_s": "when it was counted against its limits, in seconds since 1970; absent when it had none",
+}
 _REFUSED: Final = {"code": "a code of the error table", "status": "the HTTP status"}
 _ENGINE: Final = {
     "replica": "id of the replica",
@@ -55,6 +59,12 @@ _ENGINE: Final = {
     "epoch": "which start of the replica's engine",
 }
 _ACTOR: Final = {"by": "id of the admin key that asked; `local` for the installation itself"}
+_SCOPE: Final = {
+    "limit": "id of the limits",
+    "tenant": "tenant id; null for any",
+    "key": "id of the key; null for any",
+    "model": "name of the model; null for any",
+}
 _ARTEFACT: Final = {
     "model": "name of the model or adapter",
     "kind": "`model` or `adapter`",
@@ -250,6 +260,18 @@ _ROWS: Final = (
         },
     ),
     EventRow(
+        EventType.LIMIT_SET,
+        "control",
+        "Limits of a tenant, key or model were set, in the place of those it had.",
+        {**_SCOPE, **{metric.value: "how many; null when that is not limited" for metric in Metric}, **_ACTOR},
+    ),
+    EventRow(
+        EventType.LIMIT_REMOVED,
+        "control",
+        "Limits of a tenant, key or model were removed.",
+        {**_SCOPE, **_ACTOR},
+    ),
+    EventRow(
         EventType.KEY_REVOKED,
         "control",
         "An API key was revoked.",
@@ -262,6 +284,7 @@ _ROWS: Final = (
         {
             **_REQUEST,
             **_SERVED,
+            **_LIMITED,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),
@@ -275,7 +298,13 @@ _ROWS: Final = (
         EventType.INFERENCE_FAILED,
         "gateway-N",
         "A request was taken on and got no whole answer: the engine failed, time ran out, or the client left.",
-        {**_REQUEST, **_SERVED, **_REFUSED},
+        {
+            **_REQUEST,
+            **_SERVED,
+            **_REFUSED,
+            **_LIMITED,
+            "charged_tokens": "what counts against limits of tokens: output that came, and the input it was made from",
+        },
     ),
     EventRow(
         EventType.LOG_REPAIRED,

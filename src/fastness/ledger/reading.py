@@ -33,7 +33,7 @@ def read(directory: Path, from_index: int = 0, to_index: int | None = None) -> I
     It checks that each line is an entry, not the chain between them. A torn tail is left out.
     """
     numbers = segment_numbers(directory)
-    at = max(0, bisect_right(numbers, from_index, key=lambda number: _first_index(directory, number)) - 1)
+    at = segment_of(directory, numbers, from_index)
     skipped = max(0, from_index - _first_index(directory, numbers[at])) if numbers else 0
     for line in islice(lines(directory, numbers[at:]), min(skipped, INTEGER_MAX), None):
         if line.torn_bytes:
@@ -83,6 +83,11 @@ def lines(directory: Path, numbers: list[int]) -> Iterator[Line]:
                     size_bytes += len(end)
                 torn = not end and number == numbers[-1]
                 yield Line(path.name, count, content, size_bytes if torn else 0)
+
+
+def segment_of(directory: Path, numbers: list[int], index: int) -> int:
+    """Return the place in `numbers` of the segment that has, or will have, entry `index`; 0 without a segment."""
+    return max(0, bisect_right(numbers, index, key=lambda number: _first_index(directory, number)) - 1)
 
 
 def _entry(directory: Path, line: Line) -> Entry:

@@ -22,7 +22,11 @@ from fastness.main.proofs import proof_routes
 
 if TYPE_CHECKING:
     from fastness.control.api import ControlDeps
+    from fastness.control.policies import Policies
     from fastness.core.marking import Lattice
+    from fastness.core.policy import PolicyBundle
+    from fastness.ledger.port import Ledger
+    from fastness.store.sql import SqlStore
 
 
 def run_control(settings: Settings) -> int:
@@ -53,32 +57,24 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness import __version__
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
-    from fastness.control.declaration import Served, chosen_profile, declare
+    from fastness.control.declaration import Served, declare
     from fastness.control.identities import keep_identities
-    from fastness.control.policies import Policies
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
     from fastness.main.admission import admission
     from fastness.main.identities import identities
-    from fastness.policy.bundle import shipped_bundle
+    from fastness.main.limits import limits
     from fastness.registry.library import ModelLibrary
     from fastness.store.admissions import SqlAdmissionStore
     from fastness.store.database import sqlite_url
-    from fastness.store.policies import SqlPolicyStore
     from fastness.store.sql import SqlStore
 
     store = SqlStore.open(sqlite_url(settings.home / "fastness.db"))
     ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)
-    policies = Policies(
-        SqlPolicyStore(store.database),
-        ledger,
-        run / "policy.json",
-        lambda: shipped_bundle(chosen_profile(settings)),
-        time.time,
-    )
+    policies = _policies(settings, run, store, ledger)
     authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
     trusted = identities(settings, run, ledger, log, policies, authenticator)
 
@@ -88,8 +84,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted = SqlAdmissionStore(store.database).admissions()
         return declare(settings, lattice).served(library.cards(), admitted)
 
+    access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
+    limit_routes, counting = limits(settings.home, store, access, ledger, log)
     return ControlDeps(
-        access=Access(store, ledger, run / "access.json", pepper, time.time, os.urandom),
+        access=access,
         policies=policies,
         authenticator=authenticator,
         run_directory=run,
@@ -102,9 +100,21 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=(*routes, *proof_routes(settings.home, ledger)),
+        extra_routes=(*routes, *proof_routes(settings.home, ledger), *limit_routes),
         companions=(
             finishing,
-            *((partial(keep_identities, trusted, settings.identity.refresh_s),) if process else ()),
+            *((partial(keep_identities, trusted, settings.identity.refresh_s), counting) if process else ()),
         ),
     )
+
+
+def _policies(settings: Settings, run: Path, store: SqlStore, ledger: Ledger) -> Policies:
+    from fastness.control.declaration import chosen_profile
+    from fastness.control.policies import Policies
+    from fastness.policy.bundle import shipped_bundle
+    from fastness.store.policies import SqlPolicyStore
+
+    def first() -> PolicyBundle:
+        return shipped_bundle(chosen_profile(settings))
+
+    return Policies(SqlPolicyStore(store.database), ledger, run / "policy.json", first, time.time)

@@ -7,6 +7,7 @@ import time
 
 from fastness.config import Settings
 from fastness.main.process import (
+    GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
     bind_listener,
     die_with_supervisor,
@@ -42,7 +43,8 @@ def run_gateway(settings: Settings) -> int:
     listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
     stay_local()
     run = prepare_directories(settings)
-    log = open_log(settings, "gateway-0")
+    name = os.environ.get(GATEWAY_VARIABLE, "gateway-0")
+    log = open_log(settings, name)
 
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
@@ -55,11 +57,13 @@ def run_gateway(settings: Settings) -> int:
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
         policy_engine=CedarEngine,
-        ledger=FileLedger.open(settings.home / "ledger/gateway-0", "gateway-0", settings.ledger, milliseconds),
+        ledger=FileLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
         dialect=dialect,
         log=log,
         clock=time.time,
         listener=listener,
-        probes=run / "gateway.sock",
+        probes=run / ("gateway.sock" if name == "gateway-0" else f"{name}.sock"),
+        control=run / "control.sock",
+        name=name,
     )
     return uvloop.run(serve(parts))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
 """Number of the listening socket that the supervisor hands to a gateway."""
+GATEWAY_VARIABLE = "FASTNESS_GATEWAY"
+"""Name of a gateway and of its log, where an installation has more than one; without it: gateway-0."""
 PARENT_VARIABLE = "FASTNESS_PARENT"
 """Process id of the supervisor: its children end when it does."""
 

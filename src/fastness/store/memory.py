@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+from fastness.core.limit import Limit
 from fastness.core.policy import PolicySnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
 from fastness.store.port import AppliedPolicy, Conflict, Missing
@@ -52,6 +55,20 @@ class MemoryStore:
         self._version = 0
         self._tenants: dict[str, Tenant] = {}
         self._keys: dict[str, ApiKey] = {}
+        self.limits: dict[str, Limit] = {}
+        """Those of each scope, by its id; changed within `changing` only."""
+
+    @property
+    def lock(self) -> threading.Lock:
+        """What every read and change holds."""
+        return self._lock
+
+    @contextmanager
+    def changing(self) -> Iterator[dict[str, Limit]]:
+        """Change limits; the version counts it, unless the block raises."""
+        with self._lock:
+            yield self.limits
+            self._version += 1
 
     def add_tenant(self, tenant: Tenant) -> None:
         """Remember a tenant; raises Conflict."""
@@ -117,7 +134,8 @@ class MemoryStore:
     def access(self) -> AccessSnapshot:
         """Return everything, oldest first."""
         with self._lock:
-            return AccessSnapshot(self._version, tuple(self._tenants.values()), tuple(self._keys.values()))
+            tenants, keys, limits = self._tenants.values(), self._keys.values(), self.limits.values()
+            return AccessSnapshot(self._version, tuple(tenants), tuple(keys), tuple(limits))
 
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""

@@ -1,12 +1,21 @@
-"""The store ports: what is remembered of tenants, keys and policies. All methods block; no gateway calls them."""
+"""The store ports: what is remembered of tenants, keys, policies and limits. All methods block.
+
+No gateway calls them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastness.core.limit import Limit, Metric
 from fastness.core.policy import PolicySnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
+from fastness.traffic.quota import Gateway, Grant, Line, Wish
+
+Use = tuple[str, Metric, int]
+"""What is counted: the id of a scope, how, and when its window began (seconds since 1970)."""
 
 
 class Conflict(Exception):  # noqa: N818 - an outcome
@@ -95,4 +104,51 @@ class PolicyStore(Protocol):
 
     def policy_history(self, count: int) -> tuple[AppliedPolicy, ...]:
         """Return the newest `count` lines of the history, newest first."""
+        ...
+
+
+class LimitStore(Protocol):
+    """Limits, and the book of what gateways hold and have used of them.
+
+    Threads, processes and durability are as with AccessStore, whose snapshot has the limits and whose version each
+    change of a limit raises; every method raises Unavailable.
+    """
+
+    def put_limit(self, limit: Limit) -> None:
+        """Remember the limits of a scope, in the place of what it had."""
+        ...
+
+    def remove_limit(self, scope: str) -> Limit:
+        """Forget the limits of a scope, given by its id; raises Missing. What was counted stays counted."""
+        ...
+
+    def gateway(self, name: str) -> Gateway | None:
+        """Return what is known of a gateway."""
+        ...
+
+    def gateways(self) -> tuple[Gateway, ...]:
+        """Return every gateway that ever asked for a lease, by name."""
+        ...
+
+    def lease(self, gateway: Gateway, wishes: Sequence[Wish]) -> tuple[Grant, ...]:
+        """Take down what a gateway may hold, and return it, one for each wish; of what is not limited it gets its wish.
+
+        Raises Conflict for a request of the same start that is not newer than the last. `position` counts for a
+        gateway that was not known.
+        """
+        ...
+
+    def settle(self, gateway: str, position: int, to: int, uses: Mapping[Use, int]) -> bool:
+        """Add what a gateway's ledger shows from `position` up to, not including, `to`, in one step with the position.
+
+        Returns False, and adds nothing, unless `position` is up to where it is counted already.
+        """
+        ...
+
+    def lines(self, use: Use) -> tuple[Line, ...]:
+        """Return the lines of one limit, metric and window, by gateway."""
+        ...
+
+    def forget_uses(self, metrics: Sequence[Metric], before_s: int) -> int:
+        """Remove what was counted in windows that began before then, and return how many lines that was."""
         ...

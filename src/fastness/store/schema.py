@@ -22,7 +22,9 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_REVISION: Final = "0004"
+from fastness.core.limit import Metric
+
+SCHEMA_REVISION: Final = "0005"
 """The newest migration. A test holds it to the scripts; so an up-to-date database opens without loading Alembic."""
 
 METADATA: Final = MetaData()
@@ -97,3 +99,39 @@ BUNDLES: Final = Table(
     Column("at_s", BigInteger, nullable=False),
 )
 """The newest version of each bundle that came `in` or went `out`."""
+
+LIMITS: Final = Table(
+    "limits",
+    METADATA,
+    Column("id", String(400), primary_key=True),
+    Column("tenant", String(63), nullable=True),
+    Column("key", String(256), nullable=True),
+    Column("model", String(128), nullable=True),
+    *(Column(metric.value, BigInteger, nullable=True) for metric in Metric),
+    Column("added", BigInteger, nullable=False),
+)
+
+QUOTA_GATEWAYS: Final = Table(
+    "quota_gateways",
+    METADATA,
+    Column("name", String(63), primary_key=True),
+    Column("boot", String(64), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("seen_s", BigInteger, nullable=False),
+)
+"""Every gateway that leases, and how far its ledger is counted."""
+
+QUOTA_LINES: Final = Table(
+    "quota_lines",
+    METADATA,
+    Column("limit_id", String(400), primary_key=True),
+    Column("metric", String(32), primary_key=True),
+    Column("window_s", BigInteger, primary_key=True, autoincrement=False),
+    Column("gateway", String(63), primary_key=True),
+    Column("boot", String(64), nullable=False),
+    Column("base", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False),
+)
+"""What each gateway holds and has used of a limit in a window: see traffic/quota.py."""

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.store.database import Database
+from fastness.store.limits import raise_version, read_limits
 from fastness.store.port import Conflict, Missing
 from fastness.store.schema import ACCESS_VERSION, API_KEYS, TENANTS
 
@@ -72,7 +73,7 @@ class SqlStore:
     def forget_keys(self, key_ids: tuple[str, ...]) -> int:
         """Remove these keys and return how many there were."""
         with self.database.transaction() as connection:
-            _raise_version(connection)
+            raise_version(connection)
             gone = sum(connection.execute(delete(API_KEYS).where(API_KEYS.c.id == one)).rowcount for one in key_ids)
             if not gone:
                 connection.rollback()
@@ -89,11 +90,12 @@ class SqlStore:
             version = connection.execute(select(ACCESS_VERSION.c.version)).scalar_one()
             tenants = connection.execute(select(TENANTS).order_by(TENANTS.c.added)).all()
             keys = connection.execute(select(API_KEYS).order_by(API_KEYS.c.added)).all()
-        return AccessSnapshot(version, tuple(map(_tenant, tenants)), tuple(map(_key, keys)))
+            limits = read_limits(connection)
+        return AccessSnapshot(version, tuple(map(_tenant, tenants)), tuple(map(_key, keys)), limits)
 
     def _revoke(self, table: Table, row_id: str, now_s: int, missing: str) -> Row[Any]:
         with self.database.transaction() as connection:
-            _raise_version(connection)
+            raise_version(connection)
             first = update(table).where(table.c.id == row_id, table.c.revoked_s.is_(None)).values(revoked_s=now_s)
             changed = connection.execute(first).rowcount
             found = _found(connection, table, row_id)
@@ -106,12 +108,7 @@ class SqlStore:
     @contextmanager
     def _change(self) -> Iterator[tuple[Connection, int]]:
         with self.database.transaction() as connection:
-            yield connection, _raise_version(connection)
-
-
-def _raise_version(connection: Connection) -> int:
-    connection.execute(update(ACCESS_VERSION).values(version=ACCESS_VERSION.c.version + 1))
-    return int(connection.execute(select(ACCESS_VERSION.c.version)).scalar_one())
+            yield connection, raise_version(connection)
 
 
 def _found(connection: Connection, table: Table, row_id: str) -> Row[Any] | None:

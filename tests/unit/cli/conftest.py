@@ -21,10 +21,12 @@ from fastness.control.access import Access
 from fastness.control.api import ControlDeps
 from fastness.control.api import build_app as build_api
 from fastness.control.declaration import chosen_profile, declare
+from fastness.control.failures import Silence
 from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
+from fastness.main.limits import limits
 from fastness.policy.bundle import shipped_bundle
 from fastness.policy.cedar import CedarEngine
 from fastness.store.database import sqlite_url
@@ -90,12 +92,14 @@ class World:
             time.time,
             engine_of,
         )
+        access = Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom)
         return ControlDeps(
+            extra_routes=limits(self.home, store, access, ledger, Silence())[0],
             policies=policies,
             authenticator=Authenticator(b"p" * 32),
             declared=lambda lattice: declare(self.settings, lattice).served(self.admitted),
             admitted=lambda: self.admitted,
-            access=Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom),
+            access=access,
             run_directory=self.run_directory,
             logs_directory=self.home / "logs",
             ledger_directory=self.home / "ledger",

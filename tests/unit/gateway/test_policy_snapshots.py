@@ -63,6 +63,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         clock=door.gateway.clock,
         listener=cast(Any, None),
         probes=door.home / "gateway.sock",
+        control=door.home / "control.sock",
     )
 
 
