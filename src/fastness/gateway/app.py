@@ -6,12 +6,14 @@ import asyncio
 import difflib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from fastness.core.error import Refusal
 from fastness.core.request import Operation
+from fastness.gateway.batches import Batches, methods_of
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
@@ -34,8 +36,10 @@ INFERENCE: Final = {
 class App:
     """Takes every whole request that the server has parsed."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, batches: Path | None = None) -> None:
+        """`batches` is where files and batches are kept: a Unix socket."""
         self._gateway = gateway
+        self._batches = Batches(gateway, batches)
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         self.connections: Callable[[], int] = lambda: 0
@@ -51,7 +55,9 @@ class App:
         """Answer, or start the journey that will."""
         operation = INFERENCE.get(exchange.path)
         try:
-            if operation is None:
+            if operation is None and (methods := methods_of(exchange.path)) is not None:
+                self._keep(exchange, methods)
+            elif operation is None:
                 self._page(exchange)
             else:
                 self._depart(exchange, operation)
@@ -75,6 +81,11 @@ class App:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
+
+    def _keep(self, exchange: Exchange, methods: tuple[str, ...]) -> None:
+        if exchange.method not in methods and not (exchange.method == "HEAD" and "GET" in methods):
+            raise _wrong_method(exchange, ", ".join(methods))
+        self._batches.pass_on(exchange)
 
     def _page(self, exchange: Exchange) -> None:
         page = self._pages.get(exchange.path)

@@ -10,6 +10,7 @@ import msgspec
 from fastness import __version__
 from fastness.config import LimitSettings
 from fastness.core.error import ERROR_CODES
+from fastness.gateway import openapi_batches
 from fastness.gateway.in_force import MARKING_CHARS_MAX
 from fastness.gateway.wire import out
 from fastness.gateway.wire.chat import ChatBody
@@ -27,8 +28,11 @@ _ASKED: Final = {
     "schema": {"type": "string", "maxLength": MARKING_CHARS_MAX},
 }
 _HANDLED: Final = {_MARKING: {"description": "What it was handled under.", "schema": {"type": "string"}}}
-_BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody)
-_ANSWERS: Final = (out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut)
+_BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody, *openapi_batches.BODIES)
+_ANSWERS: Final = (
+    *(out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut),
+    *openapi_batches.ANSWERS,
+)
 
 
 @cache
@@ -50,6 +54,7 @@ def openapi_document() -> bytes:
             "/v1/embeddings": {"post": _post("createEmbedding", refs[EmbeddingBody], refs[out.EmbeddingList])},
             "/v1/models": {"get": _get("listModels", refs[out.ModelList])},
             "/v1/models/{model}": {"get": _get("retrieveModel", refs[out.ModelOut], "model")},
+            **openapi_batches.batch_paths(refs, _post, _get),
             "/livez": {"get": _page("isAlive")},
             "/readyz": {"get": _page("isReady", 503)},
             "/metrics": {"get": _page("metrics")},

@@ -71,7 +71,8 @@ class GatewayParts:
     """What the composition root gives a gateway. `listener` is bound, and will listen.
 
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
-    `probes` is where the supervisor asks for health: a Unix socket, since it makes no other.
+    `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
+    `batches` is where files and batches are kept, another one.
     """
 
     settings: Settings
@@ -87,6 +88,7 @@ class GatewayParts:
     clock: Callable[[], float]
     listener: socket.socket
     probes: Path
+    batches: Path | None = None
 
 
 async def serve(parts: GatewayParts) -> int:
@@ -106,7 +108,7 @@ async def serve(parts: GatewayParts) -> int:
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
     )
-    app = App(gateway)
+    app = App(gateway, parts.batches)
     server = HttpServer(
         app,
         settings.gateway,

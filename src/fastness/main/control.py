@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
+from fastness.main.batches import serve_batches
 from fastness.main.process import (
     die_with_supervisor,
     milliseconds,
@@ -81,6 +82,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     )
     authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
     trusted = identities(settings, run, ledger, log, policies, authenticator)
+    identities_kept = partial(keep_identities, trusted, settings.identity.refresh_s)
+    batches = partial(serve_batches, settings, run, pepper, ledger, log)
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
@@ -103,8 +106,5 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=declared,
         extra_routes=(*routes, *proof_routes(settings.home, ledger)),
-        companions=(
-            finishing,
-            *((partial(keep_identities, trusted, settings.identity.refresh_s),) if process else ()),
-        ),
+        companions=(finishing, *((identities_kept, batches) if process else ())),
     )

@@ -24,6 +24,7 @@ def run_gateway(settings: Settings) -> int:
 
     import uvloop
 
+    from fastness.core.batch import SOCKET_NAME
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
@@ -61,5 +62,6 @@ def run_gateway(settings: Settings) -> int:
         clock=time.time,
         listener=listener,
         probes=run / "gateway.sock",
+        batches=run / SOCKET_NAME,
     )
     return uvloop.run(serve(parts))

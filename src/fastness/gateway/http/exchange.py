@@ -125,6 +125,11 @@ class Exchange:
         return self._connection.certificate_uris
 
     @property
+    def inside(self) -> bool:
+        """Whether it came over our own Unix socket, which nobody but this user can open."""
+        return self._connection.inside
+
+    @property
     def writable(self) -> bool:
         """Whether unsent bytes are below `write_buffer_bytes_max`. False asks to wait; it forbids nothing."""
         return not self._connection.paused
