@@ -123,13 +123,15 @@ def test_files_are_listed_page_by_page_read_back_and_deleted(client):
         client.files.create(file=("a.txt", b"text"), purpose="user_data")
 
 
-def test_a_batch_can_be_cancelled_and_its_lines_are_all_accounted_for(client):
+def test_a_batch_can_be_cancelled_and_its_lines_are_all_accounted_for(installation, client):
     lines = [chat_line(f"long-{number}", "Tell me a story.", max_tokens=400) for number in range(40)]
     batch = submit(client, lines)
     eventually(lambda: client.batches.retrieve(batch.id).status == "in_progress", "it begins")
     with pytest.raises(openai.ConflictError, match="cancel it"):
         client.files.delete(batch.input_file_id)
-    assert client.batches.cancel(batch.id).status == "cancelling"
+    listed = json.loads(installation.run("batches", "--tenant", "default", "--json").stdout)["batches"]
+    assert batch.id in {one["id"] for one in listed}
+    assert installation.run("batches", "cancel", batch.id, "--yes").returncode == 0
     done = ended(client, batch)
     assert done.status == "cancelled"
     left = results(client, done.error_file_id)
@@ -139,6 +141,10 @@ def test_a_batch_can_be_cancelled_and_its_lines_are_all_accounted_for(client):
     assert {one["error"]["code"] for one in left.values()} == {"batch_cancelled"}
     with pytest.raises(openai.ConflictError):
         client.batches.cancel(batch.id)
+    assert "cancelled" in installation.run("batches", "show", batch.id).stdout
+    files = installation.run("files", "--json").stdout
+    assert batch.input_file_id in files
+    assert "lines.jsonl" not in files, "what a file is called is its tenant's"
 
 
 def test_what_is_another_tenants_is_not_there(installation, client):
@@ -166,7 +172,7 @@ def test_what_is_another_tenants_is_not_there(installation, client):
 
 def test_a_revoked_key_answers_no_line(installation, client):
     issued = json.loads(installation.run("keys", "create", "--tenant", "default", "--name", "short", "--json").stdout)
-    lines = [chat_line(f"line-{number}", "Tell me a story.", max_tokens=60) for number in range(40)]
+    lines = [chat_line(f"line-{number}", "Tell me a story.", max_tokens=40) for number in range(24)]
     with installation.client(issued["key"]) as other:
         batch = submit(other, lines)
         eventually(lambda: other.batches.retrieve(batch.id).request_counts.completed >= 1, "it begins", 20)
@@ -194,7 +200,7 @@ def mortal(home: Path) -> Iterator[Installation]:
 
 
 def test_a_batch_survives_kill_9_of_control_and_of_everything(home, mortal):
-    lines = [chat_line(f"line-{number}", f"{SECRET}. Count to {number}.", max_tokens=16) for number in range(60)]
+    lines = [chat_line(f"line-{number}", f"{SECRET}. Count to {number}.", max_tokens=12) for number in range(40)]
     with mortal.client() as client:
         batch = submit(client, lines)
         eventually(lambda: client.batches.retrieve(batch.id).request_counts.completed >= 3, "some answers", 30)

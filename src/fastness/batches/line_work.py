@@ -13,6 +13,7 @@ from fastness.batches.pace import Pace
 from fastness.batches.progress import Answered, Event
 from fastness.batches.records import BatchRecord
 from fastness.batches.results import Results
+from fastness.batches.turnstile import Turnstile
 
 ATTEMPTS_MAX: Final = 5
 """How often a line is asked whose answer fails for another reason than lack of room."""
@@ -21,6 +22,9 @@ RETRY_S: Final = 0.5
 SYNC_S: Final = 1.0
 """How long a result may be written without being durable; a machine that loses power asks these lines again."""
 AWAY: Final = "The gateway broke off before the answer was whole, each time it was asked."
+
+Note = Callable[[str, Event], None]
+"""Told of each result that is on disk, with the batch's id."""
 
 
 class Asks(Protocol):
@@ -31,11 +35,11 @@ class Asks(Protocol):
         ...
 
 
-class Turnstile:
-    """Lets lines of all batches through at one pace, in the order in which they came to it."""
+class Gate:
+    """Lets the lines of one batch go, at its own pace: whoever is over a limit holds nobody else back."""
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, most: int) -> None:
+        self._pace = Pace(most)
         self._now = asyncio.get_running_loop().time
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -61,12 +65,12 @@ class Turnstile:
 
 
 class LineWork:
-    """See the module. `ahead_max` bounds the lines of one batch that wait or are under way."""
+    """See the module. At most `concurrency` lines are under way, of all batches together."""
 
-    def __init__(self, door: Asks, turnstile: Turnstile, ahead_max: int) -> None:
+    def __init__(self, door: Asks, concurrency: int) -> None:
         self._door = door
-        self._turnstile = turnstile
-        self._ahead_max = ahead_max
+        self._turnstile = Turnstile(concurrency)
+        self._concurrency = concurrency
 
     async def all(
         self,
@@ -74,19 +78,20 @@ class LineWork:
         pending: Iterator[Line],
         results: Results,
         stop: asyncio.Event,
-        note: Callable[[str, Event], None],
+        note: Note,
     ) -> None:
         """Ask every line and write its result, until all are done or `stop` is set; then those under way are given up.
 
         Raises OSError when a result cannot be written.
         """
         under_way: set[asyncio.Task[None]] = set()
+        gate = Gate(self._concurrency)
         stopped = asyncio.create_task(stop.wait())
         syncing = asyncio.create_task(_keep_durable(results))
         try:
             for line in pending:
-                under_way.add(asyncio.create_task(self._one(batch, line, results, note)))
-                while len(under_way) >= self._ahead_max and not stop.is_set():
+                under_way.add(asyncio.create_task(self._one(batch, line, results, note, gate)))
+                while len(under_way) >= self._concurrency and not stop.is_set():
                     under_way = await _some(under_way, stopped)
                 if stop.is_set():
                     return
@@ -97,12 +102,14 @@ class LineWork:
                 task.cancel()
             await asyncio.gather(*under_way, stopped, syncing, return_exceptions=True)
 
-    async def _one(self, batch: BatchRecord, line: Line, results: Results, note: Callable[[str, Event], None]) -> None:
+    async def _one(
+        self, batch: BatchRecord, line: Line, results: Results, note: Callable[[str, Event], None], gate: Gate
+    ) -> None:
         attempts = 0
         while True:
-            reply = await self._ask(batch, line)
+            reply = await self._ask(batch, line, gate)
             if reply.status in WAITS or not reply.reached:
-                continue  # the turnstile holds it back for as long as the refusal says
+                continue  # the gate holds it back for as long as the refusal says
             attempts += 1
             if reply.status not in MAY_PASS or attempts >= ATTEMPTS_MAX:
                 break
@@ -112,13 +119,17 @@ class LineWork:
         if results.put(line.number, ok=ok, line=text):
             note(batch.id, Answered(ok))
 
-    async def _ask(self, batch: BatchRecord, line: Line) -> Reply:
-        await self._turnstile.go()
+    async def _ask(self, batch: BatchRecord, line: Line, gate: Gate) -> Reply:
         reply: Reply | None = None
+        await gate.go()
         try:
-            reply = await self._door.ask(batch, line)
+            await self._turnstile.go(batch.tenant)
+            try:
+                reply = await self._door.ask(batch, line)
+            finally:
+                self._turnstile.back()
         finally:
-            self._turnstile.back(reply)
+            gate.back(reply)
         return reply
 
 

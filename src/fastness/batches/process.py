@@ -19,6 +19,7 @@ from fastness.batches.api import Api, build_app
 from fastness.batches.asking import GatewayDoor
 from fastness.batches.keeping import Keeping
 from fastness.batches.line_work import LineWork
+from fastness.batches.overview import Overview
 from fastness.batches.runner import Log, Runner
 from fastness.batches.shelf import Shelf
 from fastness.batches.vault import Vault
@@ -28,8 +29,6 @@ from fastness.ledger.port import Ledger
 
 FORM_BYTES: Final = 65_536
 """What a form needs beyond its file."""
-AHEAD: Final = 2
-"""Lines of one batch that wait or are under way, for each that may be under way."""
 CONNECTIONS_MAX: Final = 1_024
 DRAIN_TIMEOUT_S: Final = 5
 _BACKLOG: Final = 128
@@ -47,7 +46,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(
     settings: Settings, run: Path, secret: bytes, ledger: Ledger, log: Log, clock: Callable[[], float]
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Overview]:
     """Serve files and batches, and work batches off, until the block ends."""
     vault = Vault(secret, os.urandom)
     shelf = Shelf(settings.home / "batches", vault)
@@ -61,15 +60,14 @@ async def serving(
     await asyncio.to_thread(shelf.load, unreadable)
     traffic = settings.traffic
     door = GatewayDoor(run / "gateway.sock", traffic.queue_timeout_s + 2 * traffic.answer_timeout_s)
-    ahead = AHEAD * settings.batch.concurrency
-    runner = Runner(shelf, settings.batch, lambda gate: LineWork(door, gate, ahead), ledger, log, clock)
+    runner = Runner(shelf, settings.batch, LineWork(door, settings.batch.concurrency), ledger, log, clock)
     keeping = Keeping(shelf, vault, runner, settings.batch, ledger, clock)
     api = Api(keeping, settings.batch.file_bytes_max + FORM_BYTES, defect)
     server = _Server(_config(api))
     listener = _listen(run / SOCKET_NAME)
     tasks = [asyncio.create_task(server.serve(sockets=[listener])), asyncio.create_task(runner.run())]
     try:
-        yield
+        yield Overview(shelf, runner)
     finally:
         server.should_exit = True
         await tasks[0]

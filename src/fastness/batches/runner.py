@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,8 +11,7 @@ from typing import Final, Protocol
 
 from fastness.batches import lines
 from fastness.batches.asking import failure
-from fastness.batches.line_work import LineWork, Turnstile
-from fastness.batches.pace import Pace
+from fastness.batches.line_work import LineWork
 from fastness.batches.progress import Counted, Event, Progress, State, Turn, Unusable, Validated, apply
 from fastness.batches.records import BatchRecord, FileRecord
 from fastness.batches.results import Results
@@ -26,7 +26,8 @@ from fastness.ledger.port import Ledger, LedgerUnavailable
 TICK_S: Final = 0.5
 """How often it looks for windows and files that are over; batches that are made or cancelled are seen at once."""
 AT_ONCE_MAX: Final = 64
-"""Batches worked on at the same time; the others are validating until their turn comes."""
+AT_ONCE_TENANT_MAX: Final = 4
+"""Batches worked on at the same time, of all tenants and of one; the others are validating until their turn comes."""
 REST_S: Final = 5.0
 """After a failure of the disk or the ledger, before a batch is taken up again."""
 _LEFT: Final = {
@@ -51,14 +52,14 @@ class Runner:
         self,
         shelf: Shelf,
         settings: BatchSettings,
-        line_work: Callable[[Turnstile], LineWork],
+        line_work: LineWork,
         ledger: Ledger,
         log: Log,
         clock: Callable[[], float],
     ) -> None:
         self._shelf = shelf
         self._settings = settings
-        self._line_work = line_work(Turnstile(Pace(settings.concurrency)))
+        self._line_work = line_work
         self._ledger = ledger
         self._log = log
         self._clock = clock
@@ -117,11 +118,13 @@ class Runner:
         await self._sweep_files(now)
         for name in [name for name, task in self._tasks.items() if task.done()]:
             del self._tasks[name]
+        self._resting = {name: until for name, until in self._resting.items() if now < until}
+        busy = Counter(self._shelf.batches[name].tenant for name in self._tasks)
         for batch in sorted(self._shelf.batches.values(), key=lambda one: one.created_s):
-            rests = now < self._resting.get(batch.id, 0.0)
-            if not batch.progress.ended and batch.id not in self._tasks and not rests:
-                if len(self._tasks) >= AT_ONCE_MAX:
-                    break
+            if batch.progress.ended or batch.id in self._tasks or batch.id in self._resting:
+                continue
+            if busy.total() < AT_ONCE_MAX and busy[batch.tenant] < AT_ONCE_TENANT_MAX:
+                busy[batch.tenant] += 1
                 self._tasks[batch.id] = asyncio.get_running_loop().create_task(self._work(batch.id))
 
     async def _sweep_files(self, now: float) -> None:

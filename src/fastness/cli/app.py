@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from fastness import __version__
 from fastness.cli import (
     artefacts,
+    batches,
     config,
     doctor,
     keys,
@@ -44,6 +45,8 @@ ORDER = (
     "models",
     "tenants",
     "keys",
+    "batches",
+    "files",
     "policy",
     "logs",
     "ledger",
@@ -134,6 +137,8 @@ def build_app(composition: Composition) -> typer.Typer:
         "create": (keys.create, keys.CREATE_EXAMPLES),
         "revoke": (keys.revoke, keys.REVOKE_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)
+    _noun(app, "files", "Files that tenants keep for batches.", batches.FILE_ACTS)
     _noun(app, "policy", "Who may do what, shown, tried, compared and changed.", {
         "show": (policy.show, policy.SHOW_EXAMPLES),
         "history": (policy.history, policy.HISTORY_EXAMPLES),

@@ -132,3 +132,37 @@ ON_BEHALF_OF = "fastness-on-behalf-of"
 """The header that names the API key a line is asked for; it counts on the gateway's own socket only."""
 LIFETIME_S_MIN = 3_600
 """The shortest time a file may be kept for, as OpenAI has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSeen:
+    """A file as operators see it: neither its name nor anything of its content."""
+
+    id: str
+    tenant: str
+    marking: str
+    purpose: str
+    size_bytes: int
+    created_s: int
+    expires_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSeen:
+    """A batch as operators see it: without its metadata. `key` is that on whose behalf its lines are asked."""
+
+    id: str
+    tenant: str
+    marking: str
+    key: str
+    endpoint: str
+    status: str
+    total: int
+    completed: int
+    failed: int
+    created_s: int
+    expires_s: int
+    ended_s: int | None
+    input_file: str
+    output_file: str | None
+    error_file: str | None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
-from fastness.main.batches import serve_batches
+from fastness.main.batches import HostedBatches
 from fastness.main.process import (
     die_with_supervisor,
     milliseconds,
@@ -83,7 +83,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
     trusted = identities(settings, run, ledger, log, policies, authenticator)
     identities_kept = partial(keep_identities, trusted, settings.identity.refresh_s)
-    batches = partial(serve_batches, settings, run, pepper, ledger, log)
+    batches = HostedBatches(settings, run, pepper, ledger, log)
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
@@ -105,6 +105,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=(*routes, *proof_routes(settings.home, ledger)),
-        companions=(finishing, *((identities_kept, batches) if process else ())),
+        extra_routes=(*routes, *proof_routes(settings.home, ledger), *batches.routes()),
+        companions=(finishing, *((identities_kept, batches.serve) if process else ())),
     )

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class Room:
 
     def __init__(self, root: Path, answer: Callable[[str], Reply], **bounds: int) -> None:
         self.answer = answer
+        self.over = ""
         self.asked: Counter[str] = Counter()
         self.now = 1_000.0
         self.ledger, self.log = MemoryLedger("control"), Log()
@@ -57,15 +59,13 @@ class Room:
         self.unreadable: list[str] = []
         self.shelf.load(self.unreadable.append)
         settings = BatchSettings(**bounds)
-        self.runner = Runner(
-            self.shelf, settings, lambda gate: LineWork(self, gate, 4), self.ledger, self.log, lambda: self.now
-        )
+        self.runner = Runner(self.shelf, settings, LineWork(self, 4), self.ledger, self.log, lambda: self.now)
         self.keeping = Keeping(self.shelf, vault, self.runner, settings, self.ledger, lambda: self.now)
 
-    async def ask(self, _batch: BatchRecord, line: Any) -> Reply:
+    async def ask(self, batch: BatchRecord, line: Any) -> Reply:
         await asyncio.sleep(0)
         self.asked[line.custom_id] += 1
-        return self.answer(line.custom_id)
+        return Reply(429, retry_after_s=3) if batch.id == self.over else self.answer(line.custom_id)
 
     async def make(self, count: int, asker: Asker = ANN) -> str:
         file = await self.keeping.upload(asker, form(content(count)))
@@ -134,6 +134,20 @@ def test_a_line_that_finds_no_room_waits(tmp_path, refusal):
         room = Room(tmp_path, lambda _name: next(refused, OK))
         done = await room.end(await room.make(3))
         assert (done.out().status, done.progress.completed, done.errors.filed) == ("completed", 3, False)
+
+    run(work)
+
+
+def test_a_tenant_over_its_limit_holds_nobody_else_back(tmp_path):
+    async def work() -> None:
+        room = Room(tmp_path, lambda _name: OK)
+        over, other = await room.make(20), await room.make(20, replace(ANN, tenant="justice"))
+        room.over = over
+        await room.end(other, 2)
+        assert room.shelf.batches[over].progress.completed == 0
+        assert room.shelf.batches[over].out().status == "in_progress"
+        room.over = ""
+        assert (await room.end(over)).progress.completed == 20
 
     run(work)
 
