@@ -42,6 +42,9 @@ class GatewaySettings:
     header_bytes_max: int = _setting(16_384, "Request line and headers together.", 1_024, 1_048_576)
     headers_max: int = _setting(64, "Number of request headers.", 4, 1_000)
     body_bytes_max: int = _setting(8_388_608, "Request body.", 1_024, 1_073_741_824)
+    upload_bytes_max: int = _setting(
+        67_174_400, "Body of an upload, `POST /v1/files`: a file and its form.", 1_024, 1_073_741_824
+    )
     header_timeout_s: float = _setting(10.0, "From first byte to end of headers.", 0.01, 3_600)
     body_timeout_s: float = _setting(30.0, "From end of headers to end of body.", 0.01, 3_600)
     idle_timeout_s: float = _setting(75.0, "A kept-alive connection without a request.", 0.01, 86_400)
@@ -89,6 +92,24 @@ class TrafficSettings:
     first_token_timeout_s: float = _setting(120.0, "From dispatch to an engine until its first token.", 0.01, 3_600)
     progress_timeout_s: float = _setting(30.0, "Between two tokens of a stream.", 0.01, 3_600)
     answer_timeout_s: float = _setting(600.0, "A whole answer.", 0.01, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """Files and batches, which are kept sealed."""
+
+    file_bytes_max: int = _setting(67_108_864, "One uploaded file.", 1_024, 1_073_741_824)
+    files_max: int = _setting(1_000, "Files of one tenant, outputs included.", 1, 100_000)
+    tenant_bytes_max: int = _setting(
+        4_294_967_296, "All files of one tenant, outputs included; beyond it nothing can be uploaded.", 1_024
+    )
+    file_lifetime_s: int = _setting(
+        2_592_000, "The longest that a file is kept, and the default; ended batches likewise.", 3_600, 315_360_000
+    )
+    batches_max: int = _setting(64, "Batches of one tenant that have not ended.", 1, 10_000)
+    lines_max: int = _setting(50_000, "Lines of one batch.", 1, 1_000_000)
+    line_bytes_max: int = _setting(1_048_576, "One line of a batch.", 64, 67_108_864)
+    concurrency: int = _setting(8, "Lines under way at the same time, of all batches together.", 1, 1_024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +226,7 @@ class Settings:
     gateway: GatewaySettings = GatewaySettings()
     limits: LimitSettings = LimitSettings()
     traffic: TrafficSettings = TrafficSettings()
+    batch: BatchSettings = BatchSettings()
     engine: EngineSettings = EngineSettings()
     node: NodeSettings = NodeSettings()
     policy: PolicySettings = PolicySettings()
@@ -220,6 +242,7 @@ SECTIONS: Final = (
     "gateway",
     "limits",
     "traffic",
+    "batch",
     "engine",
     "node",
     "policy",

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 EXPECTED = {
     "README.md": ('"name":', '"age":', '"city":', "384"),
+    "docs/how-to/run-a-batch.md": ("completed", "letter-1", "letter-2"),
     "docs/tutorial/first-answer.md": ('"name":', '"age":', "get_weather", "context_length_exceeded", "0.91 0.1"),
 }
 

@@ -219,7 +219,7 @@ class Reference:
         who, label = world.principal, world.label
         if not self.knows(label) or not self.honest_operator(who):
             return False
-        if world.action is Action.OPEN_SEALED:
+        if world.action in (Action.OPEN_SEALED, Action.BATCH):
             return self.cleared_person(who, label)
         if world.action is Action.ADMIT:
             return who.credential is Credential.LOCAL or self.cleared_person(who, label)
@@ -234,6 +234,7 @@ class Reference:
             Action.MANAGE_ACCESS: {"admin", "operator"},
             Action.APPLY_POLICY: {"admin", "operator"},
             Action.OPEN_SEALED: {"auditor"},
+            Action.BATCH: {"developer", "admin"},
         }[action]
         tenants = world.deployment.tenants
         reads_own = (

@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from fastness import __version__
 from fastness.cli import (
     artefacts,
+    batches,
     config,
     doctor,
     explain,
@@ -48,6 +49,8 @@ ORDER = (
     "keys",
     "limits",
     "usage",
+    "batches",
+    "files",
     "policy",
     "logs",
     "explain",
@@ -142,6 +145,8 @@ def build_app(composition: Composition) -> typer.Typer:
     })  # fmt: skip
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
     _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
+    _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)
+    _noun(app, "files", "Files that tenants keep for batches.", batches.FILE_ACTS)
     _noun(app, "policy", "Who may do what, shown, tried, compared and changed.", {
         "show": (policy.show, policy.SHOW_EXAMPLES),
         "history": (policy.history, policy.HISTORY_EXAMPLES),

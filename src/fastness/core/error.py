@@ -98,6 +98,7 @@ _ROWS: Final = (
         "The keys of the identity provider are missing here, or too old to be believed.",
     ),
     ErrorCode("quota_unavailable", 503, "server_error", "What is left of a limit cannot be told, so none is given."),
+    ErrorCode("batches_unavailable", 503, "server_error", "Files and batches cannot be reached now; answers can."),
     ErrorCode("ledger_unavailable", 503, "server_error", "The ledger cannot record, so nothing may be answered."),
     ErrorCode("queue_timeout", 503, "server_error", "The request waited too long for a free slot."),
     ErrorCode("engine_timeout", 504, "server_error", "The engine made no progress in time."),

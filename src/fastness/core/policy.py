@@ -20,6 +20,7 @@ class Action(StrEnum):
     MANAGE_ACCESS = "manage_access"
     APPLY_POLICY = "apply_policy"
     OPEN_SEALED = "open_sealed"
+    BATCH = "batch"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import asyncio
 import difflib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from fastness.core.error import Refusal
 from fastness.core.request import Operation
+from fastness.gateway.batches import Batches, methods_of
 from fastness.gateway.choosing import EXPLAINED_MAX
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
@@ -39,8 +41,10 @@ INFERENCE: Final = {
 class App:
     """Takes every whole request that the server has parsed."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, batches: Path | None = None) -> None:
+        """`batches` is where files and batches are kept: a Unix socket."""
         self._gateway = gateway
+        self._batches = Batches(gateway, batches)
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         self.connections: Callable[[], int] = lambda: 0
@@ -57,7 +61,9 @@ class App:
         """Answer, or start the journey that will."""
         operation = INFERENCE.get(exchange.path)
         try:
-            if operation is None:
+            if operation is None and (methods := methods_of(exchange.path)) is not None:
+                self._keep(exchange, methods)
+            elif operation is None:
                 self._page(exchange)
             else:
                 self._depart(exchange, operation)
@@ -82,11 +88,16 @@ class App:
         task.add_done_callback(self._tasks.discard)
         exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
 
+    def _keep(self, exchange: Exchange, methods: tuple[str, ...]) -> None:
+        if exchange.method not in methods and not (exchange.method == "HEAD" and "GET" in methods):
+            raise _wrong_method(exchange, ", ".join(methods))
+        self._batches.pass_on(exchange)
+
     def _page(self, exchange: Exchange) -> None:
         page = self._pages.get(exchange.path)
         if page is None and exchange.path.startswith("/v1/models/"):
             page = partial(self._model, name=exchange.path.removeprefix("/v1/models/"))
-        if page is None and exchange.local and exchange.path.startswith(CHOICES):
+        if page is None and exchange.inside and exchange.path.startswith(CHOICES):
             page = self._choices  # for the operator: from outside there is no such route
         if page is None:
             near = difflib.get_close_matches(exchange.path, [*INFERENCE, *self._pages], n=1)

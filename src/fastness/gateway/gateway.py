@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
+from fastness.core.batch import ON_BEHALF_OF
 from fastness.core.error import Refusal
 from fastness.core.event import Event
 from fastness.core.marking import HEADER as MARKING_HEADER
@@ -46,6 +47,10 @@ class Authenticator(Protocol):
         self, authorization: str | None, now_s: float, certificate_uris: tuple[str, ...] = ()
     ) -> Principal:
         """Return who it is; raises Refusal."""
+        ...
+
+    def on_behalf_of(self, key: str, now_s: float) -> Principal:
+        """Return the principal of an API key by the key's id, as of now; raises Refusal."""
         ...
 
 
@@ -149,7 +154,12 @@ class Gateway:
         self._deadlines: set[Deadline] = set()
 
     def authenticate(self, exchange: Exchange) -> Principal:
-        """Return who asks; raises Refusal. A key that is not known may be newer than what was read last."""
+        """Return who asks; raises Refusal. A key that is not known may be newer than what was read last.
+
+        Over our own socket a batch asks on behalf of the key that made it; anywhere else that header means nothing.
+        """
+        if (key := exchange.headers.get(ON_BEHALF_OF)) is not None and exchange.inside:
+            return self._authenticator.on_behalf_of(key, self.clock())
         authorization, uris = exchange.headers.get("authorization"), exchange.certificate_uris
         try:
             return self._authenticator.authenticate(authorization, self.clock(), uris)

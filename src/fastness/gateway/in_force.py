@@ -8,9 +8,9 @@ from typing import Final
 from fastness.core.deployment import Deployment
 from fastness.core.error import Refusal
 from fastness.core.marking import Label, Node, UnknownMarking
-from fastness.core.policy import Parameters
+from fastness.core.policy import Parameters, Query
 from fastness.core.tenant import Principal
-from fastness.policy.clearance import Clearance
+from fastness.policy.clearance import Clearance, refusal
 from fastness.policy.decisions import Clearances
 from fastness.policy.port import PolicyEngine
 
@@ -49,6 +49,12 @@ class PolicyInForce:
     ) -> Clearance:
         """Tell which of `nodes` may take it, and why; never raises."""
         return self._decisions.of(principal, label, parameters, deployment, nodes)
+
+    def permit(self, query: Query) -> None:
+        """Raise a Refusal with rule, needed and had, unless what is asked is permitted."""
+        decision = self._decisions.decide(query)
+        if not decision.allowed:
+            raise refusal(query, decision, ())
 
     def mark(self, header: str | None, principal: Principal) -> Mark:
         """Return what a request is marked with: as its header says, or its tenant, or the profile.

@@ -10,6 +10,7 @@ import msgspec
 from fastness import __version__
 from fastness.config import LimitSettings
 from fastness.core.error import ERROR_CODES
+from fastness.gateway import openapi_batches
 from fastness.gateway.in_force import MARKING_CHARS_MAX
 from fastness.gateway.usage import UsageOut
 from fastness.gateway.wire import out
@@ -28,10 +29,11 @@ _ASKED: Final = {
     "schema": {"type": "string", "maxLength": MARKING_CHARS_MAX},
 }
 _HANDLED: Final = {_MARKING: {"description": "What it was handled under.", "schema": {"type": "string"}}}
-_BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody)
+_BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody, *openapi_batches.BODIES)
 _ANSWERS: Final = (
     *(out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut),
     UsageOut,
+    *openapi_batches.ANSWERS,
 )
 
 
@@ -55,6 +57,7 @@ def openapi_document() -> bytes:
             "/v1/models": {"get": _get("listModels", refs[out.ModelList])},
             "/v1/models/{model}": {"get": _get("retrieveModel", refs[out.ModelOut], "model")},
             "/v1/usage": {"get": _get("retrieveUsage", refs[UsageOut])},
+            **openapi_batches.batch_paths(refs, _post, _get),
             "/livez": {"get": _page("isAlive")},
             "/readyz": {"get": _page("isReady", 503)},
             "/metrics": {"get": _page("metrics")},

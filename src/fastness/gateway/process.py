@@ -72,8 +72,9 @@ class GatewayParts:
     """What the composition root gives a gateway. `listener` is bound, and will listen.
 
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
-    `probes` is where the supervisor asks for health: a Unix socket, since it makes no other. `control` is where limits
-    are leased, for the gateway called `name`, which is also its log's name.
+    `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
+    `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
+    called `name`, which is also its log's name.
     """
 
     settings: Settings
@@ -91,6 +92,7 @@ class GatewayParts:
     probes: Path
     control: Path
     name: str = "gateway-0"
+    batches: Path | None = None
 
 
 async def serve(parts: GatewayParts) -> int:
@@ -111,7 +113,7 @@ async def serve(parts: GatewayParts) -> int:
         reread_access=lambda: _read_access(parts, gateway),
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    app = App(gateway)
+    app = App(gateway, parts.batches)
     server = HttpServer(
         app,
         settings.gateway,

@@ -52,6 +52,12 @@ _SERVED: Final = {
 _LIMITED: Final = {
     "admitted_s": "when it was counted against its limits, in seconds since 1970; absent when it had none",
 }
+_KEPT: Final = {
+    "request_id": "the `x-request-id` of the answer",
+    "tenant": "tenant id",
+    "key": "id of the API key, or of the principal of a token or certificate",
+    "marking": "what it is handled under, caveats included",
+}
 _REFUSED: Final = {"code": "a code of the error table", "status": "the HTTP status"}
 _ENGINE: Final = {
     "replica": "id of the replica",
@@ -276,6 +282,52 @@ _ROWS: Final = (
         "control",
         "An API key was revoked.",
         {"key": "id of the key", "tenant": "tenant id", **_ACTOR},
+    ),
+    EventRow(
+        EventType.FILE_CREATED,
+        "control",
+        "A file was uploaded; its content is kept sealed. Neither its name nor anything of its content is recorded.",
+        {
+            **_KEPT,
+            "file": "id of the file",
+            "size_bytes": "of its content",
+            "expires_s": "when it is destroyed, seconds since 1970",
+        },
+    ),
+    EventRow(
+        EventType.FILE_DELETED,
+        "control",
+        "A file is destroyed: its key first, then its content.",
+        {
+            "file": "id of the file",
+            "tenant": "tenant id",
+            "reason": "`asked` or `expired`",
+            "by": "id of the principal that asked; null when it expired",
+        },
+    ),
+    EventRow(
+        EventType.BATCH_CREATED,
+        "control",
+        "A batch was made. Each of its lines has an entry of its own in a gateway's log.",
+        {
+            **_KEPT,
+            "batch": "id of the batch",
+            "file": "id of its input file",
+            "endpoint": "the route that its lines are for",
+        },
+    ),
+    EventRow(
+        EventType.BATCH_ENDED,
+        "control",
+        "A batch came to its end.",
+        {
+            "batch": "id of the batch",
+            "tenant": "tenant id",
+            "status": "`completed`, `failed`, `expired` or `cancelled`",
+            "total": "lines",
+            "completed": "lines that were answered",
+            "failed": "lines that were not",
+        },
     ),
     EventRow(
         EventType.INFERENCE_COMPLETED,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
+from fastness.main.batches import HostedBatches
 from fastness.main.process import (
     die_with_supervisor,
     milliseconds,
@@ -77,6 +78,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     policies = _policies(settings, run, store, ledger)
     authenticator, log = Authenticator(pepper, settings.identity), open_log(settings, "control")
     trusted = identities(settings, run, ledger, log, policies, authenticator)
+    identities_kept = partial(keep_identities, trusted, settings.identity.refresh_s)
+    batches = HostedBatches(settings, run, pepper, ledger, log)
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
@@ -100,11 +103,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=(*routes, *proof_routes(settings.home, ledger), *limit_routes),
-        companions=(
-            finishing,
-            *((partial(keep_identities, trusted, settings.identity.refresh_s), counting) if process else ()),
-        ),
+        extra_routes=(*routes, *proof_routes(settings.home, ledger), *limit_routes, *batches.routes()),
+        companions=(finishing, *((identities_kept, counting, batches.serve) if process else ())),
     )
 
 

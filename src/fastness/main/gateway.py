@@ -25,6 +25,7 @@ def run_gateway(settings: Settings) -> int:
 
     import uvloop
 
+    from fastness.core.batch import SOCKET_NAME
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
@@ -63,6 +64,7 @@ def run_gateway(settings: Settings) -> int:
         clock=time.time,
         listener=listener,
         probes=run / ("gateway.sock" if name == "gateway-0" else f"{name}.sock"),
+        batches=run / SOCKET_NAME,
         control=run / "control.sock",
         name=name,
     )

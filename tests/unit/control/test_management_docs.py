@@ -10,6 +10,7 @@ from fastness.control import (
     access,
     api,
     evidence,
+    kept,
     observed,
     policies,
     policy_api,
@@ -89,7 +90,9 @@ LIMITS = (
 
 def test_every_route_has_its_heading_and_there_are_no_others():
     headings = re.findall(r"^### `([A-Z]+) ([^`]+)`$", PAGE, re.MULTILINE)
-    assert sorted(headings) == sorted((method, path) for method, path, *_ in (*api.ROUTES, *policy_api.ROUTES))
+    assert sorted(headings) == sorted(
+        (method, path) for method, path, *_ in (*api.ROUTES, *policy_api.ROUTES, *kept.ROUTES)
+    )
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.__name__)

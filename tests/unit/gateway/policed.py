@@ -13,12 +13,13 @@ from typing import Any
 
 import uvloop
 
-from fastness.config import Settings, TrafficSettings
+from fastness.config import NodeSettings, Settings, TrafficSettings
+from fastness.core.batch import SOCKET_NAME
 from fastness.core.deployment import Deployment
 from fastness.core.error import Refusal
 from fastness.core.marking import Caveat, Label, Lattice, Marking, Node, Profile
 from fastness.core.model import ModelCard, ModelKind
-from fastness.core.policy import Decision, Query
+from fastness.core.policy import Action, Decision, Query
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.llamacpp.dialect import LlamaCppDialect
@@ -69,12 +70,12 @@ class Rules:
     def decide(self, query: Query) -> Decision:
         self.asked.append(query)
         principal, deployment = query.principal, query.deployment
-        assert deployment
+        assert deployment or query.action is Action.BATCH
         if self._denies in query.parameters.uses:
             needed = f"a request without {self._denies}"
             return Decision(False, "bounds/1", "parameter_not_allowed", needed, f"it sets {self._denies}")
         for what, ceiling in (
-            (f"deployment {deployment.name}", deployment.ceiling),
+            *(((f"deployment {deployment.name}", deployment.ceiling),) if deployment else ()),
             ("the caller", principal.clearance or principal.tenant_clearance or OPEN),
             *((("node " + query.node.name, query.node.ceiling),) if query.node else ()),
         ):
@@ -140,6 +141,9 @@ class Keys:
             raise Refusal("invalid_api_key", f"There is no key {name!r}.")
         return self.known[name]
 
+    def on_behalf_of(self, key: str, _now_s: float) -> Principal:
+        return self.authenticate(key.removeprefix("key_"), 0.0)
+
 
 def card(name: str, kind: ModelKind = ModelKind.CHAT) -> ModelCard:
     return ModelCard(name, kind, "ab" * 32, 1, "MIT", 2_048, 0)
@@ -168,7 +172,8 @@ class Door:
     """The gateway and everything around it."""
 
     def __init__(self, home: Path, *principals: Principal, **traffic: Any) -> None:
-        settings = Settings(home, traffic=TrafficSettings(**({"engine_queue": 0} | traffic)))
+        node = NodeSettings(ceiling="CLOSED")
+        settings = Settings(home, traffic=TrafficSettings(**({"engine_queue": 0} | traffic)), node=node)
         self.home = home
         self.engines = {name: Engine(str(home / f"{name}.sock")) for name in ("low", "high")}
         self.connections = EngineConnections()
@@ -180,7 +185,7 @@ class Door:
         meters = Meters(GatewayMetrics())
         self.keys = Keys(*(principals or (ANN,)))
         self.gateway = Gateway(settings, routing, self.keys, self.ledger, self.connections, meters, log, lambda: 1.0)
-        self.app = App(self.gateway)
+        self.app = App(self.gateway, home / SOCKET_NAME)
         self.server = HttpServer(
             self.app,
             settings.gateway,

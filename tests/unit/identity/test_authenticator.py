@@ -153,3 +153,12 @@ def test_without_a_trusted_issuer_no_token_is_believed_and_none_is_looked_at():
     found = refusal(knowing(key(7)), "Bearer eyJhbGciOiJub25lIn0.e30.")
     assert found.code == "invalid_token"
     assert "No identity provider" in found.message
+
+
+def test_a_key_is_spoken_for_by_its_id_as_it_is_now():
+    authenticator = knowing(key(7), key(8, revoked_s=5), key(9, expires_s=50))
+    assert authenticator.on_behalf_of("key_7", 100.0) is authenticator.authenticate(f"Bearer {secret_text(7)}", 100.0)
+    for name, code in (("key_8", "revoked_api_key"), ("key_9", "expired_api_key"), ("key_1", "invalid_api_key")):
+        with pytest.raises(Refusal) as caught:
+            authenticator.on_behalf_of(name, 100.0)
+        assert caught.value.code == code

@@ -91,6 +91,10 @@ class EngineConnections:
         """POST JSON and give the answer to `sink` as it comes. Returns at once; what fails, fails in the sink."""
         return self._begin(EngineStream(socket, _head(path, body), body, sink, stream_bytes_max, reusable=False))
 
+    def send(self, socket: str, head: bytes, body: bytes, sink: Sink, *, stream_bytes_max: int) -> EngineStream:
+        """Send a request whose head the caller wrote whole, as `stream` does."""
+        return self._begin(EngineStream(socket, head, body, sink, stream_bytes_max, reusable=False))
+
     def forget(self, socket: str) -> None:
         """Drop idle connections to `socket` (its engine is another one now); calls in progress go on, unpooled after.
 

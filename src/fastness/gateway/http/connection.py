@@ -33,12 +33,12 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         *("_body_since", "_client", "_closing", "_exchange", "_held_bytes", "_keep_alive", "_pumping", "_reader"),
         *("_reading_paused", "_received_at", "_server", "_taken_at", "_taken_bytes", "_transport", "_written_bytes"),
-        *("certificate_uris", "deadline", "local", "paused"),
+        *("certificate_uris", "deadline", "inside", "paused"),
     )
 
-    def __init__(self, server: HttpServer, local: bool = False) -> None:
+    def __init__(self, server: HttpServer, *, inside: bool = False) -> None:
         self._server = server
-        self.local: Final = local
+        self.inside: Final = inside
         self._reader = RequestReader(server.limits)
         self._transport: asyncio.Transport
         self._exchange: Exchange | None = None

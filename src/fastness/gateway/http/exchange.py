@@ -120,14 +120,14 @@ class Exchange:
         return self._state is _ENDED or self._state is _DISCONNECTED
 
     @property
-    def local(self) -> bool:
-        """Whether it came over the Unix socket, which only the user that runs this may open."""
-        return self._connection.local
-
-    @property
     def certificate_uris(self) -> tuple[str, ...]:
         """URIs of the client's certificate, which was verified; empty when it showed none."""
         return self._connection.certificate_uris
+
+    @property
+    def inside(self) -> bool:
+        """Whether it came over our own Unix socket, which nobody but this user can open."""
+        return self._connection.inside
 
     @property
     def writable(self) -> bool:

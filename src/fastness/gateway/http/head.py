@@ -36,6 +36,8 @@ _SINGULAR: Final = (
     PRIORITY_HEADER,
     TIMEOUT_HEADER,
 )
+UPLOAD_PATH: Final = "/v1/files"
+"""The one route whose body may be as large as a file."""
 LENGTH_DIGITS_MAX: Final = 19
 _NEED_LENGTH: Final = ("POST", "PUT", "PATCH")
 
@@ -46,7 +48,10 @@ class RequestHead:
     `headers` does not hold content-length and transfer-encoding: they are about the wire, and the body comes whole.
     """
 
-    __slots__ = ("chunked", "expects_continue", "headers", "http10", "keep_alive", "length", "method", "path", "query")
+    __slots__ = (
+        *("body_bytes_max", "chunked", "expects_continue", "headers", "http10", "keep_alive", "length", "method"),
+        *("path", "query"),
+    )
 
     def __init__(self, method: str, path: str, query: str, http10: bool, headers: dict[str, str]) -> None:
         self.method = method
@@ -55,6 +60,7 @@ class RequestHead:
         self.http10 = http10
         self.headers = headers
         self.length = 0
+        self.body_bytes_max = 0
         self.chunked = False
         self.expects_continue = False
         self.keep_alive = not http10
@@ -68,11 +74,12 @@ class HeadMemory:
     stands until the next call.
     """
 
-    __slots__ = ("_after", "_before", "_body_bytes_max", "_headers_max", "_known", "head")
+    __slots__ = ("_after", "_before", "_body_bytes_max", "_headers_max", "_known", "_upload_bytes_max", "head")
 
-    def __init__(self, headers_max: int, body_bytes_max: int) -> None:
+    def __init__(self, headers_max: int, body_bytes_max: int, upload_bytes_max: int = 0) -> None:
         self._headers_max = headers_max
         self._body_bytes_max = body_bytes_max
+        self._upload_bytes_max = upload_bytes_max
         self._before = self._after = b""
         self._known = False
         self.head: RequestHead
@@ -87,14 +94,14 @@ class HeadMemory:
         if end < 0 or not digits.isdigit() or not source.startswith(self._after, end):
             return 0
         self.head.length = length = int(digits)
-        if length > self._body_bytes_max:
-            raise _body_too_large(length, self._body_bytes_max)
+        if length > self.head.body_bytes_max:
+            raise _body_too_large(length, self.head.body_bytes_max)
         return end + len(self._after)
 
     def read(self, raw: bytes) -> RequestHead:
         """Read a head that is not known, as `read_head` does. Raises Refusal."""
         self._known = False
-        head = self.head = read_head(raw, self._headers_max, self._body_bytes_max)
+        head = self.head = read_head(raw, self._headers_max, self._body_bytes_max, self._upload_bytes_max)
         match = _LENGTH_LINE.search(raw)
         if match is not None:
             self._before, self._after, self._known = raw[: match.start(1)], raw[match.end(1) :], True
@@ -106,8 +113,11 @@ def malformed(reason: str) -> Refusal:
     return Refusal("malformed_http", f"This is not a valid HTTP/1.1 request: {reason}.")
 
 
-def read_head(raw: bytes, headers_max: int, body_bytes_max: int) -> RequestHead:
-    """Read one head, from its first byte to the empty line that ends it, both included. Raises Refusal."""
+def read_head(raw: bytes, headers_max: int, body_bytes_max: int, upload_bytes_max: int = 0) -> RequestHead:
+    """Read one head, from its first byte to the empty line that ends it, both included. Raises Refusal.
+
+    `upload_bytes_max` bounds the body of an upload where it is more than `body_bytes_max`, which bounds all others.
+    """
     lines = raw[:-4].decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
     if len(parts) != 3 or not raw[:1].isupper():  # llhttp reads over empty lines before a request
@@ -133,7 +143,8 @@ def read_head(raw: bytes, headers_max: int, body_bytes_max: int) -> RequestHead:
     if len(headers) != len(lines):
         _drop_repeated(lines, headers)
     head = RequestHead(method, path, query, http10, headers)
-    _read_meaning(head, headers, body_bytes_max)
+    head.body_bytes_max = max(body_bytes_max, upload_bytes_max) if path == UPLOAD_PATH else body_bytes_max
+    _read_meaning(head, headers, head.body_bytes_max)
     return head
 
 

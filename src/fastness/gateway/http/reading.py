@@ -19,7 +19,7 @@ class RequestReader:
 
     def __init__(self, limits: GatewaySettings) -> None:
         self._limits = limits
-        self._memory = HeadMemory(limits.headers_max, limits.body_bytes_max)
+        self._memory = HeadMemory(limits.headers_max, limits.body_bytes_max, limits.upload_bytes_max)
         self.waiting = bytearray()
         self._pieces: list[bytes] = []
         self._received = 0
@@ -88,7 +88,7 @@ class RequestReader:
 
     def _begin_body(self, head: RequestHead, rest: bytes) -> bool:
         if head.chunked:
-            self._chunks = ChunkedBody(self._limits.body_bytes_max)
+            self._chunks = ChunkedBody(head.body_bytes_max)
         else:
             self._missing = head.length
         return self._feed_body(rest)

@@ -74,7 +74,7 @@ class HttpServer:
         """Accept connections at a Unix socket of ours, without TLS: for who may open the file. Raises OSError."""
         loop = asyncio.get_running_loop()
         listener = _bind(path)
-        self._listeners.append(await loop.create_unix_server(lambda: Connection(self, local=True), sock=listener))
+        self._listeners.append(await loop.create_unix_server(lambda: Connection(self, inside=True), sock=listener))
 
     async def _accept(self, **where: Any) -> int:
         listener = await asyncio.get_running_loop().create_server(
