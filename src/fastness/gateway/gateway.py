@@ -16,19 +16,17 @@ from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
+from fastness.gateway.attempts import Tries, budget_of
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.meters import Meters
-from fastness.gateway.relay import EngineAway, StreamRun
+from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Routing, Served, Usable, admit, may_name
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
 from fastness.telemetry.log import JsonLog
-
-ATTEMPTS_MAX: Final = 5
-SUSPICION_S: Final = 1.0
-"""How long a replica that could not be reached gets nothing, unless its supervisor starts it anew before."""
+from fastness.traffic.retry_budget import RetryBudget
 
 T = TypeVar("T")
 _NOTHING_SET: Final = Parameters()
@@ -56,18 +54,19 @@ class Deadline:
 class Slot:
     """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
 
-    __slots__ = ("_gateway", "_name", "_served", "_taken", "_trip")
+    __slots__ = ("_gateway", "_name", "_served", "_taken", "_tries", "_trip")
 
-    def __init__(self, gateway: Gateway, trip: Trip) -> None:
+    def __init__(self, gateway: Gateway, trip: Trip, tries: Tries) -> None:
         assert trip.served
-        self._gateway, self._trip, self._served = gateway, trip, trip.served
+        self._gateway, self._trip, self._served, self._tries = gateway, trip, trip.served, tries
 
     async def __aenter__(self) -> Replica:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
         began = now()
-        limit_s = self._gateway.settings.traffic.queue_timeout_s
-        self._name = await admit(served, self, began, limit_s, self._usable)
+        tries = self._tries
+        again = tries.failure is not None
+        self._name = await admit(served, self, began, tries.wait_s, self._usable, cleared=self._cleared, first=again)
         self._taken = now()
         replica = served.replicas.get(self._name)
         if replica is None:
@@ -82,6 +81,9 @@ class Slot:
         self._free()
 
     def _usable(self) -> Usable:
+        return self._tries.elsewhere(self._cleared())
+
+    def _cleared(self) -> Usable:
         return self._gateway.usable(self._trip)
 
     def _free(self) -> None:
@@ -121,6 +123,7 @@ class Gateway:
         self._reread_access = reread_access
         self.policy: PolicyInForce | None = None
         self.access_version = 0
+        self._budgets: dict[str, RetryBudget] = {}
         self._runs: set[StreamRun] = set()
         self._deadlines: set[Deadline] = set()
 
@@ -190,21 +193,15 @@ class Gateway:
         ]
         return refusal(query, decision, others)
 
-    def slot(self, trip: Trip) -> Slot:
+    def slot(self, trip: Trip, tries: Tries | None = None) -> Slot:
         """Hold a slot on the replica that takes this trip, for the length of a block."""
-        return Slot(self, trip)
+        return Slot(self, trip, tries or Tries(self, trip, None))
 
-    async def on_some_replica(self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]]) -> T:
-        """Do `work` on a slot's replica; on another one, or later, when an engine turns out not to be there."""
-        for _ in range(ATTEMPTS_MAX):
-            async with self.slot(trip) as replica:
-                try:
-                    return await work(replica)
-                except EngineAway as away:
-                    refusal = away
-                    assert trip.served
-                    trip.served.suspect(replica, self.now() + SUSPICION_S)
-        raise refusal
+    def budget(self, model: str) -> RetryBudget:
+        """The retries that a model's generations have left here."""
+        if model not in self._budgets:
+            self._budgets[model] = budget_of(self)
+        return self._budgets[model]
 
     @contextmanager
     def watched(self, trip: Trip, run: StreamRun) -> Iterator[None]:
@@ -214,6 +211,7 @@ class Gateway:
         if trip.exchange.on_pause is None:
             trip.exchange.on_pause = trip.pause
             trip.exchange.on_resume = trip.resume
+        run.paused = trip.paused
         try:
             yield
         finally:

@@ -15,6 +15,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
+from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.engine_slots import EngineSlots
 from fastness.traffic.slots import Full, SlotQueue
 
@@ -44,7 +45,7 @@ class Served:
     nodes: tuple[Node, ...] = ()
     strays: tuple[str, ...] = ()
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
-    suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    circuits: Circuits = field(default_factory=lambda: Circuits(CircuitBounds()))
     slots: dict[str, tuple[int, EngineSlots]] = field(default_factory=dict)
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
 
@@ -96,20 +97,24 @@ class Served:
             else:
                 self.wake(self.queue.release(replica))
 
-    def suspect(self, replica: Replica, until_s: float) -> None:
-        """Send nothing more to a replica that could not be reached, until it has a new epoch or `until_s`."""
-        self.suspects[replica.id] = (replica.epoch, until_s)
-        self.queue.close(replica.id)
+    def failed(self, replica: Replica, now_s: float, *, gone: bool = False) -> None:
+        """Count a failure against a replica: maybe it is sent nothing more, until it has a new epoch or for a while."""
+        if self.circuits.failed(replica.id, replica.epoch, now_s, gone=gone) is CircuitState.OPEN:
+            self.queue.close(replica.id)
+
+    def circuit(self, replica: Replica, now_s: float) -> CircuitState:
+        """The state of a replica's circuit."""
+        return self.circuits.state(replica.id, replica.epoch, now_s)
 
     def open_lanes(self, now_s: float, engine_queue: int) -> None:
-        """Give the ready replicas their lanes: all but those under suspicion. `engine_queue` may wait in the engine."""
-        for name, (epoch, until_s) in list(self.suspects.items()):
-            if now_s >= until_s or name not in self.replicas or self.replicas[name].epoch != epoch:
-                del self.suspects[name]
-        ready = [
-            one for one in self.replicas.values() if one.state is ReplicaState.READY and one.id not in self.suspects
-        ]
-        self.wake(self.queue.set_lanes((one.id, one.slots + engine_queue) for one in ready))
+        """Give the ready replicas their lanes, as their circuits allow. `engine_queue` may wait in the engine."""
+        self.circuits.keep({one.id: one.epoch for one in self.replicas.values()})
+        lanes = []
+        for one in self.replicas.values():
+            state = self.circuit(one, now_s)
+            if one.state is ReplicaState.READY and state is not CircuitState.OPEN:
+                lanes.append((one.id, 1 if state is CircuitState.HALF_OPEN else one.slots + engine_queue))
+        self.wake(self.queue.set_lanes(lanes))
 
     def slots_of(self, replica: Replica) -> EngineSlots:
         """The slots of this start of a replica's engine, and whose memory is in each."""
@@ -165,6 +170,7 @@ class Routing:
     ) -> None:
         self._now = now
         self._traffic = traffic
+        self._bounds = CircuitBounds(traffic.circuit_failures, traffic.circuit_open_s, traffic.circuit_open_max_s)
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
@@ -177,7 +183,9 @@ class Routing:
         cards = [card for card in snapshot.models if card.name in deployments]  # no deployment, no ceiling: no route
         for card in cards:
             deployment = deployments[card.name]
-            one = self._served.setdefault(card.name, Served(card, SlotQueue(self._traffic.queue_max), deployment))
+            one = self._served.setdefault(
+                card.name, Served(card, SlotQueue(self._traffic.queue_max), deployment, circuits=Circuits(self._bounds))
+            )
             one.place(card, deployment, (each for each in snapshot.replicas if each.model == card.name), nodes)
             for before in known.get(card.name, {}).values():
                 after = one.replicas.get(before.id)
@@ -195,9 +203,10 @@ class Routing:
             one.wake(one.queue.advance())
 
     def sweep(self) -> None:
-        """Give replicas another chance whose time under suspicion is over."""
+        """Give replicas another chance whose circuit has been open for long enough."""
         for one in self._served.values():
-            if one.suspects:
+            if one.circuits:
+                one.reconsider()
                 one.open_lanes(self._now(), self._engine_queue(one))
 
     def _engine_queue(self, served: Served) -> int:
@@ -225,16 +234,26 @@ class Routing:
 
 
 async def admit(
-    served: Served, ticket: Hashable, now_s: float, timeout_s: float, usable: Callable[[], Usable] = lambda: None
+    served: Served,
+    ticket: Hashable,
+    now_s: float,
+    timeout_s: float,
+    usable: Callable[[], Usable] = lambda: None,
+    *,
+    cleared: Callable[[], Usable] | None = None,
+    first: bool = False,
 ) -> str:
     """Wait for a slot on a usable replica and return that replica's id. `usable` is asked again after every change.
+
+    `cleared`, unless None, are those that policy allows, where `usable` leaves some of them out for other reasons.
+    `first`: it had a slot, and its engine failed; it waits in front of all.
 
     Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
     """
     may = usable()
     if not served.queue.is_served(may) and served.have_failed(may):
         raise served.not_ready(may)
-    taken = served.queue.arrive(ticket, now_s, may)
+    taken = served.queue.arrive(ticket, now_s, may, first=first)
     if isinstance(taken, str):
         return taken
     if isinstance(taken, Full):
@@ -250,7 +269,7 @@ async def admit(
         async with asyncio.timeout(timeout_s):
             replica = await future
         # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
-        may = usable()
+        may = (cleared or usable)()
         if may is not None and replica not in may:
             raise served.not_ready(may)
         granted = True

@@ -45,6 +45,9 @@ class Trip:
     commit_s: float | None = None
     refusal: Refusal | None = None
     runs: list[StreamRun] = field(default_factory=list)
+    retried: int = 0
+    resumed: int = 0
+    paused: bool = False
 
     @property
     def mark_line(self) -> bytes:
@@ -68,10 +71,12 @@ class Trip:
 
     def pause(self) -> None:
         """The client is slow: its engines wait."""
+        self.paused = True
         for run in self.runs:
             run.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
+        self.paused = False
         for run in self.runs:
             run.resume()

@@ -45,18 +45,22 @@ class SlotQueue:
     choosy: dict[Hashable, frozenset[str]] = field(default_factory=dict)
     service_s: float = 1.0
 
-    def arrive(self, ticket: Hashable, now_s: float, usable: frozenset[str] | None = None) -> str | Full | None:
+    def arrive(
+        self, ticket: Hashable, now_s: float, usable: frozenset[str] | None = None, *, first: bool = False
+    ) -> str | Full | None:
         """Return the replica that takes the ticket at once, None when it waits, or Full.
 
-        `usable` are the replicas that may take it; None: any.
+        `usable` are the replicas that may take it; None: any. `first`: it was in before, and waits in front of all.
         """
         # While somebody waits who is not choosy, nothing is free. While only choosy ones wait, something may be.
         if (not self.waiting or self.choosy) and (lane := self._freest(usable)):
             lane.in_flight += 1
             return lane.replica
-        if len(self.waiting) >= self.waiting_max:
+        if len(self.waiting) >= self.waiting_max and not first:
             return Full(len(self.waiting), self.retry_after_s(usable))
         self.waiting[ticket] = now_s
+        if first:
+            self.waiting.move_to_end(ticket, last=False)
         if usable is not None:
             self.choosy[ticket] = usable
         return None
