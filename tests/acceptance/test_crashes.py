@@ -83,8 +83,7 @@ def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_t
     assert len(heard) == STREAMS
     assert all(one.clear and one.lost is None for one in heard), [one for one in heard if not one.clear]
     failed = [one for one in heard if not one.whole]
-    assert {one.code for one in failed} == {"engine_failed"}
-    assert max(one.ended_s for one in failed) - killed_s < second_s, "those who lost their engine hear of it at once"
+    assert not failed, "those who lost their engine wait for its restart, and go on"
     # Those who still waited for a slot stand before it: what is bounded is how long nobody was answered.
     answered = [one.ended_s - killed_s for one in (*heard, next_one) if one.whole and one.ended_s > killed_s]
     assert min(answered) < 5 * second_s, "the next request is answered in under 5 s"

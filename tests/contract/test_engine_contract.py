@@ -37,6 +37,7 @@ from fastness.engines.fake.behaviour import Behaviour
 from fastness.engines.fake.engine import FakeEngine
 from fastness.engines.llamacpp.engine import LlamaCppEngine
 from fastness.engines.port import Dialect, Engine, EngineCall, EngineError, EngineTask
+from fastness.traffic.continuation import continuation, usage_of
 
 SLOTS = 4
 CONTEXT_TOKENS = 1_024
@@ -253,6 +254,32 @@ def test_a_seed_makes_an_answer_repeatable(chat: Running) -> None:
     assert said[0] == said[1] != said[2]
     assert said[3] not in said[:3]
     assert said[4] == said[5], "no seed means `at random`"
+
+
+def test_an_answer_can_be_gone_on_with_behind_any_of_its_events(chat: Running) -> None:
+    sampling = Sampling(temperature=0, max_output_tokens=24)
+    for work in (
+        Generation(sampling, (Message("user", "Count from one to twenty: 1, 2, 3"),)),
+        Generation(sampling, prompt="1 2 3 4 5 6 7 8"),
+    ):
+        deltas = chat.streamed(work)
+        texts, usage = [one.text for one in deltas if one.text], deltas[-1].usage
+        assert usage
+        text = work.prompt
+        if text is None:
+            text = chat.dialect.templated(chat.post(chat.dialect.template(work)))
+        assert isinstance(text, str)
+        prompt = chat.dialect.tokenised(chat.post(chat.dialect.tokens([text], begins=True)))
+        assert len(prompt) == usage.input_tokens
+        for cut in range(1, len(texts), 5):
+            said = chat.dialect.tokenised(chat.post(chat.dialect.tokens(texts[:cut], begins=False)))
+            rest = continuation(work, prompt, said, CONTEXT_TOKENS)
+            assert rest
+            others = chat.streamed(rest)
+            assert "".join(texts[:cut]) + "".join(one.text for one in others) == "".join(texts)
+            metered = others[-1].usage
+            assert metered
+            assert usage_of(prompt, said, metered).output_tokens == usage.output_tokens
 
 
 def test_log_probabilities_are_those_of_the_tokens(chat: Running) -> None:
