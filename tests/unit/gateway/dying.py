@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fastness.core.model import ToolFormat
 from fastness.core.replica import ReplicaState
 from fastness.engines.fake import wire
 from fastness.engines.fake.answer import Ask, answer, template, tokens_of
@@ -118,6 +119,8 @@ async def dying(home: Path, *deaths: int | None, stuck: bool = False, **traffic:
         for name, engine in (("low", low), ("high", high)):
             door.engines[name].socket = str(home / f"d-{name}.sock")
             servers.append(await asyncio.start_unix_server(engine.serve, door.engines[name].socket))
+        tools = ToolFormat("Call:\n{tools}", "<tool_call>", "</tool_call>")
+        door.cards = [replace(one, tool_format=tools) if one.name == "small" else one for one in door.cards]
         door.replicas = [replace(one, socket=door.engines[one.node].socket, slots=8) for one in door.replicas]
         door.publish()
         sweeping = asyncio.create_task(_sweep(door))

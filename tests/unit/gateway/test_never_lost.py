@@ -23,8 +23,9 @@ SCHEMA = {
     "additionalProperties": False,
 }
 FORMAT = {"type": "json_schema", "json_schema": {"name": "thing", "strict": True, "schema": SCHEMA}}
+TOOL = {"type": "function", "function": {"name": "count", "strict": True, "parameters": SCHEMA}}
 OPEN_AT_ONCE: dict[str, Any] = {"circuit_failures": 1, "circuit_open_s": 60, "circuit_open_max_s": 60}
-CHAT = {"messages": [{"role": "user", "content": "hello there"}], "temperature": 0}
+CHAT = {"messages": [{"role": "user", "content": "hello there 12"}], "temperature": 0}
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": CHAT,
     "limited": CHAT | {"max_tokens": 5},
@@ -34,6 +35,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "json": CHAT | {"response_format": FORMAT},
     "json of chance": CHAT | {"response_format": FORMAT, "temperature": 1},
     "seeded": CHAT | {"seed": 4, "temperature": 1},
+    "tools": CHAT | {"tools": [TOOL], "tool_choice": "required"},
     "prompt": {"prompt": "hello there", "temperature": 0},
     "scored prompt": {"prompt": "hello there", "logprobs": 2, "temperature": 0},
     "tokens": {"prompt": [5, 6, 7], "temperature": 0, "max_tokens": 4},
@@ -97,6 +99,7 @@ def test_an_answer_is_the_same_whatever_byte_its_engine_dies_at(tmp_path, shape,
 
 def test_every_byte_of_a_stream_may_be_its_engines_last(tmp_path):
     expected = undisturbed(tmp_path, "plain")
+    assert "café☕" in expected.texts[0], "some of these bytes are in the middle of a character"
 
     async def test() -> None:
         async with dying(tmp_path, circuit_failures=1_000, retry_burst=10_000) as site:
