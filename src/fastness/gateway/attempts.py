@@ -158,7 +158,7 @@ class Tries:
     def again(self, failure: EngineFailed) -> bool:
         """Tell whether it may be tried again, and count it."""
         gateway, traffic = self._gateway, self._gateway.settings.traffic
-        came = self._written.size_bytes if self._written else 0
+        came = self._written.count if self._written else 0
         if isinstance(failure, EngineAway):
             self._away += 1
         else:

@@ -15,8 +15,10 @@ from typing import Final
 
 from fastness.core.request import Delta, FinishReason, Generation, TokenLogprob, Usage
 
-SEAM: Final = b"\xff"
-"""Stands after each event's text: no character of UTF-8 has this byte."""
+SEAM: Final = "\ud800"
+"""Stands after each event's text where several are kept together: half a character, which no text has."""
+TOGETHER: Final = 64
+"""So many texts are kept one by one before they are put together, in a tenth of the memory."""
 
 
 class Diverged(ValueError):  # noqa: N818 - says what happened
@@ -26,44 +28,52 @@ class Diverged(ValueError):  # noqa: N818 - says what happened
 class Written:
     """What came of one generation so far. `prompt` are the tokens of its input, once they were asked for."""
 
-    __slots__ = ("_texts", "finish", "prompt")
+    __slots__ = ("_kept", "_kept_count", "_latest", "finish", "prompt")
 
     def __init__(self) -> None:
-        self._texts = bytearray()
+        self._kept = bytearray()
+        self._latest: list[str] = []
+        self._kept_count = 0
         self.finish: FinishReason | None = None
         self.prompt: tuple[int, ...] | None = None
 
     def add(self, delta: Delta) -> None:
         """Take what an event added."""
         if delta.text:
-            self._texts += delta.text.encode() + SEAM
+            latest = self._latest
+            latest.append(delta.text)
+            if len(latest) >= TOGETHER:
+                self._kept += (SEAM.join(latest) + SEAM).encode("utf-8", "surrogatepass")
+                self._kept_count += TOGETHER
+                latest.clear()
         if delta.finish:
             self.finish = delta.finish
 
     @property
     def begun(self) -> bool:
         """Whether anything came."""
-        return bool(self._texts) or self.finish is not None
+        return bool(self._latest or self._kept_count) or self.finish is not None
 
     @property
-    def size_bytes(self) -> int:
-        """How much came: it grows with every event that has text."""
-        return len(self._texts)
+    def count(self) -> int:
+        """How many events had text."""
+        return self._kept_count + len(self._latest)
 
     @property
     def texts(self) -> list[str]:
         """The text of each event."""
-        return [text.decode() for text in self._texts.split(SEAM)[:-1]]
+        return self._kept.decode("utf-8", "surrogatepass").split(SEAM)[:-1] + self._latest
 
     @property
     def text(self) -> str:
         """All of it."""
-        return self._texts.replace(SEAM, b"").decode()
+        return "".join(self.texts)
 
     def forget(self) -> None:
         """Begin anew."""
-        self._texts.clear()
-        self.finish = None
+        self._kept.clear()
+        self._latest.clear()
+        self._kept_count, self.finish = 0, None
 
 
 def continuation(

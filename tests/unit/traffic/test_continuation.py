@@ -7,18 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastness.core.request import Delta, FinishReason, Generation, Message, Sampling, TokenLogprob, Usage
-from fastness.traffic.continuation import Diverged, Replay, Written, continuation, usage_at_end, usage_of
+from fastness.traffic.continuation import TOGETHER, Diverged, Replay, Written, continuation, usage_at_end, usage_of
 
 TEXTS = st.lists(st.text(min_size=1, max_size=6), max_size=20)
+MANY = st.lists(st.text(min_size=1, max_size=2), max_size=3 * TOGETHER)
 WORK = Generation(Sampling(max_output_tokens=10, seed=7, stop=("x",)), (Message("user", "hi"),), slot=3)
 
 
-@given(TEXTS)
+@given(MANY)
 def test_what_was_written_is_kept_event_by_event_whatever_its_characters(texts: list[str]) -> None:
     written = Written()
     for text in texts:
         written.add(Delta(text))
     assert written.texts == texts
+    assert written.count == len(texts)
     assert written.text == "".join(texts)
     assert written.begun == bool(texts)
     written.forget()

@@ -37,6 +37,15 @@ def test_a_released_slot_goes_to_the_one_who_waited_longest() -> None:
     assert queue.release("a") == []
 
 
+def test_one_who_was_in_before_waits_in_front_of_all_also_where_the_queue_is_full() -> None:
+    queue = queue_of(1, a=1)
+    assert queue.arrive("one", 0.0) == "a"
+    assert queue.arrive("two", 0.0) is None
+    assert queue.arrive("three", 0.0, first=True) is None
+    assert queue.release("a") == [("three", "a")]
+    assert queue.release("a") == [("two", "a")]
+
+
 def test_a_full_queue_says_how_many_wait_and_when_to_come_back() -> None:
     queue = queue_of(waiting_max=1, a=1)
     queue.arrive("first", 0.0)
