@@ -257,29 +257,19 @@ def test_a_seed_makes_an_answer_repeatable(chat: Running) -> None:
 
 
 def test_an_answer_can_be_gone_on_with_behind_any_of_its_events(chat: Running) -> None:
-    sampling = Sampling(temperature=0, max_output_tokens=24)
-    for work in (
-        Generation(sampling, (Message("user", "Count from one to twenty: 1, 2, 3"),)),
-        Generation(sampling, prompt="1 2 3 4 5 6 7 8"),
-    ):
-        deltas = chat.streamed(work)
-        texts, usage = [one.text for one in deltas if one.text], deltas[-1].usage
-        assert usage
-        text = work.prompt
-        if text is None:
-            text = chat.dialect.templated(chat.post(chat.dialect.template(work)))
-        assert isinstance(text, str)
-        prompt = chat.dialect.tokenised(chat.post(chat.dialect.tokens([text], begins=True)))
-        assert len(prompt) == usage.input_tokens
-        for cut in range(1, len(texts), 5):
-            said = chat.dialect.tokenised(chat.post(chat.dialect.tokens(texts[:cut], begins=False)))
-            rest = continuation(work, prompt, said, CONTEXT_TOKENS)
-            assert rest
-            others = chat.streamed(rest)
-            assert "".join(texts[:cut]) + "".join(one.text for one in others) == "".join(texts)
-            metered = others[-1].usage
-            assert metered
-            assert usage_of(prompt, said, metered).output_tokens == usage.output_tokens
+    def tokens(texts: list[str], *, begins: bool) -> tuple[int, ...]:
+        return chat.dialect.tokenised(chat.post(chat.dialect.tokens(texts, begins=begins)))
+
+    work = Generation(Sampling(temperature=0, max_output_tokens=24), (Message("user", "Count to twenty: 1, 2, 3"),))
+    deltas = chat.streamed(work)
+    texts, usage = [one.text for one in deltas if one.text], deltas[-1].usage
+    prompt = tokens([chat.dialect.templated(chat.post(chat.dialect.template(work)))], begins=True)
+    for cut in range(1, len(texts), 5):
+        said = tokens(texts[:cut], begins=False)
+        rest = continuation(work, prompt, said, CONTEXT_TOKENS)
+        others = chat.streamed(rest) if rest else []
+        assert "".join(texts[:cut]) + "".join(one.text for one in others) == "".join(texts)
+        assert usage_of(prompt, said, others[-1].usage or Usage()) == usage
 
 
 def test_log_probabilities_are_those_of_the_tokens(chat: Running) -> None:
