@@ -173,11 +173,12 @@ class Tries:
             return False
         failure.__traceback__ = failure.__context__ = None  # its frames hold the trip
         self.failure = failure
-        if came:
+        resumes = came > 0 and not isinstance(failure, EngineAway)  # else that failure is counted already
+        if resumes:
             self._trip.resumed += 1
-        else:
+        elif not came:
             self._trip.retried += 1
-        gateway.meters.retry(model, "resumed" if came else "retried")
+        gateway.meters.retry(model, "resumed" if resumes else "retried")
         return True
 
     def done(self, replica: Replica) -> None:
