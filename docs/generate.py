@@ -207,6 +207,8 @@ LOG_FIELD_MEANINGS = {
     "choices": "`n`",
     "input_tokens": "tokens read, as the engine counted",
     "output_tokens": "tokens written, as the engine counted",
+    "retried": "how often an engine failed before anything came of a generation, and it was tried again",
+    "resumed": "how often an engine failed in the middle of a generation, and another run went on",
     "cached_tokens": "tokens of the input that the engine had in its cache",
     "queue_ms": "wait for a slot",
     "first_token_ms": "from the first byte of the request to the first token out",
@@ -263,7 +265,9 @@ spelling, with the buckets given there. A counter's name has `_total` after it o
 | metric | kind | labels | what it is |
 |---|---|---|---|
 {"".join(_metrics())}
-`status` is an HTTP status and `code` one of [the error codes](errors.md); `gen_ai_request_model` only ever names models
+`circuit` is `closed`, `open` or `half_open`; `outcome` is `retried`, `resumed`, or `refused` for lack of
+[budget](../explanation/never-lost.md). `status` is an HTTP status and `code` one of [the error codes](errors.md);
+`gen_ai_request_model` only ever names models
 that are served, so no caller can make a new time series.
 
 ## Logs

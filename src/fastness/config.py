@@ -92,6 +92,18 @@ class TrafficSettings:
     first_token_timeout_s: float = _setting(120.0, "From dispatch to an engine until its first token.", 0.01, 3_600)
     progress_timeout_s: float = _setting(30.0, "Between two tokens of a stream.", 0.01, 3_600)
     answer_timeout_s: float = _setting(600.0, "A whole answer.", 0.01, 86_400)
+    attempts_max: int = _setting(3, "Tries of a generation in a row without a token; then its failure is told.", 1, 16)
+    resume_timeout_s: float = _setting(
+        30.0, "Longest wait of a generation whose engine failed for a replica that goes on.", 0.01, 3_600
+    )
+    retry_percent: int = _setting(20, "Retries allowed for a hundred generations that succeed, per model.", 0, 100)
+    retry_floor_per_s: float = _setting(1.0, "Retries allowed each second beside these.", 0, 10_000)
+    retry_burst: int = _setting(
+        128, "Retries that can be saved up; one engine's end may need as many as it has slots.", 0, 100_000
+    )
+    circuit_failures: int = _setting(3, "Failures in a row after which a replica gets nothing for a while.", 1, 1_000)
+    circuit_open_s: float = _setting(1.0, "For how long at first; it doubles with each failure after.", 0.001, 3_600)
+    circuit_open_max_s: float = _setting(30.0, "For how long at most.", 0.001, 3_600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from killing import (
     start_and_ask,
     unrecorded,
 )
-from traffic import Together, Traffic, chat
+from traffic import SILENCE_S, Together, Traffic, chat
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KILLS = 25
@@ -69,13 +69,14 @@ def ready_replica(installation: Installation) -> dict[str, object]:
 def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_the_kill):
     before, second_s = ready_replica(victim), on_this_machine(1)
     random_ = random.Random(tokens_before_the_kill)
-    streams = Together(victim, [chat(random_, True, 12) for _ in range(STREAMS)])
+    silence_s = second_s * SILENCE_S  # all of them are answered to the end now, also those who wait for others' restart
+    streams = Together(victim, [chat(random_, True, 12) for _ in range(STREAMS)], silence_s)
     eventually(lambda: victim.busy_slots() == 8, "all slots work")
     if tokens_before_the_kill:
         eventually(lambda: decoded(victim) >= tokens_before_the_kill, "tokens flow", 60)
     kill(int(str(before["pid"])))
     killed_s = time.monotonic()
-    after = Together(victim, [chat(random_, False, 2)])
+    after = Together(victim, [chat(random_, False, 2)], silence_s)
     diagnosis = eventually(lambda: replica(victim)["diagnosis"], "the crash is diagnosed", 5)
     (next_one,) = after.heard()
     assert next_one.whole, f"the request after the crash: {next_one}"
@@ -83,8 +84,7 @@ def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_t
     assert len(heard) == STREAMS
     assert all(one.clear and one.lost is None for one in heard), [one for one in heard if not one.clear]
     failed = [one for one in heard if not one.whole]
-    assert {one.code for one in failed} == {"engine_failed"}
-    assert max(one.ended_s for one in failed) - killed_s < second_s, "those who lost their engine hear of it at once"
+    assert not failed, "those who lost their engine wait for its restart, and go on"
     # Those who still waited for a slot stand before it: what is bounded is how long nobody was answered.
     answered = [one.ended_s - killed_s for one in (*heard, next_one) if one.whole and one.ended_s > killed_s]
     assert min(answered) < 5 * second_s, "the next request is answered in under 5 s"

@@ -139,15 +139,17 @@ class Traffic:
 class Together:
     """Requests under way; `heard` waits for their ends."""
 
-    def __init__(self, installation: Installation, asks: list[Ask]) -> None:
-        self._where = {"base_url": installation.base_url, "headers": headers(installation), "timeout": SILENCE_S}
+    def __init__(self, installation: Installation, asks: list[Ask], silence_s: float = SILENCE_S) -> None:
+        self._where = {"base_url": installation.base_url, "headers": headers(installation), "timeout": silence_s}
+        self._limit_s = 2 * silence_s
         self._asks = asks
         self._heard: list[Heard] = []
         self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
         self._thread.start()
 
-    def heard(self, limit_s: float = 2 * SILENCE_S) -> list[Heard]:
+    def heard(self, limit_s: float | None = None) -> list[Heard]:
         """What each heard, in the order asked."""
+        limit_s = limit_s or self._limit_s
         self._thread.join(timeout=limit_s)
         assert not self._thread.is_alive(), f"a client hangs for more than {limit_s} s"
         return self._heard

@@ -37,6 +37,7 @@ from fastness.engines.fake.behaviour import Behaviour
 from fastness.engines.fake.engine import FakeEngine
 from fastness.engines.llamacpp.engine import LlamaCppEngine
 from fastness.engines.port import Dialect, Engine, EngineCall, EngineError, EngineTask
+from fastness.traffic.continuation import continuation, usage_of
 
 SLOTS = 4
 CONTEXT_TOKENS = 1_024
@@ -253,6 +254,22 @@ def test_a_seed_makes_an_answer_repeatable(chat: Running) -> None:
     assert said[0] == said[1] != said[2]
     assert said[3] not in said[:3]
     assert said[4] == said[5], "no seed means `at random`"
+
+
+def test_an_answer_can_be_gone_on_with_behind_any_of_its_events(chat: Running) -> None:
+    def tokens(texts: list[str], *, begins: bool) -> tuple[int, ...]:
+        return chat.dialect.tokenised(chat.post(chat.dialect.tokens(texts, begins=begins)))
+
+    work = Generation(Sampling(temperature=0, max_output_tokens=24), (Message("user", "Count to twenty: 1, 2, 3"),))
+    deltas = chat.streamed(work)
+    texts, usage = [one.text for one in deltas if one.text], deltas[-1].usage
+    prompt = tokens([chat.dialect.templated(chat.post(chat.dialect.template(work)))], begins=True)
+    for cut in range(1, len(texts), 5):
+        said = tokens(texts[:cut], begins=False)
+        rest = continuation(work, prompt, said, CONTEXT_TOKENS)
+        others = chat.streamed(rest) if rest else []
+        assert "".join(texts[:cut]) + "".join(one.text for one in others) == "".join(texts)
+        assert usage_of(prompt, said, others[-1].usage or Usage()) == usage
 
 
 def test_log_probabilities_are_those_of_the_tokens(chat: Running) -> None:

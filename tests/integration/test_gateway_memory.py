@@ -39,6 +39,7 @@ EVENTS = (
 )
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
 ROUNDS = 20
+IMPATIENT = {"FASTNESS__TRAFFIC__CIRCUIT_OPEN_S": "0.001", "FASTNESS__TRAFFIC__CIRCUIT_OPEN_MAX_S": "0.001"}
 
 
 class Anyone:
@@ -90,12 +91,19 @@ async def ask(port: int, body: dict[str, object], *, leave: bool = False) -> byt
     return heard
 
 
+async def sweep(gateway: Gateway) -> None:
+    while True:
+        await asyncio.sleep(0.005)
+        gateway.sweep()
+
+
 async def trips_left(home: Path, body: dict[str, object], expected: bytes, *, leave: bool) -> int:
-    settings, _ = load({"FASTNESS_HOME": str(home)})
+    settings, _ = load({"FASTNESS_HOME": str(home)} | IMPATIENT)
     socket = str(home / "e.sock")
     fake = await asyncio.start_unix_server(engine, socket)
     connections = EngineConnections()
-    routing = Routing(settings.traffic, lambda _: LlamaCppDialect(), connections.forget)
+    now = asyncio.get_running_loop().time
+    routing = Routing(settings.traffic, lambda _: LlamaCppDialect(), connections.forget, now)
     card = ModelCard("small", ModelKind.CHAT, "0" * 64, 1, "MIT", 2_048, 1)
     replica = Replica("small-0", "small", "llamacpp", ReplicaState.READY, socket, 4, 2_048, 1, sealed=True)
     ceiling = Label("OPEN")
@@ -109,9 +117,11 @@ async def trips_left(home: Path, body: dict[str, object], expected: bytes, *, le
         App(gateway), settings.gateway, new_request_id=_request_id, error_body=lambda refusal, _: error_body(refusal)
     )
     port = await server.listen("127.0.0.1", 0)
+    sweeping = asyncio.create_task(sweep(gateway))
     for _ in range(ROUNDS):
         assert expected in await ask(port, {"model": "small"} | body, leave=leave)
     await asyncio.sleep(0.3)
+    sweeping.cancel()
     left = sum(isinstance(one, Trip) for one in gc.get_objects())
     await server.close()
     await connections.close()

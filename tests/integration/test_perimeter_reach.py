@@ -106,7 +106,7 @@ print(subprocess.run(child, capture_output=True).stderr.decode())
 def test_it_must_be_given_up_before_a_thread_runs() -> None:
     done = run("""
 import threading
-threading.Thread(target=sys.stdin.read, daemon=True).start()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
 stay_local()
 """)
     assert "before any is started" in done.stderr

@@ -132,17 +132,8 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "ps", ps.ps, ps.EXAMPLES)
     shown: dict[str, tuple[Act, str]] = {"list": (models.models, models.EXAMPLES)}
     _noun(app, "models", "Models and adapters: served, imported, admitted.", shown | artefacts.ACTS)
-    _noun(app, "tenants", "The departments that are served and charged.", {
-        "list": (tenants.listing, tenants.LIST_EXAMPLES),
-        "create": (tenants.create, tenants.CREATE_EXAMPLES),
-        "set": (tenants.change, tenants.SET_EXAMPLES),
-        "revoke": (tenants.revoke, tenants.REVOKE_EXAMPLES),
-    })  # fmt: skip
-    _noun(app, "keys", "Credentials of tenants, each shown once.", {
-        "list": (keys.listing, keys.LIST_EXAMPLES),
-        "create": (keys.create, keys.CREATE_EXAMPLES),
-        "revoke": (keys.revoke, keys.REVOKE_EXAMPLES),
-    })  # fmt: skip
+    _noun(app, "tenants", "The departments that are served and charged.", tenants.ACTS)
+    _noun(app, "keys", "Credentials of tenants, each shown once.", keys.ACTS)
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
     _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
     _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)

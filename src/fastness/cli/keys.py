@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -157,3 +158,10 @@ def row(key: dict[str, Any]) -> tuple[str, ...]:
         render.moment(key["expires_s"]),
         key["state"],
     )
+
+
+ACTS: dict[str, tuple[Callable[..., None], str]] = {
+    "list": (listing, LIST_EXAMPLES),
+    "create": (create, CREATE_EXAMPLES),
+    "revoke": (revoke, REVOKE_EXAMPLES),
+}

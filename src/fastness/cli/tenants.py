@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -138,3 +139,11 @@ def row(tenant: dict[str, Any]) -> tuple[str, ...]:
         render.moment(tenant["created_s"]),
         tenant["state"],
     )
+
+
+ACTS: dict[str, tuple[Callable[..., None], str]] = {
+    "list": (listing, LIST_EXAMPLES),
+    "create": (create, CREATE_EXAMPLES),
+    "set": (change, SET_EXAMPLES),
+    "revoke": (revoke, REVOKE_EXAMPLES),
+}

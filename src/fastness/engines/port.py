@@ -76,6 +76,22 @@ class Dialect(Protocol):
         """Read the number of input tokens; raises ValueError."""
         ...
 
+    def template(self, work: Generation) -> EngineCall:
+        """Write the request for the text that the messages of `work` become."""
+        ...
+
+    def templated(self, body: bytes) -> str:
+        """Read that text; raises ValueError."""
+        ...
+
+    def tokens(self, texts: list[str], *, begins: bool) -> EngineCall:
+        """Write the request for the tokens of texts, each for itself; `begins`: the first begins an input."""
+        ...
+
+    def tokenised(self, body: bytes) -> tuple[int, ...]:
+        """Read these tokens; raises ValueError."""
+        ...
+
     def embedding(self, inputs: tuple[str | tuple[int, ...], ...]) -> EngineCall:
         """Write the request that embeds `inputs`."""
         ...

@@ -16,8 +16,11 @@ async def admit(
     now_s: float,
     ask: Callable[[Usable], Ask],
     usable: Callable[[], Usable] = lambda: None,
+    cleared: Callable[[], Usable] | None = None,
 ) -> str:
     """Wait for a slot on a usable replica and return that replica's id. `usable` is asked again after every change.
+
+    `cleared`, unless None, are those that policy allows, where `usable` leaves some of them out for other reasons.
 
     Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
     """
@@ -38,7 +41,7 @@ async def admit(
     try:
         replica = await future
         # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
-        may = usable()
+        may = (cleared or usable)()
         if may is not None and replica not in may:
             raise served.not_ready(may)
         granted = True

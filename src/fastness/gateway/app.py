@@ -116,7 +116,7 @@ class App:
         exchange.respond(200 if ready else 503, _TEXT_HEADERS, b"ready\n" if ready else b"not ready\n")
 
     def _metrics(self, exchange: Exchange) -> None:
-        body = self._gateway.meters.page(self._gateway.routing, self.connections())
+        body = self._gateway.meters.page(self._gateway.routing, self.connections(), self._gateway.now())
         exchange.respond(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", body)
 
     def _openapi(self, exchange: Exchange) -> None:

@@ -7,15 +7,18 @@ from fastness.gateway.trip import Trip
 from fastness.traffic.fair_queue import Ask, Usable
 
 
-def ask_of(trip: Trip, deadline_s: float, usable: Usable) -> Ask:
-    """Return what each generation of a trip asks for. Its tokens are estimated once, so that `charge` knows them."""
+def ask_of(trip: Trip, deadline_s: float, usable: Usable, *, returns: bool = False) -> Ask:
+    """Return what each generation of a trip asks for. Its tokens are estimated once, so that `charge` knows them.
+
+    `returns`: it had a slot, and its engine failed.
+    """
     known, principal = trip.ask, trip.principal
     assert trip.served and principal
     if known is None:
         tokens = trip.served.estimate.of(_bytes(trip), _output_tokens_max(trip))
     else:
         tokens = known.input_tokens, known.output_tokens
-    trip.ask = Ask(principal.tenant, principal.share, trip.band, *tokens, deadline_s, usable)
+    trip.ask = Ask(principal.tenant, principal.share, trip.band, *tokens, deadline_s, usable, returns)
     return trip.ask
 
 

@@ -115,7 +115,8 @@ class Choosing:
         names = []
         for replica, pinned in replicas:
             names.append(replica.id)
-            self.replicas.start(replica.id, replica.epoch, partial(_memory, replica, pinned))
+            start = (replica.epoch, replica.slots, pinned)
+            self.replicas.start(replica.id, start, partial(_memory, replica, pinned))
         self.replicas.retain(names)
 
     def choose(self, ticket: Hashable, lanes: Sequence[Lane]) -> Lane:

@@ -18,23 +18,21 @@ from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
 from fastness.gateway.admit import admit
-from fastness.gateway.asking import ask_of, give_back
+from fastness.gateway.asking import ask_of
+from fastness.gateway.attempts import Tries, budget_of
 from fastness.gateway.choosing import Asked
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
-from fastness.gateway.relay import EngineAway, StreamRun
+from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Routing, Served, may_name
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
 from fastness.telemetry.log import JsonLog
 from fastness.traffic.fair_queue import Ask, Usable
-
-ATTEMPTS_MAX: Final = 5
-SUSPICION_S: Final = 1.0
-"""How long a replica that could not be reached gets nothing, unless its supervisor starts it anew before."""
+from fastness.traffic.retry_budget import RetryBudget
 
 T = TypeVar("T")
 _NOTHING_SET: Final = Parameters()
@@ -66,20 +64,20 @@ class Deadline:
 class Slot:
     """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
 
-    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_trip", "asked")
+    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked")
 
-    def __init__(self, gateway: Gateway, trip: Trip, asked: Asked | None) -> None:
+    def __init__(self, gateway: Gateway, trip: Trip, tries: Tries) -> None:
         assert trip.served
-        self._gateway, self._trip, self._served = gateway, trip, trip.served
-        self.asked = asked or Asked("")
+        self._gateway, self._trip, self._served, self._tries = gateway, trip, trip.served, tries
+        self.asked = tries.asked
 
     async def __aenter__(self) -> Replica:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
         began, own_s = now(), trip.wait_s
-        deadline_s = began + (self._gateway.settings.traffic.queue_timeout_s if own_s is None else own_s)
+        deadline_s = began + self._tries.wait_s
         try:
-            self._name = await admit(served, self, began, self._asks(deadline_s), self._usable)
+            self._name = await admit(served, self, began, self._asks(deadline_s), self._usable, self._cleared)
         except BaseException as error:
             self.asked.over()  # a slot may have been given in the moment of giving up
             if isinstance(error, Refusal) and error.code == "queue_timeout" and own_s is not None:
@@ -100,11 +98,14 @@ class Slot:
         self._free()
 
     def _usable(self) -> Usable:
+        return self._tries.elsewhere(self._cleared())
+
+    def _cleared(self) -> Usable:
         return self._gateway.usable(self._trip)
 
     def _asks(self, deadline_s: float) -> Callable[[Usable], Ask]:
         def ask(usable: Usable) -> Ask:
-            self._ask = ask_of(self._trip, deadline_s, usable)
+            self._ask = ask_of(self._trip, deadline_s, usable, returns=self._tries.failure is not None)
             return self._ask
 
         return ask
@@ -150,6 +151,7 @@ class Gateway:
         self._reread_access = reread_access
         self.policy: PolicyInForce | None = None
         self.access_version = 0
+        self._budgets: dict[str, RetryBudget] = {}
         self._runs: set[StreamRun] = set()
         self._deadlines: set[Deadline] = set()
 
@@ -224,24 +226,15 @@ class Gateway:
         ]
         return refusal(query, decision, others)
 
-    def slot(self, trip: Trip, asked: Asked | None = None) -> Slot:
-        """Hold a slot on the replica that takes this trip, for the length of a block. Without `asked`: any prompt."""
-        return Slot(self, trip, asked)
+    def slot(self, trip: Trip, tries: Tries | None = None) -> Slot:
+        """Hold a slot on the replica that takes this trip, for the length of a block."""
+        return Slot(self, trip, tries or Tries(self, trip, Asked(""), None))
 
-    async def on_some_replica(
-        self, trip: Trip, work: Callable[[Replica], Coroutine[object, object, T]], asked: Asked | None = None
-    ) -> T:
-        """Do `work` on a slot's replica; on another one, or later, when an engine turns out not to be there."""
-        for _ in range(ATTEMPTS_MAX):
-            async with self.slot(trip, asked) as replica:
-                try:
-                    return await work(replica)
-                except EngineAway as away:
-                    refusal = away
-                    assert trip.served
-                    give_back(trip)
-                    trip.served.suspect(replica, self.now() + SUSPICION_S)
-        raise refusal
+    def budget(self, model: str) -> RetryBudget:
+        """The retries that a model's generations have left here."""
+        if model not in self._budgets:
+            self._budgets[model] = budget_of(self)
+        return self._budgets[model]
 
     @contextmanager
     def watched(self, trip: Trip, run: StreamRun) -> Iterator[None]:
@@ -251,6 +244,7 @@ class Gateway:
         if trip.exchange.on_pause is None:
             trip.exchange.on_pause = trip.pause
             trip.exchange.on_resume = trip.resume
+        run.paused = trip.paused
         try:
             yield
         finally:

@@ -7,11 +7,12 @@ import asyncio
 from fastness.core.error import Refusal
 from fastness.core.model import ModelKind
 from fastness.core.replica import Replica
-from fastness.core.request import ChatRequest, CompletionRequest, Delta, EmbeddingRequest, Generation, Operation, Usage
+from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
 from fastness.engines.port import Vectors
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
 from fastness.gateway.asking import charge
+from fastness.gateway.attempts import STREAM_HEADERS, generate, on_some_replica
 from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
@@ -26,9 +27,8 @@ from fastness.gateway.prepare import (
     prepare_completion,
 )
 from fastness.gateway.record import event_of, note
-from fastness.gateway.relay import StreamRun, broken, post, run_stream, run_whole
+from fastness.gateway.relay import EngineFailed, broken, post
 from fastness.gateway.routing import find_model, may_name
-from fastness.gateway.seat import seated
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -39,7 +39,6 @@ from fastness.ledger.port import LedgerUnavailable
 
 JSON_HEADERS = b"content-type: application/json\r\ncache-control: no-store\r\n"
 INPUT_FIELDS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
-STREAM_HEADERS = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 
 
 async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) -> None:
@@ -143,13 +142,19 @@ async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
     if isinstance(work.prompt, tuple):
         return len(work.prompt)
     assert trip.served
-    replica = trip.served.ready_replica(gateway.usable(trip))
-    dialect = gateway.routing.dialect(replica)
-    call = dialect.count(work)
+
+    async def on(replica: Replica) -> int:
+        dialect = gateway.routing.dialect(replica)
+        call = dialect.count(work)
+        try:
+            return dialect.counted(await post(gateway.engines, dialect, replica, call.path, call.body))
+        except ValueError:
+            raise broken(replica, "counted tokens in a way that cannot be read") from None
+
     try:
-        return dialect.counted(await post(gateway.engines, dialect, replica, call.path, call.body))
-    except ValueError:
-        raise broken(replica, "counted tokens in a way that cannot be read") from None
+        return await on(trip.served.ready_replica(gateway.usable(trip)))
+    except EngineFailed:
+        return await on_some_replica(gateway, trip, on, Asked(""))
 
 
 async def relay(gateway: Gateway, trip: Trip) -> None:
@@ -157,7 +162,7 @@ async def relay(gateway: Gateway, trip: Trip) -> None:
     if isinstance(trip.request, EmbeddingRequest):
         await _embed(gateway, trip, trip.request)
     elif len(trip.generations) == 1:
-        trip.usage = await _generate(gateway, trip, 0)
+        trip.usage = await generate(gateway, trip, 0)
     else:
         trip.usage = await _generate_all(gateway, trip)
     if trip.answer and (wrong := trip.answer.broken()):
@@ -167,7 +172,7 @@ async def relay(gateway: Gateway, trip: Trip) -> None:
 async def _generate_all(gateway: Gateway, trip: Trip) -> Usage:
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_generate(gateway, trip, choice)) for choice in range(len(trip.generations))]
+            tasks = [group.create_task(generate(gateway, trip, choice)) for choice in range(len(trip.generations))]
     except* Refusal as refusals:
         raise _first(refusals) from None
     total = sum((task.result() for task in tasks), Usage())
@@ -188,45 +193,6 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
     return error
 
 
-async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
-    work, answer = trip.generations[choice], trip.answer
-    assert answer
-    asked = trip.asks(work)
-
-    async def on(replica: Replica) -> Usage:
-        dialect = gateway.routing.dialect(replica)
-        with seated(trip, dialect, replica, work, asked.prompt) as placed:
-            if work.stream:
-                run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
-                with gateway.watched(trip, run):
-                    usage = await run_stream(gateway.engines, dialect, replica, placed, run)
-                charge(trip, usage)
-                asked.told(usage)
-                return usage
-            delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, placed))
-        answer.take(choice, delta)
-        assert delta.usage  # run_whole gives no answer without
-        charge(trip, delta.usage)
-        asked.told(delta.usage)
-        return delta.usage
-
-    return await gateway.on_some_replica(trip, on, asked)
-
-
-def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
-    """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
-    assert trip.answer
-    if trip.unread:
-        trip.read()
-    events = trip.answer.take(choice, delta)
-    if not events:
-        return
-    if trip.first_token_at is None:
-        trip.first_token_at = gateway.now()
-        trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
-    trip.exchange.send(events)
-
-
 async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> None:
     async def on(replica: Replica) -> Vectors:
         dialect = gateway.routing.dialect(replica)
@@ -241,7 +207,7 @@ async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> Non
         charge(trip, vectors.usage)
         return vectors
 
-    vectors = await gateway.on_some_replica(trip, on, Asked(trip.exchange.request_id))
+    vectors = await on_some_replica(gateway, trip, on, Asked(trip.exchange.request_id))
     trip.usage = vectors.usage
     trip.body = embedding_answer(request, vectors.rows, vectors.usage)
 

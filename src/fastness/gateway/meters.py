@@ -57,15 +57,20 @@ class Meters:
             if trip.usage.output_tokens > 1:
                 work.per_token.observe((now - trip.first_token_at) / (trip.usage.output_tokens - 1))
 
+    def retry(self, model: str, outcome: str) -> None:
+        """Count an engine's failure and what came of it: `retried`, `resumed`, or `refused` by the budget."""
+        self._metrics.retries.labels(model, outcome).inc()
+
     def page_refused(self, refusal: Refusal) -> None:
         """Count a refusal outside any journey."""
         self._metrics.requests.labels(str(refusal.status)).inc()
         self._metrics.refusals.labels(refusal.code).inc()
 
-    def page(self, routing: Routing, connections: int) -> bytes:
+    def page(self, routing: Routing, connections: int, now_s: float) -> bytes:
         """Return the page Prometheus scrapes."""
         self._metrics.connections.set(connections)
         self._metrics.replicas.clear()
+        self._metrics.circuits.clear()
         for served in routing.models():
             name = served.card.name
             self._metrics.in_flight.labels(name).set(sum(lane.in_flight for lane in served.queue.lanes.values()))
@@ -75,6 +80,7 @@ class Meters:
             self._count_dispatched(name, served.queue.dispatched)
             for replica in served.replicas.values():
                 self._metrics.replicas.labels(name, replica.state.value).inc()
+                self._metrics.circuits.labels(name, served.circuit(replica, now_s).value).inc()
         return self._metrics.render()
 
     def _count_dispatched(self, model: str, counts: list[int]) -> None:

@@ -35,6 +35,10 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["epoch"] = trip.replica.epoch
         fields["sealed"] = trip.replica.sealed
         fields["queue_ms"] = _ms(trip.queue_s)
+        if trip.retried:
+            fields["retried"] = trip.retried
+        if trip.resumed:
+            fields["resumed"] = trip.resumed
     if trip.refusal:
         fields["code"] = trip.refusal.code
         fields["status"] = trip.refusal.status
@@ -80,6 +84,8 @@ def note(gateway: Gateway, trip: Trip) -> None:
         choices=trip.request.choices if isinstance(trip.request, ChatRequest | CompletionRequest) else None,
         input_tokens=trip.usage.input_tokens,
         output_tokens=trip.usage.output_tokens,
+        retried=trip.retried or None,
+        resumed=trip.resumed or None,
         queue_ms=_ms(trip.queue_s),
         first_token_ms=_ms(trip.first_token_at - trip.exchange.received_at) if trip.first_token_at else None,
         commit_ms=_ms(trip.commit_s) if trip.commit_s is not None else None,

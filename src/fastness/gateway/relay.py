@@ -17,8 +17,16 @@ ERROR_BYTES_MAX: Final = 65_536
 ANSWER_BYTES_MAX: Final = 67_108_864
 
 
-class EngineAway(Refusal):
-    """No connection to the engine could be made: nothing was asked of it, so another may be asked instead."""
+class EngineFailed(Refusal):
+    """The engine failed, not the request: another replica may do what it did not."""
+
+
+class EngineAway(EngineFailed):
+    """No connection to the engine could be made: nothing was asked of it."""
+
+
+class EngineErred(EngineFailed):
+    """The engine said that it failed. It may be the request's fault all the same."""
 
 
 def _drop(_delta: Delta) -> None:
@@ -26,7 +34,10 @@ def _drop(_delta: Delta) -> None:
 
 
 class StreamRun:
-    """Reads one streamed generation. `done` resolves to its usage, or to the Refusal that ended it."""
+    """Reads one streamed generation. `done` resolves to its usage, or to the Refusal that ended it.
+
+    `began_at` is when the answer was begun, maybe by another run.
+    """
 
     __slots__ = (
         "_began_at",
@@ -34,7 +45,6 @@ class StreamRun:
         "_finish",
         "_give",
         "_now",
-        "_paused",
         "_progress_at",
         "_replica",
         "_splitter",
@@ -43,10 +53,13 @@ class StreamRun:
         "_trouble",
         "_usage",
         "done",
+        "paused",
         "stream",
     )
 
-    def __init__(self, dialect: Dialect, replica: Replica, give: Callable[[Delta], None]) -> None:
+    def __init__(
+        self, dialect: Dialect, replica: Replica, give: Callable[[Delta], None], began_at: float | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._dialect = dialect
         self._replica = replica
@@ -59,8 +72,9 @@ class StreamRun:
         self.stream: EngineStream | None = None
         self.done: asyncio.Future[Usage] = loop.create_future()
         self._now = loop.time
-        self._began_at = self._progress_at = loop.time()
-        self._paused = False
+        self._progress_at = loop.time()
+        self._began_at = self._progress_at if began_at is None else began_at
+        self.paused = False
         self._tokens = 0
 
     def on_head(self, status: int) -> None:
@@ -77,6 +91,8 @@ class StreamRun:
                 self._take(event)
         except EngineError as error:
             self._fail(engine_refusal(error))
+        except Refusal as refusal:
+            self._fail(refusal)
         except ValueError:
             self._fail(broken(self._replica, "sent an event that cannot be read"))
 
@@ -103,13 +119,13 @@ class StreamRun:
 
     def pause(self) -> None:
         """The client is slow: stop reading from the engine. Its own write timeout ends a client that stays so."""
-        self._paused = True
+        self.paused = True
         if self.stream:
             self.stream.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
-        self._paused = False
+        self.paused = False
         self._progress_at = self._now()
         if self.stream:
             self.stream.resume()
@@ -117,15 +133,17 @@ class StreamRun:
     def check(self, now: float, traffic: TrafficSettings) -> None:
         """End it when nothing came for too long, or when it takes too long in all."""
         limit_s = traffic.progress_timeout_s if self._tokens else traffic.first_token_timeout_s
-        if not self._paused and now - self._progress_at > limit_s:
-            self._stop(f"made no progress for {limit_s:g} s")
+        if not self.paused and now - self._progress_at > limit_s:
+            message = f"Replica {self._replica.id} made no progress for {limit_s:g} s. Try again."
+            self._stop(EngineFailed("engine_timeout", message))
         elif now - self._began_at > traffic.answer_timeout_s:
-            self._stop(f"took longer than {traffic.answer_timeout_s:g} s for one answer")
+            message = f"The answer took longer than {traffic.answer_timeout_s:g} s. Ask for fewer output tokens."
+            self._stop(Refusal("engine_timeout", message))
 
-    def _stop(self, why: str) -> None:
+    def _stop(self, refusal: Refusal) -> None:
         if self.stream:
             self.stream.cancel()
-        self._fail(Refusal("engine_timeout", f"Replica {self._replica.id} {why}. Try again."))
+        self._fail(refusal)
 
     def _take(self, event: bytes) -> None:
         if event == b"[DONE]":
@@ -145,7 +163,11 @@ class StreamRun:
             self._give(delta)
 
     def _fail(self, refusal: Refusal) -> None:
-        if not self.done.done():
+        if self.done.done():
+            return
+        if isinstance(refusal, EngineFailed) and self._finish is not None and self._usage is not None:
+            self.done.set_result(self._usage)  # all of it came, but for the mark that nothing more does
+        else:
             self.done.set_exception(refusal)
 
 
@@ -159,6 +181,8 @@ async def run_stream(
     """Relay one streamed generation to its end; raises Refusal. Cancelling it stops the engine's work at once."""
     call = dialect.generation(work)
     run.stream = connections.stream(replica.socket, call.path, call.body, run)
+    if run.paused:
+        run.stream.pause()
     try:
         return await run.done
     except BaseException:
@@ -190,7 +214,7 @@ async def post(connections: EngineConnections, dialect: Dialect, replica: Replic
     return answer.body
 
 
-def lost(replica: Replica, error: EngineLost) -> Refusal:
+def lost(replica: Replica, error: EngineLost) -> EngineFailed:
     """Make the refusal for an engine that was lost, before or after it was asked."""
     if isinstance(error, EngineUnreachable):
         message = f"The engine of replica {replica.id} cannot be reached. It is being restarted; try again."
@@ -198,10 +222,10 @@ def lost(replica: Replica, error: EngineLost) -> Refusal:
     return broken(replica, "was lost")
 
 
-def broken(replica: Replica, how: str) -> Refusal:
+def broken(replica: Replica, how: str) -> EngineFailed:
     """Make the refusal for an engine that failed."""
     message = f"The engine of replica {replica.id} {how} before the answer was whole. It is being restarted; try again."
-    return Refusal("engine_failed", message, retry_after_s=1)
+    return EngineFailed("engine_failed", message, retry_after_s=1)
 
 
 def engine_refusal(error: EngineError) -> Refusal:
@@ -214,4 +238,4 @@ def engine_refusal(error: EngineError) -> Refusal:
         )
     if 400 <= error.status < 500:
         return Refusal("invalid_value", f"The engine refused the request: {error.message[:500]}")
-    return Refusal("engine_failed", "The engine failed on this request. Try again.", retry_after_s=1)
+    return EngineErred("engine_failed", "The engine failed on this request. Try again.", retry_after_s=1)

@@ -16,6 +16,7 @@ from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
+from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
 
@@ -44,7 +45,7 @@ class Served:
     nodes: tuple[Node, ...] = ()
     strays: tuple[str, ...] = ()
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
-    suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
+    circuits: Circuits = field(default_factory=lambda: Circuits(CircuitBounds()))
     estimate: Estimate = field(default_factory=Estimate)
     alarm: asyncio.TimerHandle | None = None
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
@@ -121,20 +122,24 @@ class Served:
                 waiter.future.set_exception(TimeoutError())
         self.watch(loop)
 
-    def suspect(self, replica: Replica, until_s: float) -> None:
-        """Send nothing more to a replica that could not be reached, until it has a new epoch or `until_s`."""
-        self.suspects[replica.id] = (replica.epoch, until_s)
-        self.queue.close(replica.id)
+    def failed(self, replica: Replica, now_s: float, *, gone: bool = False) -> None:
+        """Count a failure against a replica: maybe it is sent nothing more, until it has a new epoch or for a while."""
+        if self.circuits.failed(replica.id, replica.epoch, now_s, gone=gone) is CircuitState.OPEN:
+            self.queue.close(replica.id)
+
+    def circuit(self, replica: Replica, now_s: float) -> CircuitState:
+        """The state of a replica's circuit."""
+        return self.circuits.state(replica.id, replica.epoch, now_s)
 
     def open_lanes(self, now_s: float, engine_queue: int) -> None:
-        """Give the ready replicas their lanes: all but those under suspicion. `engine_queue` may wait in the engine."""
-        for name, (epoch, until_s) in list(self.suspects.items()):
-            if now_s >= until_s or name not in self.replicas or self.replicas[name].epoch != epoch:
-                del self.suspects[name]
-        ready = [
-            one for one in self.replicas.values() if one.state is ReplicaState.READY and one.id not in self.suspects
-        ]
-        self.wake(self.queue.set_lanes((one.id, one.slots + engine_queue) for one in ready))
+        """Give the ready replicas their lanes, as their circuits allow. `engine_queue` may wait in the engine."""
+        self.circuits.keep({one.id: one.epoch for one in self.replicas.values()})
+        lanes = []
+        for one in self.replicas.values():
+            state = self.circuit(one, now_s)
+            if one.state is ReplicaState.READY and state is not CircuitState.OPEN:
+                lanes.append((one.id, 1 if state is CircuitState.HALF_OPEN else one.slots + engine_queue))
+        self.wake(self.queue.set_lanes(lanes))
 
     def any_replica(self, usable: Usable = None) -> Replica:
         """Any replica whatever its state, for what depends on its engine only; raises Refusal when there is none."""
@@ -185,6 +190,7 @@ class Routing:
         self._clock = clock
         self.explanations = Explanations()
         self._traffic = traffic
+        self._bounds = CircuitBounds(traffic.circuit_failures, traffic.circuit_open_s, traffic.circuit_open_max_s)
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
@@ -212,7 +218,7 @@ class Routing:
     def _serve(self, card: ModelCard, deployment: Deployment) -> Served:
         choosing = Choosing(card.name, self.explanations, self._clock)
         queue = FairQueue(self._traffic.queue_max, choosing.choose, self._traffic.tenant_queue_percent / 100)
-        one = self._served[card.name] = Served(card, queue, deployment, choosing)
+        one = self._served[card.name] = Served(card, queue, deployment, choosing, circuits=Circuits(self._bounds))
         return one
 
     def reconsider(self) -> None:
@@ -222,9 +228,10 @@ class Routing:
             one.wake(one.queue.advance())
 
     def sweep(self) -> None:
-        """Give replicas another chance whose time under suspicion is over."""
+        """Give replicas another chance whose circuit has been open for long enough."""
         for one in self._served.values():
-            if one.suspects:
+            if one.circuits:
+                one.reconsider()
                 one.open_lanes(self._now(), self._engine_queue(one))
 
     def _engine_queue(self, served: Served) -> int:

@@ -57,6 +57,9 @@ class Trip:
     unread: list[Asked] = field(default_factory=list)
     reservation: Reservation | None = None
     limit_lines: bytes = b""
+    retried: int = 0
+    resumed: int = 0
+    paused: bool = False
 
     @property
     def mark_line(self) -> bytes:
@@ -100,10 +103,12 @@ class Trip:
 
     def pause(self) -> None:
         """The client is slow: its engines wait."""
+        self.paused = True
         for run in self.runs:
             run.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
+        self.paused = False
         for run in self.runs:
             run.resume()

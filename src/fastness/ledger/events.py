@@ -41,6 +41,8 @@ _SERVED: Final = {
     "replica": "id of the replica that answered; the last one when several did",
     "epoch": "which start of that replica's engine",
     "sealed": "whether that engine was sealed off from the network",
+    "retried": "how often an engine failed before anything came of a generation, and it was tried again",
+    "resumed": "how often an engine failed in the middle of a generation, and another run went on",
     "choices": "how many generations were made",
     "input_tokens": "as metered by the engine",
     "output_tokens": "as metered by the engine",

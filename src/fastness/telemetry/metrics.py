@@ -72,6 +72,23 @@ class GatewayMetrics:
         )
         self.connections = Gauge(names.CONNECTIONS, "Open client connections now.", registry=self.registry)
 
+        self.circuits, self.retries = self._of_failures()
+
+    def _of_failures(self) -> tuple[Gauge, Counter]:
+        circuits = Gauge(
+            names.CIRCUITS,
+            "Replicas by the state of their circuit.",
+            ["gen_ai_request_model", "circuit"],
+            registry=self.registry,
+        )
+        retries = Counter(
+            names.RETRIES,
+            "Failures of engines under a generation, by what came of them.",
+            ["gen_ai_request_model", "outcome"],
+            registry=self.registry,
+        )
+        return circuits, retries
+
     def render(self) -> bytes:
         """Return the page Prometheus scrapes."""
         return generate_latest(self.registry)

@@ -16,6 +16,8 @@ IN_FLIGHT: Final = "fastness_generations_in_flight"
 WAITING: Final = "fastness_generations_waiting"
 DISPATCHED: Final = "fastness_generations_dispatched"
 REPLICAS: Final = "fastness_replicas"
+CIRCUITS: Final = "fastness_circuits"
+RETRIES: Final = "fastness_retries"
 LEDGER_COMMIT: Final = "fastness_ledger_commit_seconds"
 QUEUE_WAIT: Final = "fastness_queue_wait_seconds"
 CONNECTIONS: Final = "fastness_connections"
@@ -35,5 +37,6 @@ LOG_FIELDS: Final = frozenset({
     "input_tokens", "output_tokens", "cached_tokens", "queue_ms", "first_token_ms", "total_ms", "commit_ms",
     "reason", "where", "pid", "port", "epoch", "state", "engine", "restarts", "diagnosis", "elapsed_ms", "count",
     "signal", "exit_code", "socket", "version", "line", "marking", "rule", "band",
+    "retried", "resumed",
 })  # fmt: skip
 """The only fields a log record may have. None of them ever holds content."""

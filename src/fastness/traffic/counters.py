@@ -19,7 +19,7 @@ Usable = frozenset[str] | None
 
 class Ask(NamedTuple):
     """What a ticket asks for. Tokens are estimates, `weight` is its tenant's share; `deadline_s` is of the same clock
-    as what the caller says is now.
+    as what the caller says is now. `returns`: it had a slot and its engine failed, so it waits in front of all.
     """
 
     tenant: str
@@ -29,6 +29,7 @@ class Ask(NamedTuple):
     output_tokens: int
     deadline_s: float
     usable: Usable
+    returns: bool = False
 
 
 def cost(input_tokens: int, output_tokens: int, weight: float) -> float:

@@ -6,7 +6,8 @@ Between tenants, virtual token counters (VTC, OSDI '24): a tenant's counter grow
 one of its tickets gets a slot, by the estimate; `settle` then puts the real tokens in its place. Of the tenants that
 wait, the one with the least counter is next. A tenant that comes back is lifted to where the others are: idle time is
 not banked, and the use of idle capacity is no debt. Inside a tenant: bands, then first come, first served. BATCH of any
-tenant takes only what nobody more urgent can use. A ticket may be choosy (some replicas only): others pass it.
+tenant takes only what nobody more urgent can use. A ticket may be choosy (some replicas only): others pass it. One
+whose engine failed waits in front of all: it was in before.
 
 At any time nobody waits who could use a free slot; so nobody is overtaken by somebody who takes one.
 """
@@ -87,7 +88,7 @@ class FairQueue:
         # n tickets of a tenant may wait while n < ratio * free places: alone, that is `tenant_part` of all.
         self._ratio = tenant_part / (1.0 - tenant_part) if tenant_part < 1.0 else float("inf")
         self.counters = Counters()
-        self._urgent, self._batch = Backlog(), Backlog()
+        self._returning, self._urgent, self._batch = Backlog(), Backlog(), Backlog()
         self._deadlines: list[tuple[float, int, Waiting]] = []
         self.choosy = 0
         self._arrivals = 0
@@ -109,7 +110,7 @@ class FairQueue:
         """Let a ticket that waits use these replicas from now on; `advance` then moves it if it can."""
         one = self.waiting.get(ticket)
         if one is not None and one.usable != usable:
-            backlog = self._backlog(one.ask.band)
+            backlog = self._backlog(one.ask)
             backlog.leave(one)
             self.choosy += (usable is not None) - (one.usable is not None)
             one.usable = usable
@@ -177,9 +178,9 @@ class FairQueue:
         return self.advance()
 
     def advance(self) -> Moved:
-        """Move waiting tickets into free slots, whose turn it is: first the more urgent, then the batches."""
+        """Move waiting tickets into free slots, whose turn it is: who had one, then the more urgent, then batches."""
         moved: Moved = []
-        for backlog in (self._urgent, self._batch):
+        for backlog in (self._returning, self._urgent, self._batch):
             if backlog.count and (lanes := self._room(None)):
                 self._advance(backlog, {lane.replica for lane in lanes}, moved)
         return moved
@@ -233,7 +234,7 @@ class FairQueue:
         account.waiting += 1
         self._arrivals += 1
         one = self.waiting[ticket] = Waiting(ticket, ask, ask.usable, account, self._arrivals)
-        self._backlog(ask.band).join(one)
+        self._backlog(ask).join(one)
         self.choosy += ask.usable is not None
         heappush(self._deadlines, (ask.deadline_s, one.number, one))
         if len(self._deadlines) > 2 * len(self.waiting) + 64:
@@ -244,7 +245,7 @@ class FairQueue:
         """Let it wait no more; return its ticket. Nothing here holds the ticket any longer."""
         ticket, one.ticket = one.ticket, None
         del self.waiting[ticket]
-        self._backlog(one.ask.band).leave(one)
+        self._backlog(one.ask).leave(one)
         self.choosy -= one.usable is not None
         one.account.waiting -= 1
         return ticket
@@ -253,11 +254,13 @@ class FairQueue:
         """Bring a tenant that comes back to where the others are: not counting what they run, which is estimate."""
         level = self.counters.reached
         if self.waiting:
-            least = (self._urgent.least(), self._batch.least())
+            least = (self._returning.least(), self._urgent.least(), self._batch.least())
             level = max(level, min(one.served for one in least if one is not None))
         account.counter = max(account.counter, level)
 
     def _full(self, account: Account, ask: Ask, now_s: float) -> Full | None:
+        if ask.returns:
+            return None  # it was let in before; there are never more of them than slots
         count, own = len(self.waiting), account.waiting
         free = self.waiting_max - count
         if free <= 0:
@@ -289,9 +292,12 @@ class FairQueue:
             if lane.open and lane.in_flight < lane.capacity and lane.replica in usable
         ]
 
-    def _backlog(self, band: Band) -> Backlog:
-        return self._batch if band is Band.BATCH else self._urgent
+    def _backlog(self, ask: Ask) -> Backlog:
+        if ask.returns:
+            return self._returning
+        return self._batch if ask.band is Band.BATCH else self._urgent
 
     def _moved(self, account: Account) -> None:
+        self._returning.moved(account)
         self._urgent.moved(account)
         self._batch.moved(account)

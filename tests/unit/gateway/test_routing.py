@@ -237,17 +237,17 @@ def test_a_replica_that_only_changed_its_state_keeps_its_connections() -> None:
 
 def test_a_replica_that_could_not_be_reached_gets_nothing_until_it_was_started_anew() -> None:
     site = Site(ONE, TWO)
-    site.small().suspect(ONE, 200.0)
+    site.small().failed(ONE, site.now_s, gone=True)
     site.change(ONE, TWO)
     assert set(site.small().queue.lanes) == {"small-1"}
     site.change(replace(ONE, epoch=2), TWO)
     assert set(site.small().queue.lanes) == {"small-0", "small-1"}
 
 
-def test_a_replica_under_suspicion_gets_another_chance_when_its_time_is_over() -> None:
+def test_a_replica_with_an_open_circuit_gets_another_chance_when_its_time_is_over() -> None:
     async def test() -> None:
         site = Site(ONE)
-        site.small().suspect(ONE, 101.0)
+        site.small().failed(ONE, site.now_s, gone=True)
         site.routing.sweep()
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(site.enter("a"))
@@ -257,7 +257,9 @@ def test_a_replica_under_suspicion_gets_another_chance_when_its_time_is_over() -
             site.now_s = 101.0
             site.routing.sweep()
             assert await waiting == "small-0"
-        assert not site.small().suspects
+        site.small().circuits.succeeded(ONE.id, ONE.epoch, site.now_s)
+        site.routing.sweep()
+        assert not site.small().circuits
 
     running(test)
 

@@ -9,7 +9,10 @@ from fastness.telemetry import names
 from fastness.telemetry.metrics import GatewayMetrics
 
 PINNED = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
-LABELS = {"gen_ai_operation_name", "gen_ai_request_model", "gen_ai_token_type", "status", "band", "code", "state"}
+LABELS = {
+    "gen_ai_operation_name", "gen_ai_request_model", "gen_ai_token_type", "status", "band", "code", "state",
+    "circuit", "outcome",
+}  # fmt: skip
 
 
 def instruments() -> list[Counter | Gauge | Histogram]:

@@ -38,6 +38,15 @@ def test_a_released_slot_goes_to_the_one_who_waited_longest() -> None:
     assert queue.release("a", 0.0) == []
 
 
+def test_one_who_was_in_before_waits_in_front_of_all_also_where_the_queue_is_full() -> None:
+    queue = queue_of(1, a=1)
+    assert queue.arrive("one", ASK, 0.0) == "a"
+    assert queue.arrive("two", ASK, 0.0) is None
+    assert queue.arrive("three", ASK._replace(returns=True), 0.0) is None
+    assert queue.release("a", 0.0) == [("three", "a")]
+    assert queue.release("a", 0.0) == [("two", "a")]
+
+
 def test_a_full_queue_says_how_many_wait_and_when_to_come_back() -> None:
     queue = queue_of(waiting_max=1, a=1)
     queue.arrive("first", ASK, 0.0)

@@ -14,9 +14,12 @@ from fastness.engines.llamacpp.dialect import SEEDS
 _WORDS: Final = (
     "stone river lantern copper meadow harbour winter signal garden timber saffron window ladder thunder velvet "
     "orchard marble compass feather island quarry beacon walnut ribbon canyon pepper mirror gravel linen anchor "
-    "hollow ember"
+    "hollow café☕"
 )
 WORDS: Final = tuple(f" {word}" for word in _WORDS.split())
+_NUMBERS: Final = {word: number for number, word in enumerate(_WORDS.split())}
+_WORD: Final = 1 << 31
+"""Tokens from here on are words that it said, in the order of WORDS; those below stand for what it was told."""
 CHARS_A_TOKEN: Final = 4
 TOKENS_A_MESSAGE: Final = 4
 
@@ -72,15 +75,30 @@ def count(ask: Ask) -> int:
     return sum(count_text(message.content) + TOKENS_A_MESSAGE for message in ask.messages)
 
 
+def template(messages: list[Message]) -> str:
+    """Return the text that messages become; it has as many tokens as they have."""
+    parts = [f"<{message.role:<14.14}>{message.content}" for message in messages]
+    return "".join(part + " " * (-len(part) % CHARS_A_TOKEN) for part in parts)
+
+
+def tokens_of(text: str, *, begins: bool) -> list[int]:
+    """Return the tokens of a text; `begins`: it begins an input, and is no words of its own."""
+    words = [_NUMBERS.get(word) for word in text.lstrip(" ").split(" ")]
+    if not begins and None not in words:
+        return [_WORD + word for word in words if word is not None]
+    return [zlib.crc32(text[at : at + CHARS_A_TOKEN].encode()) >> 1 for at in range(0, len(text), CHARS_A_TOKEN)]
+
+
 def answer(ask: Ask, answer_tokens: int, context_tokens: int) -> Answer:
     """Say something: the same for the same input and seed; raises ValueError for a grammar that it cannot follow."""
     input_tokens = count(ask)
     said = ask.messages[-1].content if ask.messages else ask.prompt
-    text = said if isinstance(said, str) else ",".join(map(str, said or ()))
-    bound = None if ask.grammar is None else constrained(ask.grammar, text)
+    bound = None if ask.grammar is None else constrained(ask.grammar, said if isinstance(said, str) else "")
     if bound is None:
+        prompt, before = _parted(ask)
         seed = 0 if ask.temperature <= 0 or ask.seed is None else ask.seed % SEEDS
-        tokens = _words(zlib.crc32(text.encode(), seed), min(answer_tokens, ask.max_tokens or answer_tokens))
+        state = zlib.crc32(",".join(map(str, prompt)).encode(), seed)
+        tokens = _words(state, min(answer_tokens, before + (ask.max_tokens or answer_tokens)))[before:]
         finish = "length" if ask.max_tokens is not None and len(tokens) >= ask.max_tokens else "stop"
     else:
         tokens = [bound[at : at + CHARS_A_TOKEN] for at in range(0, len(bound), CHARS_A_TOKEN)]
@@ -89,6 +107,16 @@ def answer(ask: Ask, answer_tokens: int, context_tokens: int) -> Answer:
     if len(tokens) > room:
         tokens, finish = tokens[:room], "length"
     return Answer(*_stopped(tokens, finish, ask.stop), input_tokens)
+
+
+def _parted(ask: Ask) -> tuple[list[int], int]:
+    """Return the tokens of the input, and how many words follow them that it said itself, before it died."""
+    prompt = template(ask.messages) if ask.prompt is None else ask.prompt
+    tokens = tokens_of(prompt, begins=True) if isinstance(prompt, str) else prompt
+    said = 0
+    while said < len(tokens) and tokens[-1 - said] >= _WORD:
+        said += 1
+    return tokens[: len(tokens) - said], said
 
 
 def vector(text: str | list[int], dimensions: int) -> list[float]:

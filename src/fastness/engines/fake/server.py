@@ -16,7 +16,7 @@ import msgspec
 import uvloop
 
 from fastness.engines.fake import wire
-from fastness.engines.fake.answer import Ask, answer, count, count_text, vector
+from fastness.engines.fake.answer import Ask, answer, count, count_text, template, tokens_of, vector
 from fastness.engines.fake.behaviour import Behaviour, Task
 from fastness.engines.fake.memory import Memory
 
@@ -154,7 +154,14 @@ class Connection(asyncio.Protocol):
         elif path == "/v1/chat/completions/input_tokens":
             self._reply(200, b'{"object":"response.input_tokens","input_tokens":%d}' % count(_ask(body)))
         elif path == "/tokenize":
-            self._reply(200, msgspec.json.encode({"tokens": [0] * count_text(_tokenise(body)["content"])}))
+            asked = _tokenise(body)
+            texts, begins = asked["content"], bool(asked.get("add_special"))
+            parts = [texts] if isinstance(texts, str) else texts
+            told = [tokens_of(part, begins=begins) if isinstance(part, str) else [part] for part in parts]
+            tokens = [token for part in told for token in part]
+            self._reply(200, msgspec.json.encode({"tokens": tokens}))
+        elif path == "/apply-template":
+            self._reply(200, msgspec.json.encode({"prompt": template(_ask(body).messages)}))
         elif path == "/v1/embeddings":
             self._embed(_tokenise(body)["input"])
         elif path == "/health":

@@ -89,10 +89,15 @@ class _Count(msgspec.Struct):
     tokens: list[int] | None = None
 
 
+class _Template(msgspec.Struct):
+    prompt: str
+
+
 _encode: Final = msgspec.json.Encoder().encode
 _decode_answer: Final = msgspec.json.Decoder(_Answer).decode
 _decode_rows: Final = msgspec.json.Decoder(_Rows).decode
 _decode_count: Final = msgspec.json.Decoder(_Count).decode
+_decode_template: Final = msgspec.json.Decoder(_Template).decode
 
 
 class LlamaCppDialect:
@@ -178,6 +183,25 @@ class LlamaCppDialect:
         if read.input_tokens is None:
             raise ValueError("neither `input_tokens` nor `tokens` came")
         return read.input_tokens
+
+    def template(self, work: Generation) -> EngineCall:
+        """See Dialect."""
+        return EngineCall("/apply-template", _encode({"messages": _messages(work)}))
+
+    def templated(self, body: bytes) -> str:
+        """See Dialect."""
+        return _decode_template(body).prompt
+
+    def tokens(self, texts: list[str], *, begins: bool) -> EngineCall:
+        """See Dialect."""
+        return EngineCall("/tokenize", _encode({"content": texts, "add_special": begins, "parse_special": True}))
+
+    def tokenised(self, body: bytes) -> tuple[int, ...]:
+        """See Dialect."""
+        read = _decode_count(body)
+        if read.tokens is None:
+            raise ValueError("no `tokens` came")
+        return tuple(read.tokens)
 
     def embedding(self, inputs: tuple[str | tuple[int, ...], ...]) -> EngineCall:
         """See Dialect."""

@@ -62,6 +62,7 @@ class ChatAnswer:
     def __init__(self, request: ChatRequest, head: Head, tools: ToolConstraint | None) -> None:
         self._request = request
         self._head = head
+        self._tools = tools
         self._choices = [_Choice(tools) for _ in range(request.choices)]
         self._top_logprobs = request.sampling.top_logprobs
         if request.stream:
@@ -136,6 +137,10 @@ class ChatAnswer:
             prefix = self._open[: -len(b'{"index":')]
             events += prefix + b'],"usage":%b}\n\n' % _encode(out.usage_out(usage))
         return events + END_OF_STREAM
+
+    def restart(self, choice: int) -> None:
+        """See Answer."""
+        self._choices[choice] = _Choice(self._tools)
 
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""

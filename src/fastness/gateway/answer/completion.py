@@ -76,6 +76,10 @@ class CompletionAnswer:
             events += b"data: %b\n\n" % _encode(self._completion([], out.usage_out(usage)))
         return events + END_OF_STREAM
 
+    def restart(self, choice: int) -> None:
+        """See Answer."""
+        self._choices[choice] = _Choice(self._choices[choice].prompt)
+
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""
         return tuple(one.reason() for one in self._choices)

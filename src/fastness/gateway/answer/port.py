@@ -34,6 +34,10 @@ class Answer(Protocol):
         """Return the events that end the stream: finish reasons, usage if asked for, and the end mark."""
         ...
 
+    def restart(self, choice: int) -> None:
+        """Forget what was taken of a choice, of which nobody has seen anything."""
+        ...
+
     def finish_reasons(self) -> tuple[str, ...]:
         """Return how each choice ended, in order."""
         ...
