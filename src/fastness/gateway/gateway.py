@@ -59,7 +59,7 @@ class Deadline:
 class Slot:
     """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
 
-    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_trip")
+    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_trip", "_unread")
 
     def __init__(self, gateway: Gateway, trip: Trip) -> None:
         assert trip.served
@@ -81,6 +81,8 @@ class Slot:
         if replica is None:
             served.return_unused(self._name, self._ask)
             raise served.not_ready()
+        self._unread = self._name, self._read
+        trip.unread.append(self._unread)
         trip.replica = replica
         trip.queue_s = max(trip.queue_s, self._taken - began)
         return replica
@@ -99,9 +101,15 @@ class Slot:
 
         return ask
 
+    def _read(self) -> None:
+        if admitted := self._served.queue.read(self._name, self._ask):
+            self._served.wake(admitted)
+
     def _free(self) -> None:
-        now = self._gateway.now()
-        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask)
+        now, unread = self._gateway.now(), self._unread in self._trip.unread
+        if unread:
+            self._trip.unread.remove(self._unread)
+        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask, unread)
         if admitted:
             self._served.wake(admitted)
 

@@ -190,13 +190,20 @@ async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
 
     async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
+
+        def pass_on(delta: Delta) -> None:
+            if trip.unread:
+                trip.prompt_read(replica)
+            give(gateway, trip, choice, delta)
+
         with seated(trip, dialect, replica, work) as placed:
             if work.stream:
-                run = StreamRun(dialect, replica, lambda delta: give(gateway, trip, choice, delta))
+                run = StreamRun(dialect, replica, pass_on)
                 with gateway.watched(trip, run):
                     usage = await run_stream(gateway.engines, dialect, replica, placed, run)
                 settle(trip, usage)
                 return usage
+            trip.prompt_read(replica)  # it will not be told
             delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, placed))
         answer.take(choice, delta)
         assert delta.usage  # run_whole gives no answer without
@@ -222,6 +229,7 @@ async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> Non
     async def on(replica: Replica) -> Vectors:
         dialect = gateway.routing.dialect(replica)
         call = dialect.embedding(request.inputs)
+        trip.prompt_read(replica)  # it will not be told
         body = await gateway.within_answer_time(post(gateway.engines, dialect, replica, call.path, call.body))
         try:
             vectors = dialect.vectors(body)

@@ -103,7 +103,7 @@ class Served:
     def return_unused(self, replica: str, ask: Ask) -> None:
         """Give back a slot on which nothing was done, and charge nothing for it."""
         self.queue.settle(ask.tenant, ask, 0, 0)
-        self.wake(self.queue.release(replica, 0.0, None, ask))
+        self.wake(self.queue.release(replica, 0.0, None, ask, unread=True))
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let those who wait hear when their time is over: one timer for all, at the next deadline."""
@@ -226,7 +226,12 @@ class Routing:
                 one.open_lanes(self._now(), self._engine_queue(one))
 
     def _queue(self) -> FairQueue:
-        return FairQueue(self._traffic.queue_max, tenant_part=self._traffic.tenant_queue_percent / 100)
+        traffic = self._traffic
+        return FairQueue(
+            traffic.queue_max,
+            tenant_part=traffic.tenant_queue_percent / 100,
+            unread_max=traffic.unread_tokens_max,
+        )
 
     def _engine_queue(self, served: Served) -> int:
         """How many may wait in an engine: none where each generation must have a slot that is its own."""

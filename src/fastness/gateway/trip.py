@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastness.core.error import Refusal
@@ -24,8 +25,10 @@ _GENERATING = (ChatRequest, CompletionRequest)
 
 @dataclass(slots=True)
 class Trip:
-    """See the module. Times are of the event loop's clock, in seconds; `wait_s` is the longest
-    wait for a slot that the caller wants; None: as long as one may wait here.
+    """See the module. Times are of the event loop's clock, in seconds.
+
+    `wait_s` is the longest wait for a slot that the caller wants; None: as long as one may wait here. `unread` holds,
+    for each slot whose prompt is not read yet, the replica's id and whom to tell.
     """
 
     exchange: Exchange
@@ -38,6 +41,7 @@ class Trip:
     band: Band = Band.STANDARD
     wait_s: float | None = None
     ask: Ask | None = None
+    unread: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     policy: str | None = None
     decision: Decision | None = None
     usable: Usable = None
@@ -72,6 +76,14 @@ class Trip:
         if self.refusal:
             # A traceback holds the frames it went through, and they hold the trip.
             self.refusal.__traceback__ = self.refusal.__context__ = None
+
+    def prompt_read(self, replica: Replica) -> None:
+        """A replica has read the prompt of a generation of this trip: it may be sent another one."""
+        for at, (name, tell) in enumerate(self.unread):
+            if name == replica.id:
+                del self.unread[at]
+                tell()
+                return
 
     def pause(self) -> None:
         """The client is slow: its engines wait."""
