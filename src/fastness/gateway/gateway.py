@@ -69,7 +69,8 @@ class Slot:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
         began, own_s = now(), trip.wait_s
-        deadline_s = began + (self._gateway.settings.traffic.queue_timeout_s if own_s is None else own_s)
+        limit_s = self._gateway.settings.traffic.queue_timeout_s
+        deadline_s = began + limit_s if own_s is None else trip.exchange.received_at + own_s
         try:
             self._name = await admit(served, self, began, self._asks(deadline_s), self._usable)
         except Refusal as refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastness.config import TrafficSettings
 from fastness.core.deployment import Deployment
@@ -18,6 +18,9 @@ from fastness.engines.port import Dialect
 from fastness.traffic.engine_slots import EngineSlots
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
+
+TICK_S: Final = 0.001
+"""How exact the loop's timers are: one may ring this much early."""
 
 
 class Waiter(NamedTuple):
@@ -46,7 +49,7 @@ class Served:
     suspects: dict[str, tuple[int, float]] = field(default_factory=dict)
     slots: dict[str, tuple[int, EngineSlots]] = field(default_factory=dict)
     estimate: Estimate = field(default_factory=Estimate)
-    alarm: asyncio.TimerHandle | None = None
+    alarm: tuple[float, asyncio.Handle] | None = None
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
 
     def place(
@@ -108,15 +111,15 @@ class Served:
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let those who wait hear when their time is over: one timer for all, at the next deadline."""
         due_s = self.queue.next_deadline_s()
-        if due_s is None or (self.alarm is not None and self.alarm.when() <= due_s):
+        if due_s is None or (self.alarm is not None and self.alarm[0] <= due_s):
             return
         if self.alarm is not None:
-            self.alarm.cancel()
-        self.alarm = loop.call_at(due_s, self._expire, loop)
+            self.alarm[1].cancel()
+        self.alarm = due_s, loop.call_at(due_s, self._expire, loop)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self.alarm = None
-        for ticket in self.queue.expire(loop.time()):
+        for ticket in self.queue.expire(loop.time() + TICK_S):
             if (waiter := self.waiters.pop(ticket, None)) and not waiter.future.done():
                 waiter.future.set_exception(TimeoutError())
         self.watch(loop)

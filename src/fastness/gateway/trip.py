@@ -27,8 +27,8 @@ _GENERATING = (ChatRequest, CompletionRequest)
 class Trip:
     """See the module. Times are of the event loop's clock, in seconds.
 
-    `wait_s` is the longest wait for a slot that the caller wants; None: as long as one may wait here. `unread` holds,
-    for each slot whose prompt is not read yet, the replica's id and whom to tell.
+    `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
+    `unread` holds, for each slot whose prompt is not read yet, the replica's id and whom to tell.
     """
 
     exchange: Exchange
