@@ -89,6 +89,12 @@ class TrafficSettings:
         0,
         256,
     )
+    unread_tokens_max: int = _setting(
+        512,
+        "Prompt tokens sent to a replica and not read yet; more waits in the fair queue. 0: no bound.",
+        0,
+        10_000_000,
+    )
     first_token_timeout_s: float = _setting(120.0, "From dispatch to an engine until its first token.", 0.01, 3_600)
     progress_timeout_s: float = _setting(30.0, "Between two tokens of a stream.", 0.01, 3_600)
     answer_timeout_s: float = _setting(600.0, "A whole answer.", 0.01, 86_400)

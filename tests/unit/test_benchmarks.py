@@ -147,3 +147,31 @@ def test_the_watch_sees_its_own_work_as_its_own() -> None:
     around = watch.busyness()
     assert around.python_us > 0
     assert around.slowdown >= 1.0
+
+
+def test_fairness_is_not_measured_without_its_traces_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import fairness
+
+    monkeypatch.setattr("sys.argv", ["fairness", "--traces", str(tmp_path)])
+    assert fairness.main() == 0
+    assert "is not here, so nothing was measured" in capsys.readouterr().out
+
+
+def test_a_simulated_flood_makes_a_modest_tenant_wait_only_when_first_come_is_first_served() -> None:
+    from benchmarks.fair_simulation import Fleet, Job, Simulation
+    from benchmarks.fairness import jain
+
+    assert jain([2.0, 2.0]) == 1.0
+    assert jain([1.0, 0.0]) == 0.5
+    waited = {}
+    for fair in (True, False):
+        flood = [Job("flood", number / 100, 200, 50) for number in range(1_000)]
+        modest = [Job("modest", number / 2 + 0.001, 200, 50) for number in range(8, 18)]
+        Simulation(Fleet(replicas=1, slots=4), {"flood": 1.0, "modest": 1.0}, fair=fair, wait_s=600.0).run(
+            flood + modest, 600.0
+        )
+        assert all(job.ended_s for job in modest)
+        waited[fair] = max((job.first_s or 0.0) - job.at_s for job in modest)
+    assert waited[True] < 1.0 < waited[False]

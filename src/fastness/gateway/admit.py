@@ -76,8 +76,9 @@ def _full(served: Served, full: Full) -> Refusal:
 
 def _too_late(served: Served, ask: Ask, since_s: float, now_s: float, usable: Usable) -> Refusal:
     after_s = served.queue.retry_after_s(usable, now_s, ask)
+    waited_s = max(0.0, ask.deadline_s - since_s)
     message = (
-        f"No slot of {served.card.name} came free for this request within {ask.deadline_s - since_s:g} s; "
+        f"No slot of {served.card.name} came free for this request within {round(waited_s, 2):g} s; "
         f"{len(served.queue.waiting):,} generations wait. Try again in {after_s} s."
     )
     return Refusal("queue_timeout", message, retry_after_s=after_s)

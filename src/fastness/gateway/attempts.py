@@ -53,6 +53,8 @@ async def generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
     asked, began = trip.asks(work), gateway.now()
 
     def take(delta: Delta) -> None:
+        if asked.heard is not None:
+            asked.read()
         written.add(delta)
         give(gateway, trip, choice, delta)
 
@@ -60,6 +62,7 @@ async def generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
         dialect = gateway.routing.dialect(replica)
         with seated(trip, dialect, replica, work, asked.prompt) as placed:
             if not work.stream:
+                asked.let_next()
                 return _ended(trip, asked, await _whole(gateway, trip, replica, placed, choice))
             if written.begun and work.constraint and not trip.streams:
                 written.forget()
@@ -135,13 +138,12 @@ class Tries:
         self._away = self._fruitless = self._came = 0
         self.failure: EngineFailed | None = None
 
-    @property
-    def wait_s(self) -> float:
-        """How long the next try may wait for a slot."""
+    def deadline_s(self, now: float) -> float:
+        """Until when the next try, which begins now, may wait for a slot."""
         traffic, own_s = self._gateway.settings.traffic, self._trip.wait_s
         if own_s is not None and not self._came:  # what has begun is gone on with, whoever would rather not wait
-            return max(0.0, own_s - (self._gateway.now() - self._began))
-        return traffic.queue_timeout_s if self.failure is None else traffic.resume_timeout_s
+            return self._trip.exchange.received_at + own_s
+        return now + (traffic.queue_timeout_s if self.failure is None else traffic.resume_timeout_s)
 
     def elsewhere(self, usable: Usable) -> Usable:
         """Of the usable replicas, those where it has not failed; as long as one of them can be sent anything."""
@@ -309,8 +311,6 @@ async def _whole(gateway: Gateway, trip: Trip, replica: Replica, work: Generatio
 def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
     """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
     assert trip.answer
-    if trip.unread:
-        trip.read()
     events = trip.answer.take(choice, delta)
     if not events:
         return

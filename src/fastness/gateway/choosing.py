@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from fastness.core.replica import Replica
 from fastness.core.request import Generation, Usage
 from fastness.traffic.engine_slots import EngineSlots
-from fastness.traffic.fair_queue import Lane
+from fastness.traffic.lanes import Lane
 from fastness.traffic.prefix_index import PrefixIndex
 from fastness.traffic.prompt import Prompt, chat_prompt, plain_prompt
 from fastness.traffic.replica_choice import Choice, Memory, Reading, ReplicaChoice
@@ -74,25 +74,35 @@ class Explanations:
 class Asked:
     """What the choice needs to know of one generation, and what became of it on the replica that has it now."""
 
-    __slots__ = ("choice", "prompt", "reading", "request_id")
+    __slots__ = ("choice", "heard", "prompt", "reading", "request_id")
 
     def __init__(self, request_id: str, prompt: Prompt = NOTHING) -> None:
         self.request_id = request_id
         self.prompt = prompt
         self.choice: ReplicaChoice | None = None
         self.reading: Reading | None = None
+        self.heard: Callable[[], None] | None = None
+        """Whom to tell once the prompt has been read; None: nobody any more."""
 
     def read(self) -> None:
         """The first token came: the prompt has been read."""
         if self.choice and self.reading:
             self.choice.read(self.reading)
+        self.let_next()
+
+    def let_next(self) -> None:
+        """The replica may be sent another prompt: this one is read, or nobody will hear when it is."""
+        tell, self.heard = self.heard, None
+        if tell is not None:
+            tell()
 
     def told(self, usage: Usage) -> None:
         """The engine says how much of the prompt it had: what is believed of it is corrected."""
         self._end(self.prompt.size * usage.cached_tokens // usage.input_tokens if usage.input_tokens else None)
 
     def over(self) -> None:
-        """It is over, or never began; nothing happens when it was told before."""
+        """It is over, or never began; nothing more happens when it was told before."""
+        self.heard = None
         self._end(None)
 
     def _end(self, cached: int | None) -> None:

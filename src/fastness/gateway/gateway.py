@@ -75,7 +75,7 @@ class Slot:
         """Wait for the slot and return its replica; raises Refusal."""
         trip, served, now = self._trip, self._served, self._gateway.now
         began, own_s = now(), trip.wait_s
-        deadline_s = began + self._tries.wait_s
+        deadline_s = self._tries.deadline_s(began)
         try:
             self._name = await admit(served, self, began, self._asks(deadline_s), self._usable, self._cleared)
         except BaseException as error:
@@ -89,6 +89,7 @@ class Slot:
             self.asked.over()
             served.return_unused(self._name, self._ask)
             raise served.not_ready()
+        self.asked.heard = self._read
         trip.replica = replica
         trip.queue_s = max(trip.queue_s, self._taken - began)
         return replica
@@ -110,10 +111,15 @@ class Slot:
 
         return ask
 
+    def _read(self) -> None:
+        if admitted := self._served.queue.read(self._name, self._ask):
+            self._served.wake(admitted)
+
     def _free(self) -> None:
+        unread = self.asked.heard is not None
         self.asked.over()
         now = self._gateway.now()
-        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask)
+        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask, unread)
         if admitted:
             self._served.wake(admitted)
 

@@ -194,9 +194,12 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 
 
 async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> None:
+    asked = Asked(trip.exchange.request_id)
+
     async def on(replica: Replica) -> Vectors:
         dialect = gateway.routing.dialect(replica)
         call = dialect.embedding(request.inputs)
+        asked.let_next()
         body = await gateway.within_answer_time(post(gateway.engines, dialect, replica, call.path, call.body))
         try:
             vectors = dialect.vectors(body)
@@ -207,7 +210,7 @@ async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> Non
         charge(trip, vectors.usage)
         return vectors
 
-    vectors = await on_some_replica(gateway, trip, on, Asked(trip.exchange.request_id))
+    vectors = await on_some_replica(gateway, trip, on, asked)
     trip.usage = vectors.usage
     trip.body = embedding_answer(request, vectors.rows, vectors.usage)
 

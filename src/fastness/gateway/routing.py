@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fastness.config import TrafficSettings
 from fastness.core.deployment import Deployment
@@ -19,6 +19,9 @@ from fastness.gateway.choosing import Choosing, Explanations
 from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
+
+TICK_S: Final = 0.001
+"""How exact the loop's timers are: one may ring this much early."""
 
 
 class Waiter(NamedTuple):
@@ -47,7 +50,7 @@ class Served:
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
     circuits: Circuits = field(default_factory=lambda: Circuits(CircuitBounds()))
     estimate: Estimate = field(default_factory=Estimate)
-    alarm: asyncio.TimerHandle | None = None
+    alarm: tuple[float, asyncio.Handle] | None = None
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
 
     def place(
@@ -104,20 +107,20 @@ class Served:
     def return_unused(self, replica: str, ask: Ask) -> None:
         """Give back a slot on which nothing was done, and charge nothing for it."""
         self.queue.settle(ask.tenant, ask, 0, 0)
-        self.wake(self.queue.release(replica, 0.0, None, ask))
+        self.wake(self.queue.release(replica, 0.0, None, ask, unread=True))
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let those who wait hear when their time is over: one timer for all, at the next deadline."""
         due_s = self.queue.next_deadline_s()
-        if due_s is None or (self.alarm is not None and self.alarm.when() <= due_s):
+        if due_s is None or (self.alarm is not None and self.alarm[0] <= due_s):
             return
         if self.alarm is not None:
-            self.alarm.cancel()
-        self.alarm = loop.call_at(due_s, self._expire, loop)
+            self.alarm[1].cancel()
+        self.alarm = due_s, loop.call_at(due_s, self._expire, loop)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         self.alarm = None
-        for ticket in self.queue.expire(loop.time()):
+        for ticket in self.queue.expire(loop.time() + TICK_S):
             if (waiter := self.waiters.pop(ticket, None)) and not waiter.future.done():
                 waiter.future.set_exception(TimeoutError())
         self.watch(loop)
@@ -217,7 +220,9 @@ class Routing:
 
     def _serve(self, card: ModelCard, deployment: Deployment) -> Served:
         choosing = Choosing(card.name, self.explanations, self._clock)
-        queue = FairQueue(self._traffic.queue_max, choosing.choose, self._traffic.tenant_queue_percent / 100)
+        traffic = self._traffic
+        part, unread_max = traffic.tenant_queue_percent / 100, traffic.unread_tokens_max
+        queue = FairQueue(traffic.queue_max, choosing.choose, part, unread_max)
         one = self._served[card.name] = Served(card, queue, deployment, choosing, circuits=Circuits(self._bounds))
         return one
 

@@ -26,8 +26,9 @@ _GENERATING = (ChatRequest, CompletionRequest)
 
 @dataclass(slots=True)
 class Trip:
-    """See the module. Times are of the event loop's clock, in seconds; `wait_s` is the longest
-    wait for a slot that the caller wants; None: as long as one may wait here.
+    """See the module. Times are of the event loop's clock, in seconds.
+
+    `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
     """
 
     exchange: Exchange
@@ -54,7 +55,6 @@ class Trip:
     commit_s: float | None = None
     refusal: Refusal | None = None
     runs: list[StreamRun] = field(default_factory=list)
-    unread: list[Asked] = field(default_factory=list)
     reservation: Reservation | None = None
     limit_lines: bytes = b""
     retried: int = 0
@@ -80,15 +80,7 @@ class Trip:
         """Say what one of its generations asks, for the choice of a replica."""
         assert self.served and self.principal and self.mark
         owner = (self.principal.tenant, self.mark.label)
-        asked = Asked(self.exchange.request_id, prompt_of(owner, self.served.card.name, work))
-        self.unread.append(asked)
-        return asked
-
-    def read(self) -> None:
-        """The first token came; of several generations, the first of any: they mostly ask the same."""
-        for asked in self.unread:
-            asked.read()
-        self.unread.clear()
+        return Asked(self.exchange.request_id, prompt_of(owner, self.served.card.name, work))
 
     def forget(self) -> None:
         """Let go of what leads back here: an ended request is gone at once, not when a collector comes by."""
@@ -96,7 +88,6 @@ class Trip:
         for run in self.runs:
             run.let_go()
         self.runs.clear()
-        self.unread.clear()
         if self.refusal:
             # A traceback holds the frames it went through, and they hold the trip.
             self.refusal.__traceback__ = self.refusal.__context__ = None

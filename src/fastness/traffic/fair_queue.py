@@ -24,22 +24,13 @@ from fastness.core.priority import Band
 from fastness.traffic.backlog import Backlog, Entry, Waiting
 from fastness.traffic.counters import Account, Ask, Counters, Usable, cost
 from fastness.traffic.drain import Drain
+from fastness.traffic.lanes import Lane, least_loaded
 
 __all__ = ["Ask", "Band", "FairQueue", "Full", "Lane", "Usable", "least_loaded"]
 
 RETRY_AFTER_S_MAX: Final = 60
 
 Moved = list[tuple[Hashable, str]]
-
-
-@dataclass(slots=True)
-class Lane:
-    """One replica as the queue sees it: `capacity` counts its slots and the few that may wait inside the engine."""
-
-    replica: str
-    capacity: int
-    in_flight: int = 0
-    open: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +46,15 @@ class Full:
     tenant: str | None = None
 
 
-def least_loaded(_: Hashable, lanes: Sequence[Lane]) -> Lane:
-    """Choose the lane with the smallest part of its capacity in use; of equals the first."""
-    best = lanes[0]
-    for lane in lanes:
-        if lane.in_flight * best.capacity < best.in_flight * lane.capacity:
-            best = lane
-    return best
-
-
 class FairQueue:
     """The state of one model's queue.
 
     `waiting_max` bounds those without a slot. One tenant may hold `tenant_part` of it when nobody else waits; when
     several flood, each holds less, so that some places are always left for whoever comes next; its batches hold less
-    still, so that they do not lock itself out. `choose` picks one of the open lanes that have room and that the ticket
-    may use. `dispatched` counts by band; `choosy` counts those of the `waiting` that may not use all replicas.
+    still, so that they do not lock itself out. A lane has room while a slot of it is free and it has fewer than
+    `unread_max` tokens unread (0: however many): what waits inside an engine cannot be ordered any more. `choose` picks
+    one of the open lanes that have room and that the ticket may use. `dispatched` counts by band; `choosy` counts those
+    of the `waiting` that may not use all replicas.
     """
 
     def __init__(
@@ -78,6 +62,7 @@ class FairQueue:
         waiting_max: int,
         choose: Callable[[Hashable, Sequence[Lane]], Lane] = least_loaded,
         tenant_part: float = 1.0,
+        unread_max: int = 0,
     ) -> None:
         self.waiting_max = waiting_max
         self.choose = choose
@@ -86,6 +71,7 @@ class FairQueue:
         self.dispatched = [0] * len(Band)
         self.drain = Drain()
         # n tickets of a tenant may wait while n < ratio * free places: alone, that is `tenant_part` of all.
+        self._unread_max = unread_max or float("inf")
         self._ratio = tenant_part / (1.0 - tenant_part) if tenant_part < 1.0 else float("inf")
         self.counters = Counters()
         self._returning, self._urgent, self._batch = Backlog(), Backlog(), Backlog()
@@ -124,13 +110,23 @@ class FairQueue:
         self._take_out(one)
         return True
 
-    def release(self, replica: str, now_s: float, held_s: float | None = None, ask: Ask | None = None) -> Moved:
+    def read(self, replica: str, ask: Ask) -> Moved:
+        """A replica has read the prompt of `ask`: its first token came. Return the tickets that may run now."""
+        if (lane := self.lanes.get(replica)) is not None:
+            lane.unread = max(0, lane.unread - ask.input_tokens)
+        return self.advance() if self.waiting else []
+
+    def release(
+        self, replica: str, now_s: float, held_s: float | None = None, ask: Ask | None = None, unread: bool = False
+    ) -> Moved:
         """Give back the slot that `ask` had; return the tickets that may run now, each with its replica.
 
-        `settle` first, where real tokens are known: who is next depends on it.
+        `unread`: it was not said to be `read`. `settle` first, where real tokens are known: who is next depends on it.
         """
         if ask is not None:
             self.counters.end(ask)
+            if unread and (lane := self.lanes.get(replica)) is not None:
+                lane.unread = max(0, lane.unread - ask.input_tokens)
         if held_s is not None:
             self.drain.note(now_s, held_s, bool(self.waiting))
         if (lane := self.lanes.get(replica)) is not None:
@@ -213,13 +209,14 @@ class FairQueue:
             replica = self._dispatch(ticket, one.ask, one.account, self._room(one.usable))
             moved.append((ticket, replica))
             lane = self.lanes[replica]
-            if lane.in_flight >= lane.capacity:
+            if lane.in_flight >= lane.capacity or lane.unread >= self._unread_max:
                 free.discard(replica)
         backlog.take_back(aside)
 
     def _dispatch(self, ticket: Hashable, ask: Ask, account: Account, lanes: Sequence[Lane]) -> str:
         lane = self.choose(ticket, lanes)
         lane.in_flight += 1
+        lane.unread += ask.input_tokens
         self.counters.charge(account, ask)
         self.dispatched[ask.band] += 1
         if account.waiting:
@@ -284,13 +281,11 @@ class FairQueue:
         )
 
     def _room(self, usable: Usable) -> list[Lane]:
-        if usable is None:
-            return [lane for lane in self.lanes.values() if lane.open and lane.in_flight < lane.capacity]
-        return [
-            lane
-            for lane in self.lanes.values()
-            if lane.open and lane.in_flight < lane.capacity and lane.replica in usable
+        most = self._unread_max
+        found = [
+            lane for lane in self.lanes.values() if lane.open and lane.in_flight < lane.capacity and lane.unread < most
         ]
+        return found if usable is None else [lane for lane in found if lane.replica in usable]
 
     def _backlog(self, ask: Ask) -> Backlog:
         if ask.returns:

@@ -232,3 +232,57 @@ def test_band_and_wait_are_counted_and_logged(tmp_path: Path) -> None:
             assert {one["band"] for one in lines if one["event"] == "request"} == {"standard", "batch"}
 
     run(test)
+
+
+def test_what_an_engine_has_not_read_holds_back_the_next_prompt_and_its_first_token_lets_it_go(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, unread_tokens_max=8) as door:
+            door.replicas = [replace(one, slots=4) for one in door.replicas]
+            door.publish()
+            crowd = Crowd(door)
+            await crowd.hold()
+            served = door.gateway.routing.find("small")
+            assert served
+            lane = served.queue.lanes["small-high"]
+            assert lane.unread >= 8
+            waits = await crowd.join("ann")
+            assert lane.in_flight == 1, "three slots are free, and it waits in the gateway all the same"
+            await crowd.served()
+            assert (await waits).status == 200
+            assert (lane.in_flight, lane.unread) == (0, 0)
+
+    run(test)
+
+
+def test_a_prompt_that_is_never_read_is_not_counted_for_ever(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, unread_tokens_max=8) as door:
+            served = door.gateway.routing.find("small")
+            assert served
+            door.engines["high"].busy = True
+            _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            raw = json.dumps(HELLO).encode()
+            head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ann\r\nFastness-Marking: CLOSED\r\n"
+            writer.write(f"{head}Content-Length: {len(raw)}\r\n\r\n".encode() + raw)
+            await until(lambda: door.asked("high") == 1)
+            assert served.queue.lanes["small-high"].unread > 0
+            writer.close()
+            await writer.wait_closed()
+            await until(lambda: all(lane.in_flight == 0 for lane in served.queue.lanes.values()))
+            assert all(lane.unread == 0 for lane in served.queue.lanes.values())
+
+    run(test)
+
+
+def test_inputs_of_embeddings_are_not_counted_as_unread(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, unread_tokens_max=1) as door:
+            answers = await asyncio.gather(
+                *(door.send("/v1/embeddings", {"model": "mini", "input": "x" * 999}) for _ in range(3))
+            )
+            assert {one.status for one in answers} == {200}
+            served = door.gateway.routing.find("mini")
+            assert served
+            assert all(lane.unread == 0 for lane in served.queue.lanes.values())
+
+    run(test)
