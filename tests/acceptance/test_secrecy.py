@@ -173,7 +173,7 @@ def crash_in_every_way(running: Installation, text: str) -> dict[str, bytes]:
 
 def long_chat(text: str) -> tuple[str, dict[str, Any]]:
     said = [{"role": "user", "content": f"{random.random()} Write a long story about {text}."}]
-    return "/chat/completions", {"model": CHAT, "messages": said, "max_tokens": 500, "stream": True}
+    return "/chat/completions", {"model": CHAT, "messages": said, "max_tokens": 200, "stream": True}
 
 
 def ready(running: Installation) -> bool:

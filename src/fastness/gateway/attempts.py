@@ -67,8 +67,12 @@ async def generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
             if written.begun and work.constraint and not trip.streams:
                 written.forget()
                 trip.answer.restart(choice)  # type: ignore[union-attr]  # nobody has seen it
-            rest = _Rest(gateway, trip, replica, placed, written, began)
-            return _ended(trip, asked, await rest.run(take))
+            if written.begun:
+                rest = _Rest(gateway, trip, replica, placed, written, began)
+                return _ended(trip, asked, await rest.run(take))
+            run = StreamRun(dialect, replica, take, began)
+            with gateway.watched(trip, run):
+                return _ended(trip, asked, await run_stream(gateway.engines, dialect, replica, placed, run))
 
     return await on_some_replica(gateway, trip, on, asked, written)
 
@@ -211,7 +215,7 @@ class Tries:
 
 
 class _Rest:
-    """What is left of one generation, for one replica to do."""
+    """What is left of a generation of which something came, for one replica to do."""
 
     __slots__ = ("_began", "_dialect", "_gateway", "_replica", "_trip", "_work", "_written")
 
@@ -224,8 +228,6 @@ class _Rest:
 
     async def run(self, take: Callable[[Delta], None]) -> Usage:
         """Make it and give each delta to `take`; return what the whole answer took. Raises Refusal."""
-        if not self._written.begun:
-            return await self._run(self._work, take)
         if self._work.constraint is not None and self._written.finish is None:
             return await self._replay(take)
         return await self._go_on(take)

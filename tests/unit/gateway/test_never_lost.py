@@ -222,6 +222,8 @@ def test_retries_end_with_their_budget(tmp_path):
             answers = [await ask(site.door, "plain") for _ in range(5)]
             assert {one.status for one in answers} == {502}
             assert len(site.low.asked) + len(site.high.asked) == 5 + 2
+            page = (await site.door.send("/metrics")).body
+            assert b'fastness_circuits{circuit="closed",gen_ai_request_model="small"} 2.0' in page, "may be the request"
 
     run(test)
 
