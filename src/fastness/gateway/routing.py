@@ -155,7 +155,9 @@ class Routing:
         forget: Callable[[str], None],
         now: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = lambda: 0.0,
+        choosing: type[Choosing] = Choosing,
     ) -> None:
+        self._choosing = choosing
         self._now = now
         self._clock = clock
         self.explanations = Explanations()
@@ -185,7 +187,7 @@ class Routing:
             self._served.pop(name).queue.set_lanes(())
 
     def _serve(self, card: ModelCard, deployment: Deployment) -> Served:
-        choosing = Choosing(card.name, self.explanations, self._clock)
+        choosing = self._choosing(card.name, self.explanations, self._clock)
         queue = SlotQueue(self._traffic.queue_max, choosing.choose)
         one = self._served[card.name] = Served(card, queue, deployment, choosing)
         return one
