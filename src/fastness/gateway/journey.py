@@ -182,7 +182,7 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
     work, answer = trip.generations[choice], trip.answer
     assert answer
-    asked = trip.ask(work)
+    asked = trip.asking(work)
 
     async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
@@ -205,8 +205,8 @@ async def _generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
 def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
     """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
     assert trip.answer
-    if trip.unread:
-        trip.read()
+    if trip.prompts:
+        trip.prompts_read()
     events = trip.answer.take(choice, delta)
     if not events:
         return

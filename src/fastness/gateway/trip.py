@@ -46,7 +46,7 @@ class Trip:
     commit_s: float | None = None
     refusal: Refusal | None = None
     runs: list[StreamRun] = field(default_factory=list)
-    unread: list[Asked] = field(default_factory=list)
+    prompts: list[Asked] = field(default_factory=list)
 
     @property
     def mark_line(self) -> bytes:
@@ -58,19 +58,19 @@ class Trip:
         """Whether the client asked for a stream."""
         return isinstance(self.request, _GENERATING) and self.request.stream
 
-    def ask(self, work: Generation) -> Asked:
+    def asking(self, work: Generation) -> Asked:
         """Say what one of its generations asks, for the choice of a replica."""
         assert self.served and self.principal and self.mark
         owner = (self.principal.tenant, self.mark.label)
         asked = Asked(self.exchange.request_id, prompt_of(owner, self.served.card.name, work))
-        self.unread.append(asked)
+        self.prompts.append(asked)
         return asked
 
-    def read(self) -> None:
+    def prompts_read(self) -> None:
         """The first token came; of several generations, the first of any: they mostly ask the same."""
-        for asked in self.unread:
+        for asked in self.prompts:
             asked.read()
-        self.unread.clear()
+        self.prompts.clear()
 
     def forget(self) -> None:
         """Let go of what leads back here: an ended request is gone at once, not when a collector comes by."""
@@ -78,7 +78,7 @@ class Trip:
         for run in self.runs:
             run.let_go()
         self.runs.clear()
-        self.unread.clear()
+        self.prompts.clear()
         if self.refusal:
             # A traceback holds the frames it went through, and they hold the trip.
             self.refusal.__traceback__ = self.refusal.__context__ = None
