@@ -115,7 +115,7 @@ class Choosing:
         names = []
         for replica, pinned in replicas:
             names.append(replica.id)
-            self.replicas.start(replica.id, replica.epoch, partial(_memory, replica, pinned))
+            self.replicas.start(replica.id, (replica.epoch, replica.slots), partial(_memory, replica, pinned))
         self.replicas.retain(names)
 
     def choose(self, ticket: Hashable, lanes: Sequence[Lane]) -> Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 from fastness.core.replica import Replica, ReplicaState
@@ -91,3 +92,9 @@ def test_an_owner_has_one_salt_and_no_other_owner_has_it():
     salt_of.cache_clear()
     assert salt_of(HEALTH) == before
     assert "health" not in salt_of(HEALTH)
+
+
+def test_a_replica_of_another_shape_is_another_engine_even_before_its_epoch_says_so():
+    of = site(pinned=True)
+    of.know([(replace(ONE, slots=9), True)])
+    assert of.slots_of(ONE).count == 9
