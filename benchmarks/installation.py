@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,11 @@ class Running:
 
 
 @contextmanager
-def installation(home: Path, key: str | None = None) -> Iterator[Running]:
-    """Run `fastness up` on `home`. The admin key is shown on the first start only: pass it on the next ones."""
+def installation(home: Path, key: str | None = None, settings: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Run `fastness up` on `home`. The admin key is shown on the first start only: pass it on the next ones.
+
+    `settings` are variables of the environment.
+    """
     began = time.perf_counter()
     with processes.running(
         "-c",
@@ -43,7 +46,7 @@ def installation(home: Path, key: str | None = None) -> Iterator[Running]:
         "--json",
         "--port",
         "0",
-        environ={"FASTNESS_HOME": str(home)},
+        environ={"FASTNESS_HOME": str(home), **(settings or {})},
         grace_s=60.0,
         quiet=True,
     ) as process:

@@ -50,7 +50,7 @@ _SEEDS: Final = 2**31
 async def generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
     """Make one choice of an answer, on as many replicas as it takes; raises Refusal."""
     work, written = _repeatable(trip.generations[choice]), Written()
-    asked, began = trip.asks(work), gateway.now()
+    asked, began = trip.asking(work), gateway.now()
 
     def take(delta: Delta) -> None:
         if asked.heard is not None:

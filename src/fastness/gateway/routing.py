@@ -188,7 +188,9 @@ class Routing:
         forget: Callable[[str], None],
         now: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = lambda: 0.0,
+        choosing: type[Choosing] = Choosing,
     ) -> None:
+        self._choosing = choosing
         self._now = now
         self._clock = clock
         self.explanations = Explanations()
@@ -219,7 +221,7 @@ class Routing:
             self._served.pop(name).queue.set_lanes(())
 
     def _serve(self, card: ModelCard, deployment: Deployment) -> Served:
-        choosing = Choosing(card.name, self.explanations, self._clock)
+        choosing = self._choosing(card.name, self.explanations, self._clock)
         traffic = self._traffic
         part, unread_max = traffic.tenant_queue_percent / 100, traffic.unread_tokens_max
         queue = FairQueue(traffic.queue_max, choosing.choose, part, unread_max)

@@ -76,7 +76,7 @@ class Trip:
         """Whether the client asked for a stream."""
         return isinstance(self.request, _GENERATING) and self.request.stream
 
-    def asks(self, work: Generation) -> Asked:
+    def asking(self, work: Generation) -> Asked:
         """Say what one of its generations asks, for the choice of a replica."""
         assert self.served and self.principal and self.mark
         owner = (self.principal.tenant, self.mark.label)

@@ -22,9 +22,20 @@ from fastness.traffic.prompt import Prompt
 class Lane(Protocol):
     """What the queue knows of a replica."""
 
-    replica: str
-    capacity: int
-    in_flight: int
+    @property
+    def replica(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """The generations that it takes at the same time."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """The generations that it has, from the moment they were sent."""
+        ...
 
 
 class Memory(Protocol):

@@ -112,11 +112,14 @@ def test_one_tenant_neither_profits_from_nor_learns_of_what_another_asked():  # 
     assert [one.cached for one in chosen.candidates] == [0, 0]
 
 
-def test_another_gateways_traffic_shows_in_what_the_engine_had():  # GIE 0602: each sees a part
+def test_what_another_gateway_had_read_there_costs_no_belief():  # GIE 0602: each gateway sees a part
     site = Site(1)
-    sent = site.send(prompt_of(HEALTH, "a" * 20))
-    site.end(sent, cached=20)  # nobody here sent it before, and it was there
-    assert site.choice.choose(prompt_of(HEALTH, "a" * 20), site.lanes).cached == 20
+    site.end(site.send(prompt_of(HEALTH, "a" * 20)))
+    sent = site.send(prompt_of(HEALTH, "b" * 20))
+    assert sent[0].cached == 0, "nobody here sent it before"
+    site.end(sent, cached=20)  # and the engine had it all the same
+    for text in "ab":
+        assert site.choice.choose(prompt_of(HEALTH, text * 20), site.lanes).cached == 20
 
 
 def test_a_restart_forgets_and_owes_nothing():
