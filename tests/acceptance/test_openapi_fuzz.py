@@ -28,6 +28,7 @@ DOCUMENT_CASES = {
     ("createEmbedding", "positive"): 200, ("createEmbedding", "negative"): 200,
     ("listModels", "positive"): 10, ("listModels", "negative"): 30,
     ("retrieveModel", "positive"): 20, ("retrieveModel", "negative"): 40,
+    ("retrieveUsage", "positive"): 10, ("retrieveUsage", "negative"): 30,
     ("isAlive", "positive"): 1, ("isReady", "positive"): 1, ("metrics", "positive"): 1,
 }  # fmt: skip
 """Cases of each operation: what the document allows, and what it forbids."""

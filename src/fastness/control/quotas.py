@@ -43,6 +43,7 @@ class Quotas:
         self._order = asyncio.Lock()
         self._places: dict[str, Place] = {}
         self._troubled: dict[str, str] = {}
+        self._known: tuple[int, tuple[Limit, ...]] = (-1, ())
 
     async def lease(self, name: str, boot: str, sequence: int, wishes: tuple[Wish, ...]) -> tuple[Grant, ...]:
         """Answer a gateway's wishes; raises Problem, store.port.Conflict and Unavailable, LedgerCorrupt.
@@ -119,7 +120,7 @@ class Quotas:
 
     def _count(self, name: str) -> None:
         """Count one ledger to its end. Where it stands is asked of the store: it alone knows what was counted."""
-        limits = self._access.access().limits
+        limits = self._limits()
         while True:
             known = self._store.gateway(name)
             if known is None:
@@ -137,6 +138,14 @@ class Quotas:
             self._places[name] = after
             if len(entries) < ENTRIES_MAX:
                 return
+
+    def _limits(self) -> tuple[Limit, ...]:
+        """The limits in force; all of access is read only when something of it has changed."""
+        version = self._access.version()
+        if version != self._known[0]:
+            known = self._access.access()
+            self._known = known.version, known.limits
+        return self._known[1]
 
     def _trouble(self, what: str, reason: str) -> None:
         if self._troubled.get(what) != reason:

@@ -89,8 +89,7 @@ class Leases:
 
     async def look(self, meters: tuple[Meter, ...]) -> bool:
         """Ask what is left of these limits; False: control is away."""
-        for meter in meters:
-            meter.watched = True
+        self.limits.watch(meters)
         return await self._ask()
 
     def nudge(self) -> None:
@@ -105,9 +104,9 @@ class Leases:
             self.nudge()
 
     async def close(self) -> None:
-        """Finish what is being asked."""
-        if self._running is not None:
-            await asyncio.wait({self._running})
+        """Give back what was not used. Raises nothing."""
+        self.limits.let_go()
+        await self._ask()
 
     async def _ask(self) -> bool:
         """Have a question put that knows of everything asked so far."""
@@ -128,7 +127,7 @@ class Leases:
 
     def _ended(self, task: asyncio.Task[bool]) -> None:
         self._running = None
-        if not task.result():
+        if task.cancelled() or task.exception() or not task.result():
             self._retry_at_s = self._clock() + RETRY_S
 
     async def _exchange(self) -> bool:

@@ -100,7 +100,10 @@ def _exceeded(meter: Meter, tokens: int, now_s: float) -> Refusal:
     """Make the refusal: which limit, what was needed, what there was, and when there is more."""
     need, counted, whose = _need(meter, tokens), _COUNTED[meter.metric], str(meter.limit.scope)
     unit = "tokens" if meter.counts_tokens else "request"
-    code = "insufficient_quota" if meter.metric.period_s > 60 else "rate_limit_exceeded"
+    code = "insufficient_quota" if meter.period_s > 60 else "rate_limit_exceeded"
+    if meter.bound == 0:
+        message = f"The limit of {whose} is 0 {counted}: nothing is allowed. Ask whoever runs this installation."
+        return Refusal(code, message)
     if need > meter.bound:
         message = (
             f"This request needs about {need:,} {unit} and the limit of {whose} is {meter.bound:,} {counted}: it will "

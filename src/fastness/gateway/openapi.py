@@ -29,6 +29,15 @@ _ASKED: Final = {
     "schema": {"type": "string", "maxLength": MARKING_CHARS_MAX},
 }
 _HANDLED: Final = {_MARKING: {"description": "What it was handled under.", "schema": {"type": "string"}}}
+_LIMITED: Final = {
+    f"x-ratelimit-{what}-{of}": {"description": f"{said} (on {of}), where one applies.", "schema": {"type": kind}}
+    for of in ("requests", "tokens")
+    for what, kind, said in (
+        ("limit", "integer", "The tightest limit"),
+        ("remaining", "integer", "What is left of the tightest limit"),
+        ("reset", "string", "In what time all of the tightest limit is there again, such as `6m0s`, `1s` or `20ms`"),
+    )
+}
 _BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody, *openapi_batches.BODIES)
 _ANSWERS: Final = (
     *(out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut),
@@ -75,11 +84,12 @@ def _post(operation: str, body: Any, answer: Any, *, streams: bool = False) -> d
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
+    headers = _HANDLED | _LIMITED
     return {
         "operationId": operation,
         "parameters": [_ASKED],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        "responses": {"200": {"description": "The answer.", "headers": _HANDLED, "content": content}, **_errors()},
+        "responses": {"200": {"description": "The answer.", "headers": headers, "content": content}, **_errors()},
     }
 
 

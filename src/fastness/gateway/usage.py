@@ -48,7 +48,7 @@ async def usage_page(gateway: Gateway, principal: Principal) -> UsageOut:
 
 
 def _limit_out(meter: Meter) -> LimitOut:
-    scope, period_s = meter.limit.scope, meter.metric.period_s
+    scope, period_s = meter.limit.scope, meter.period_s
     return LimitOut(
         scope.tenant,
         scope.key,

@@ -69,7 +69,8 @@ class SqlLimitStore:
             else:
                 row = {"name": gateway.name, "position": gateway.position, **changed}
                 connection.execute(insert(QUOTA_GATEWAYS), row)
-            limits = {one.scope.id: one for one in read_limits(connection)}
+            asked = select(LIMITS).where(LIMITS.c.id.in_({wish.limit for wish in wishes}))
+            limits = {one.scope.id: one for one in map(_limit, connection.execute(asked).all())}
             known[gateway.name] = gateway
             grants = []
             for wish in wishes:

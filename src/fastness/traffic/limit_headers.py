@@ -3,33 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from fastness.traffic.meter import Meter
 
-
-def tightest(meters: Sequence[Meter], *, tokens: bool, windowed: bool = True) -> Meter | None:
-    """Return the limit on requests, or on tokens, of which least is left; None when there is none."""
-    found = [one for one in meters if one.counts_tokens is tokens and bool(one.metric.period_s) is windowed]
-    return min(found, key=lambda one: one.left) if found else None
+DURATIONS_MAX: Final = 4_096
+"""Durations of whole seconds that are remembered as they are written."""
+_LINES: Final = tuple(
+    b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (name, name, name)
+    for name in (b"requests", b"tokens")
+)
 
 
 def head_lines(meters: Sequence[Meter], now_s: float) -> bytes:
-    """Write the lines of a response's head that tell the tightest limits, under OpenAI's names."""
+    """Write the lines that tell the limits of which least is left: one on requests, one on tokens; empty for none."""
+    least: list[Meter | None] = [None, None]
+    lefts = [0, 0]
+    for meter in meters:
+        if now_s >= meter.until_s:
+            meter.roll(now_s)
+        if meter.period_s:
+            left, of = meter.bound - meter.others - meter.taken, meter.counts_tokens
+            if least[of] is None or left < lefts[of]:
+                least[of], lefts[of] = meter, left
     lines = b""
-    for name, tokens in ((b"requests", False), (b"tokens", True)):
-        if meter := tightest(meters, tokens=tokens):
-            lines += (
-                b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
-                % (name, meter.bound, name, meter.left, name, duration(meter.resets_s(now_s)).encode())
-            )  # fmt: skip
+    for form, one, left in zip(_LINES, least, lefts, strict=True):
+        if one is not None:
+            lines += form % (one.bound, max(0, left), duration(one.until_s - now_s))
     return lines
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> bytes:
     """Write a time as OpenAI's headers do: `6m0s`, `1s`, `20ms`; rounded up, so that nobody comes too early."""
     milliseconds = -int(-seconds * 1_000 // 1)
     if milliseconds < 1_000:
-        return f"{max(0, milliseconds)}ms"
-    minutes, rest = divmod(-(-milliseconds // 1_000), 60)
+        return b"%dms" % max(0, milliseconds)
+    return _whole(-(-milliseconds // 1_000))
+
+
+@lru_cache(DURATIONS_MAX)
+def _whole(seconds: int) -> bytes:
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"
+    written = (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"
+    return written.encode()

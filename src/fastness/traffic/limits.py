@@ -6,11 +6,12 @@ here asks anybody: what a gateway may use was leased before (see `quota`), and w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from fastness.core.limit import Limit, Metric
+from fastness.core.limit import Limit, Metric, Scope
 from fastness.traffic.meter import Meter
 from fastness.traffic.quota import Grant, Wish
 
@@ -38,32 +39,41 @@ class Limits:
     """The limits in force at one gateway. Times are seconds since 1970."""
 
     def __init__(self) -> None:
-        self._meters: dict[tuple[str, Metric], Meter] = {}
-        self._in_force: list[Meter] = []
+        self._limits: tuple[Limit, ...] = ()
+        self._meters: dict[tuple[Scope, Metric], Meter] = {}
+        self._by_whom: dict[tuple[str | None, str | None], dict[str | None, list[Meter]]] = {}
+        self._active: dict[Meter, None] = {}  # in the order in which they came to be
         self._applying: dict[tuple[str, str, str], tuple[Meter, ...]] = {}
         self.low = False
         """Whether some lease runs low: it is time to ask for more."""
 
-    def replace(self, limits: Iterable[Limit], now_s: float) -> None:
+    def replace(self, limits: tuple[Limit, ...], now_s: float) -> None:
         """From now on these limits. What was taken of one that stays, or comes back in its window, stays taken."""
+        if limits == self._limits:
+            return
         kept = {one: meter for one, meter in self._meters.items() if meter.until_s > now_s or meter.taken}
-        self._in_force = []
+        self._by_whom = {}
         for limit in limits:
+            scope = limit.scope
+            met = self._by_whom.setdefault((scope.tenant, scope.key), {}).setdefault(scope.model, [])
             for metric, bound in limit.bounds():
-                meter = kept.setdefault((limit.scope.id, metric), Meter(limit, metric, bound))
+                meter = kept.get((scope, metric)) or Meter(limit, metric, bound)
+                kept[scope, metric] = meter
                 meter.limit, meter.bound = limit, bound
                 meter.held = min(meter.held, max(0, bound - meter.others))
-                self._in_force.append(meter)
-        self._meters = kept
+                met.append(meter)
+        self._limits, self._meters = limits, kept
+        self._active = {meter: None for meter in self._active if kept.get((meter.limit.scope, meter.metric)) is meter}
         self._applying.clear()
 
     def of(self, tenant: str, key: str, model: str) -> tuple[Meter, ...]:
         """Return what a request is counted in; empty when nothing limits it."""
-        if not self._in_force:
+        if not self._by_whom:
             return ()
         found = self._applying.get((tenant, key, model))
         if found is None:
-            found = tuple(meter for meter in self._in_force if meter.limit.scope.holds(tenant, key, model))
+            met = [of for by_model in self._whose(tenant, key) for of in map(by_model.get, (model, None)) if of]
+            found = tuple(itertools.chain.from_iterable(met))
             if len(self._applying) >= APPLYING_MAX:
                 self._applying.clear()
             self._applying[tenant, key, model] = found
@@ -71,8 +81,11 @@ class Limits:
 
     def about(self, tenant: str, key: str) -> tuple[Meter, ...]:
         """Return every limit that a tenant and key may meet, whatever the model."""
-        scopes = ((meter, meter.limit.scope) for meter in self._in_force)
-        return tuple(meter for meter, scope in scopes if scope.holds(tenant, key, scope.model or ""))
+        return tuple(meter for by_model in self._whose(tenant, key) for met in by_model.values() for meter in met)
+
+    def _whose(self, tenant: str, key: str) -> list[dict[str | None, list[Meter]]]:
+        whom = ((tenant, None), (tenant, key), (None, key), (None, None))
+        return [self._by_whom[one] for one in whom if one in self._by_whom]
 
     def take(self, meters: tuple[Meter, ...], tokens: int, now_s: float) -> Reservation | Meter:
         """Take one request and `tokens` of all these limits, or of none: then the first that lacks some is returned."""
@@ -91,7 +104,20 @@ class Limits:
     def lacking(self, meters: tuple[Meter, ...], tokens: int) -> list[tuple[Meter, int]]:
         """Return which of these limits hold too little for a request, and what it needs of each."""
         needs = ((meter, tokens if meter.counts_tokens else 1) for meter in meters)
-        return [(meter, need) for meter, need in needs if meter.taken + need > meter.held]
+        found = [(meter, need) for meter, need in needs if meter.taken + need > meter.held]
+        self._active.update((meter, None) for meter, _ in found)
+        return found
+
+    def watch(self, meters: Iterable[Meter]) -> None:
+        """Ask with the next wishes what is left of these limits."""
+        for meter in meters:
+            meter.watched = True
+            self._active[meter] = None
+
+    def let_go(self) -> None:
+        """Give back with the next wishes all that is not taken: nothing more will be."""
+        for meter in self._active:
+            meter.taken_s = 0.0
 
     def settle(self, reservation: Reservation, tokens: int | None) -> None:
         """Put what was really used in the place of the estimate; None: it was not a request, nothing ran for it.
@@ -99,13 +125,14 @@ class Limits:
         To be called once for each reservation. What a request took in a window that is over is past.
         """
         for meter in reservation.meters:
-            if meter.metric is Metric.CONCURRENT:
+            if not meter.period_s:
                 meter.taken -= 1
             elif reservation.at_s >= meter.window_s:
                 if meter.counts_tokens:
                     meter.taken += (tokens or 0) - reservation.tokens
                 elif tokens is None:
                     meter.taken -= 1
+            self._active[meter] = None
 
     def wishes(self, now_s: float) -> list[tuple[Meter, Wish]]:
         """Return what to ask control for: more where a lease runs low or is waited for, less where it lies idle.
@@ -114,18 +141,20 @@ class Limits:
         """
         self.low = False
         found = []
-        for meter in self._in_force:
+        for meter in list(self._active):
             if now_s >= meter.until_s:
                 meter.roll(now_s)
             busy = meter.asked or now_s - meter.taken_s < IDLE_S
             hold = meter.taken + meter.asked + meter.slice if busy else meter.taken
             hold = min(hold, max(meter.bound - meter.others, meter.taken + meter.asked))
-            stale = not meter.metric.period_s and meter.held and meter.until_s - now_s < LEASE_S - RENEW_S
+            stale = not meter.period_s and meter.held and meter.until_s - now_s < LEASE_S - RENEW_S
             more = meter.held - meter.taken < meter.low and hold > meter.held
             if meter.asked or more or stale or meter.watched or (not busy and hold < meter.held):
                 least = meter.taken + meter.asked
                 meter.held = min(meter.held, hold)  # what is given back must not be used while it is on its way
                 found.append((meter, Wish(meter.limit.scope.id, meter.metric, meter.window_s, hold, least)))
+            elif not busy and meter.held <= meter.taken and (meter.period_s or not meter.held):
+                del self._active[meter]  # until it is asked for again
         return found
 
     def granted(self, meter: Meter, wish: Wish, grant: Grant, asked_s: float) -> None:
@@ -134,7 +163,7 @@ class Limits:
             return  # its window is over
         held, others = min(grant.held, max(0, meter.bound - grant.others)), grant.others
         meter.held, meter.others, meter.told_s, meter.watched = held, others, asked_s, False
-        if not meter.metric.period_s:
+        if not meter.period_s:
             meter.until_s = asked_s + LEASE_S
         dry = meter.bound - others <= held
         meter.low = 0 if dry else max(1, meter.slice // 4)

@@ -19,13 +19,13 @@ class Meter:
     """
 
     __slots__ = (
-        "asked", "bound", "counts_tokens", "held", "limit", "low", "metric", "others", "taken", "taken_s", "told_s",
-        "until_s", "watched", "window_s",
+        "asked", "bound", "counts_tokens", "held", "limit", "low", "metric", "others", "period_s", "taken", "taken_s",
+        "told_s", "until_s", "watched", "window_s",
     )  # fmt: skip
 
     def __init__(self, limit: Limit, metric: Metric, bound: int) -> None:
         self.limit, self.metric, self.bound = limit, metric, bound
-        self.counts_tokens = metric.counts_tokens
+        self.counts_tokens, self.period_s = metric.counts_tokens, metric.period_s
         self.held = self.taken = self.others = self.asked = self.low = 0
         self.window_s = 0
         self.watched = False
@@ -43,14 +43,13 @@ class Meter:
 
     def resets_s(self, now_s: float) -> float:
         """Return in how many seconds all of it is there again; 0 for what has no window."""
-        period_s = self.metric.period_s
-        return self.metric.window_s(now_s) + period_s - now_s if period_s else 0.0
+        return self.metric.window_s(now_s) + self.period_s - now_s if self.period_s else 0.0
 
     def roll(self, now_s: float) -> None:
         """The lease has ended: with its window, which begins anew, or for want of renewal."""
-        if self.metric.period_s:
+        if self.period_s:
             self.window_s = self.metric.window_s(now_s)
-            self.until_s = self.window_s + self.metric.period_s
+            self.until_s = self.window_s + self.period_s
             self.taken = self.others = 0
             self.told_s = 0.0
         self.held = self.low = 0

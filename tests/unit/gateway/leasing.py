@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from fastness.core.limit import Limit, Scope
+from fastness.core.limit import Limit, Metric, Scope
 from fastness.core.tenant import Principal
 from fastness.gateway.leases import LeaseAnswer, LeaseCall, Leases
 from fastness.store.memory import MemoryStore
@@ -35,6 +35,10 @@ class Control:
     def limit(self, scope: Scope = HEALTH, **bounds: int) -> None:
         self.store.put_limit(Limit(scope, **bounds))
         self.publish()
+
+    def held(self, metric: Metric, scope: Scope = HEALTH) -> int:
+        """What the gateway holds, as control knows it."""
+        return sum(one.held for one in self.store.lines((scope.id, metric, metric.window_s(self.now_s))))
 
     def publish(self) -> None:
         self.door.gateway.leases.replace(self.store._access.access().limits)

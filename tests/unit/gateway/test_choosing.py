@@ -11,7 +11,7 @@ from fastness.gateway import choosing
 from fastness.gateway.choosing import Asked, Choosing, prompt_of
 from fastness.gateway.seat import salt_of
 from fastness.traffic.engine_slots import EngineSlots
-from fastness.traffic.lanes import Lane, SlotQueue
+from fastness.traffic.fair_queue import Ask, Band, FairQueue, Lane
 from fastness.traffic.prefix_index import PrefixIndex
 from fastness.traffic.prompt import HEAD
 
@@ -59,9 +59,11 @@ def test_a_generation_that_is_sent_once_more_owes_once():
 def test_a_ticket_that_asks_nothing_is_sent_where_least_is_under_way():
     of = site()
     of.know([(ONE, False), (Replica("r1", "small", "fake", ReplicaState.READY, "/y", 4, 2_048, 1, True), False)])
-    queue = SlotQueue(8, of.choose)
+    queue = FairQueue(8, of.choose)
     queue.set_lanes([("r0", 4), ("r1", 4)])
-    assert sorted(str(queue.arrive(name, 0.0)) for name in "abcd") == ["r0", "r0", "r1", "r1"]
+    assert sorted(
+        str(queue.arrive(name, Ask("health", 1.0, Band.STANDARD, 100, 100, 60.0, None), 0.0)) for name in "abcd"
+    ) == ["r0", "r0", "r1", "r1"]
 
 
 def test_who_rules_its_slots_is_known_by_them_and_others_by_belief():

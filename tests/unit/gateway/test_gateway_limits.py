@@ -20,8 +20,8 @@ EVE = replace(ANN, id="key_eve", tenant="works")
 ANSWERED = 4  # what the engines of these tests count for a chat: 3 tokens in, 1 out
 
 
-def meter(door: Door, metric: Metric, scope: str = "tenant:health") -> Meter:
-    return door.gateway.leases.limits._meters[scope, metric]
+def meter(door: Door, metric: Metric) -> Meter:
+    return next(one for one in door.gateway.leases.limits.about("health", "") if one.metric is metric)
 
 
 def test_what_fits_is_answered_and_the_next_is_refused_with_limit_needed_left_and_when(tmp_path: Path) -> None:
@@ -74,6 +74,9 @@ def test_what_will_never_fit_is_told_so(tmp_path: Path) -> None:
             assert (answer.status, answer.code) == (429, "rate_limit_exceeded")
             assert "it will never fit" in answer.error["message"]
             assert "retry-after" not in answer.headers
+            control.limit(tokens_per_minute=0)
+            assert "nothing is allowed" in (await door.chat()).error["message"]
+            assert control.asked == 0
 
     run(test)
 
@@ -246,6 +249,18 @@ def test_when_control_is_away_what_is_in_hand_lasts_and_then_limited_callers_are
             control.away = False
             control.now_s += 1
             assert (await door.chat()).status == 200
+
+    run(test)
+
+
+def test_a_gateway_that_ends_gives_back_what_it_did_not_use(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with limited(tmp_path) as (door, control):
+            control.limit(requests_per_day=160, concurrent=16)
+            assert (await door.chat()).status == 200
+            assert control.held(Metric.REQUESTS_PER_DAY) > 1
+            await door.gateway.leases.close()
+            assert (control.held(Metric.REQUESTS_PER_DAY), control.held(Metric.CONCURRENT)) == (1, 0)
 
     run(test)
 
