@@ -131,7 +131,12 @@ def test_a_batch_can_be_cancelled_and_its_lines_are_all_accounted_for(installati
         client.files.delete(batch.input_file_id)
     listed = json.loads(installation.run("batches", "--tenant", "default", "--json").stdout)["batches"]
     assert batch.id in {one["id"] for one in listed}
-    assert installation.run("batches", "cancel", batch.id, "--yes").returncode == 0
+    other = client.batches.create(
+        input_file_id=batch.input_file_id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    assert client.batches.cancel(batch.id).status == "cancelling"
+    assert installation.run("batches", "cancel", other.id, "--yes").returncode == 0
+    assert ended(client, other).status == "cancelled"
     done = ended(client, batch)
     assert done.status == "cancelled"
     left = results(client, done.error_file_id)
@@ -172,7 +177,7 @@ def test_what_is_another_tenants_is_not_there(installation, client):
 
 def test_a_revoked_key_answers_no_line(installation, client):
     issued = json.loads(installation.run("keys", "create", "--tenant", "default", "--name", "short", "--json").stdout)
-    lines = [chat_line(f"line-{number}", "Tell me a story.", max_tokens=40) for number in range(24)]
+    lines = [chat_line(f"line-{number}", "Tell me a story.", max_tokens=12) for number in range(24)]
     with installation.client(issued["key"]) as other:
         batch = submit(other, lines)
         eventually(lambda: other.batches.retrieve(batch.id).request_counts.completed >= 1, "it begins", 20)
@@ -213,6 +218,7 @@ def test_a_batch_survives_kill_9_of_control_and_of_everything(home, mortal):
                 return False
 
         eventually(going_on, "control is back and goes on", 30, 0.1)
+        os.kill(child_pid(mortal, "gateway"), signal.SIGKILL)
     key = mortal.admin_key
     mortal.process.kill()
     mortal.process.wait()
@@ -225,8 +231,10 @@ def test_a_batch_survives_kill_9_of_control_and_of_everything(home, mortal):
             answers = results(client, done.output_file_id)
             assert answers.keys() == {line["custom_id"] for line in lines}
             assert done.error_file_id is None
+            assert found_on_disk(home, SECRET) == [], "files are there, and nothing of them is in clear"
             client.files.delete(done.output_file_id)
             client.files.delete(done.input_file_id)
+        assert not list((home / "batches").rglob("file-*"))
         assert found_on_disk(home, SECRET) == []
     finally:
         mortal.process = again.process

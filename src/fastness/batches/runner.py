@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from fastness.batches import lines
 from fastness.batches.asking import failure
@@ -23,8 +23,8 @@ from fastness.core.batch import LineError
 from fastness.core.event import EventType, Scalar
 from fastness.ledger.port import Ledger, LedgerUnavailable
 
-TICK_S: Final = 0.5
-"""How often it looks for windows and files that are over; batches that are made or cancelled are seen at once."""
+TICK_S: Final = 1.0
+"""How often it looks for windows and files that are over; batches that are made or end are seen at once."""
 AT_ONCE_MAX: Final = 64
 AT_ONCE_TENANT_MAX: Final = 4
 """Batches worked on at the same time, of all tenants and of one; the others are validating until their turn comes."""
@@ -73,7 +73,7 @@ class Runner:
         """Work until cancelled; what is under way then is taken up again by the next start."""
         try:
             while True:
-                await self._tick()
+                await self._guarded("tick", self._tick())
                 try:
                     async with asyncio.timeout(TICK_S):
                         await self._stirred.wait()
@@ -86,7 +86,7 @@ class Runner:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def stir(self) -> None:
-        """There is a new batch."""
+        """Look again: there is a new batch, or room for one."""
         self._stirred.set()
 
     async def change(self, batch: str, event: Event) -> BatchRecord:
@@ -125,7 +125,9 @@ class Runner:
                 continue
             if busy.total() < AT_ONCE_MAX and busy[batch.tenant] < AT_ONCE_TENANT_MAX:
                 busy[batch.tenant] += 1
-                self._tasks[batch.id] = asyncio.get_running_loop().create_task(self._work(batch.id))
+                task = asyncio.get_running_loop().create_task(self._work(batch.id))
+                task.add_done_callback(lambda _: self.stir())
+                self._tasks[batch.id] = task
 
     async def _sweep_files(self, now: float) -> None:
         in_use = self.files_in_use()
@@ -139,6 +141,22 @@ class Runner:
 
     async def _work(self, name: str) -> None:
         """Take a batch from where it stands to its end. What fails rests, and is taken up again."""
+        if not await self._guarded("work", self._advance(name)):
+            self._resting[name] = self._clock() + REST_S
+
+    async def _guarded(self, where: str, work: Coroutine[Any, Any, None]) -> bool:
+        """Tell whether it went well; what a disk, the ledger or a defect did is logged, without a word of content."""
+        try:
+            await work
+        except (OSError, LedgerUnavailable) as error:
+            self._log.record("error", "batch.disk", reason=type(error).__name__)
+            return False
+        except Exception as error:  # noqa: BLE001 - one batch's defect is not that of the others
+            self._log.record("error", "defect", reason=type(error).__name__, where=f"batches.runner.{where}")
+            return False
+        return True
+
+    async def _advance(self, name: str) -> None:
         try:
             while not (batch := self._shelf.batches[name]).progress.ended:
                 if batch.progress.status is State.VALIDATING:
@@ -150,12 +168,6 @@ class Runner:
         except (Damaged, KeyError):
             message = "The input file cannot be read: it is damaged, or was removed. Upload it again."
             await self._fail(name, Unusable((LineError("input_unreadable", message),)))
-        except (OSError, LedgerUnavailable) as error:
-            self._log.record("error", "batch.disk", reason=type(error).__name__)
-            self._resting[name] = self._clock() + REST_S
-        except Exception as error:  # noqa: BLE001 - one batch's defect is not that of the others; its message may quote
-            self._log.record("error", "defect", reason=type(error).__name__, where="batches.runner")
-            self._resting[name] = self._clock() + REST_S
 
     async def _validate(self, batch: BatchRecord) -> None:
         settings = self._settings

@@ -43,6 +43,7 @@ class Shelf:
         """Read all records and remove what a crash left behind; `unreadable` hears the id of what cannot be opened."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in sorted(one for one in self._root.iterdir() if one.is_dir() and is_name(one.name)):
+            whole = True
             for path in sorted(folder.iterdir()):
                 if path.suffix == _DRAFT:
                     path.unlink()
@@ -50,8 +51,10 @@ class Shelf:
                     try:
                         self._load(folder.name, path)
                     except (Damaged, msgspec.DecodeError, OSError):
+                        whole = False
                         unreadable(path.stem)
-            self._remove_strays(folder)
+            if whole:  # or what a record refers to that another secret would open could be taken for a stray
+                self._remove_strays(folder)
 
     def keep(self, record: FileRecord | BatchRecord) -> None:
         """Remember a record, or what it is now, durably. It is shown by `show`."""
@@ -76,8 +79,6 @@ class Shelf:
 
     def destroy(self, record: FileRecord | BatchRecord) -> None:
         """Destroy a record, and with it the key of its content; then the content. Idempotent."""
-        self.files.pop(record.id, None)
-        self.batches.pop(record.id, None)
         folder = self._folder(record.tenant)
         path = folder / (record.id + _RECORD)
         if path.exists():
@@ -87,6 +88,8 @@ class Shelf:
             path.unlink()
             _sync(folder)
         self.content_path(record.tenant, record.id).unlink(missing_ok=True)
+        self.files.pop(record.id, None)
+        self.batches.pop(record.id, None)
 
     def write(self, tenant: str, file: str, key: bytes, content: Iterable[bytes]) -> None:
         """Write the content of a file that has no record yet."""

@@ -48,13 +48,13 @@ class Log:
 class Room:
     """The room without its socket, on a disk of its own; a new one on the same disk is a new start."""
 
-    def __init__(self, root: Path, answer: Callable[[str], Reply], **bounds: int) -> None:
+    def __init__(self, root: Path, answer: Callable[[str], Reply], secret: bytes = b"s" * 32, **bounds: int) -> None:
         self.answer = answer
         self.over = ""
         self.asked: Counter[str] = Counter()
         self.now = 1_000.0
         self.ledger, self.log = MemoryLedger("control"), Log()
-        vault = Vault(b"s" * 32, os.urandom)
+        vault = Vault(secret, os.urandom)
         self.shelf = Shelf(root / "batches", vault)
         self.unreadable: list[str] = []
         self.shelf.load(self.unreadable.append)
@@ -356,6 +356,21 @@ def test_an_upload_that_cannot_be_honoured_is_refused(tmp_path, name, fields, co
         await Room(tmp_path, lambda _name: OK).keeping.upload(ANN, form(b"x", name, **fields))
 
     assert refused(work).code == code
+
+
+def test_with_another_secret_nothing_opens_and_nothing_is_lost(tmp_path):
+    async def work() -> None:
+        room = Room(tmp_path, lambda name: OK if name == "n0" else Reply(503))
+        batch = await room.make(2)
+        with contextlib.suppress(TimeoutError):
+            await room.end(batch, 0.1)
+        before = sorted(path.name for path in (tmp_path / "batches").rglob("*.*"))
+        stranger = Room(tmp_path, lambda _name: OK, secret=b"t" * 32)
+        assert (len(stranger.unreadable), stranger.shelf.files, stranger.shelf.batches) == (2, {}, {})
+        assert sorted(path.name for path in (tmp_path / "batches").rglob("*.*")) == before
+        assert (await Room(tmp_path, lambda _name: OK).end(batch)).progress.completed == 2
+
+    run(work)
 
 
 def test_a_file_of_another_installation_is_told_and_left_alone(tmp_path):
