@@ -33,6 +33,8 @@ from fastness.store.snapshot_file import write_snapshot
 
 KEYS = 100
 """Keys in the snapshot: a handful would flatter the look-up."""
+ON = ("keys", "markings and policy", "routing", "ledger with fdatasync", "logs", "metrics")
+"""What a request passes in a home that `prepare` made. Who adds a step adds what it needs there, and its name here."""
 SLOTS = 4_096
 CONTEXT_TOKENS = 262_144
 """So many that neither a queue nor a count of tokens by the engine comes in: those are costs of their own."""
@@ -41,7 +43,7 @@ CONTEXT_TOKENS = 262_144
 def prepare(home: Path, engines: Mapping[str, tuple[str, *tuple[Path, ...]]]) -> str:
     """Make a home whose gateway serves each model, given its engine and the sockets of its replicas.
 
-    Returns a developer's key. Whatever a request may have to pass belongs in here: who measures, measures all of it.
+    Returns a developer's key.
     """
     settings, _ = load({"FASTNESS_HOME": str(home)})
     prepare_directories(settings)

@@ -48,15 +48,14 @@ def run(plan: Plan, only: tuple[str, ...]) -> dict[str, object]:
     print(f"fastness {__version__} · {describe(start)}", flush=True)
     watch.calibrate()
     there, not_there = features()
-    print(
-        f"on in Fastness: {', '.join(there)}" + (f"; not in this version: {', '.join(not_there)}" if not_there else "")
-    )
+    print(f"on in Fastness: {', '.join(there)}" + (f"; NOT ON: {', '.join(not_there)}" if not_there else ""))
     no_counter = instructions.absent()
     with tempfile.TemporaryDirectory(prefix="fst-bench-") as folder:
         with subjects(Path(folder), only) as (running, missing):
             for one in missing:
                 print(f"NOT MEASURED: {one.name} {one.version}: {one.why}", flush=True)
             compared = Comparison(running, plan.window_s, count=not no_counter)
+            compared.check()
             ends = began + plan.seconds * (0.85 if plan.count and no_counter else 1.0)
             for number in range(plan.rounds):
                 if number and time.perf_counter() + compared.longest_round_s > ends:
@@ -86,7 +85,7 @@ def run(plan: Plan, only: tuple[str, ...]) -> dict[str, object]:
         "machine": as_json(start, around) | {"load_1_min_at_end": machine().load_1_min},
         "bars": [asdict(bar) for bar in verdicts],
         "on": there,
-        "not_in_this_version": not_there,
+        "not_on": not_there,
         "warnings": found,
         "plan": asdict(plan),
         "instructions_by": "callgrind" if no_counter else "perf",

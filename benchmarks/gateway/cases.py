@@ -75,6 +75,16 @@ def window(subject: Subject, case: Case, seconds: float, *, count: bool, rate: f
     return figure(case, seen, used, count_.instructions)
 
 
+def lost(subject: Subject, streams: int = 4) -> str:
+    """Say what a gateway loses of a few streams, or joins: then its chunks are not comparable. Empty for nothing."""
+    asked = job(subject, UNPACED, 0.0)
+    asked.connections = asked.requests = streams
+    with processes.load(asked) as client:
+        seen = client.go()
+    due = streams * UNPACED.events
+    return "" if seen.chunks == due else f"of {due} chunks {seen.chunks} arrived, and {seen.failures} answers failed"
+
+
 def settle(subject: Subject) -> None:
     """Wait until a gateway has forgotten what was asked before: one that is overloaded works on for nobody."""
     ends = time.monotonic() + SETTLE_TIMEOUT_S

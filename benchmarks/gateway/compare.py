@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.figures import median
 from benchmarks.gateway import callgrind
-from benchmarks.gateway.cases import CASES, SATURATED, Case, Figure, window
+from benchmarks.gateway.cases import CASES, SATURATED, Case, Figure, lost, window
 from benchmarks.gateway.peers import PEERS
 from benchmarks.gateway.subjects import DIRECT, FASTNESS, Subject, engines, fastness, peer
 from benchmarks.gateway.tree import tree_resident_bytes
@@ -40,6 +40,12 @@ class Comparison:
         self.resident_mib: dict[str, float] = {}
         self.longest_round_s = 0.0
         self._turn = 0
+
+    def check(self) -> None:
+        """Note who does not deliver streams as they are: done before anything is measured."""
+        for subject in self.running:
+            if why := lost(subject):
+                self.problems[subject.name] = why
 
     def round(self) -> None:
         """Run each case once for each gateway, beginning with another one each time."""

@@ -32,7 +32,7 @@ STREAMS = 10_000
 WAVES = 2
 """How often that many are opened: what the second adds to the first was not given back."""
 SECONDS = 900.0
-STEP = 10_000
+STEP = 20_000
 """Requests between two looks at the memory."""
 WARM_UP = 5_000
 """Requests before the first look: what is made at first use is no leak."""

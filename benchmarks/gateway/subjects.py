@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import processes
 from benchmarks.bodies import CHAT_PATH, sized_body
 from benchmarks.gateway.peers import ENV, PEERS, Peer, Start
-from benchmarks.gateway_process import prepare
+from benchmarks.gateway_process import ON, prepare
 from benchmarks.upstream import CHUNKS
 
 REPLICAS = 4
@@ -32,9 +32,18 @@ answer of its costs the reading of all its events. Other engines are asked for w
 DIRECT = "direct"
 MODEL = "mock"
 """As peers know it."""
-ON = ("keys", "markings and policy", "routing over 4 replicas", "ledger with fdatasync", "logs", "metrics")
-ON_IF = {"fair queue": "fastness.traffic.fair_queue", "limits": "fastness.core.limit"}
-"""What is on as soon as this version has it, and the module that tells."""
+EVERYTHING = (
+    "keys",
+    "markings and policy",
+    "limits",
+    "fair queue",
+    "routing",
+    "ledger with fdatasync",
+    "logs",
+    "metrics",
+)
+QUEUE = "fastness.traffic.fair_queue"
+"""Where this module is, the fair queue is on: nothing has to be prepared for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +77,10 @@ class Engines:
 
 
 def features() -> tuple[list[str], list[str]]:
-    """Tell what is on in Fastness, and what this version does not have yet."""
-    there = {name: _has(module) for name, module in ON_IF.items()}
-    return [*ON, *(name for name in there if there[name])], [name for name in there if not there[name]]
+    """Tell what is on in Fastness, and what is not: not in this version, or not in the home that was prepared."""
+    queue = {"fair queue"} if importlib.util.find_spec(QUEUE) else set()
+    there = queue.union(ON)
+    return [one for one in EVERYTHING if one in there], [one for one in EVERYTHING if one not in there]
 
 
 @contextmanager
@@ -168,7 +178,3 @@ def _free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [one.getsockname()[1] for one in sockets]
-
-
-def _has(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None

@@ -42,12 +42,15 @@ ROWS = [
 def test_the_bars_compare_with_the_cheapest_rust_router_and_with_litellm() -> None:
     from benchmarks.gateway.bars import bars
 
-    found = [(bar.bar, bar.against, bar.measured, bar.verdict) for bar in bars(ROWS)]
+    counted = [ROWS[0] | {"user_instructions_per_request": 300.0}, ROWS[1] | {"user_instructions_per_request": 400.0}]
+    found = [(bar.bar, bar.against, bar.measured, bar.verdict) for bar in bars([*counted, *ROWS[2:]])]
     assert found == [
         (1, "vllm-router", 2.0, "missed"),
         (1, "litellm", pytest.approx(60.0), "met"),
+        (1, "vllm-router", 0.75, "met"),
         (2, "smg", pytest.approx(20 / 24), "met"),
         (2, "litellm", 15.0, "missed"),
+        (2, "", None, "not measured"),
         (3, "direct", 0.5, "met"),
         (3, "direct", 6.0, "missed"),
     ]
@@ -57,9 +60,9 @@ def test_a_bar_without_one_of_its_sides_is_not_called_met() -> None:
     from benchmarks.gateway.bars import bars
 
     alone = bars(ROWS[:1])
-    assert [bar.verdict for bar in alone] == ["not measured"] * 4 + ["met", "missed"]
-    assert [bar.verdict for bar in bars(ROWS[1:])] == ["not measured"] * 6
-    assert [bar.verdict for bar in bars([row("fastness", math.nan, None), *ROWS[1:]])] == ["not measured"] * 6
+    assert [bar.verdict for bar in alone] == ["not measured"] * 6 + ["met", "missed"]
+    assert [bar.verdict for bar in bars(ROWS[1:])] == ["not measured"] * 8
+    assert [bar.verdict for bar in bars([row("fastness", math.nan, None), *ROWS[1:]])] == ["not measured"] * 8
 
 
 def test_a_delay_below_the_noise_of_the_machine_is_not_judged() -> None:
@@ -196,6 +199,8 @@ def test_fastness_is_measured_with_everything_on_before_stand_ins(tmp_path: Path
         assert [one.name for one in running] == ["direct", "fastness", "fastness-llamacpp"]
         assert missing == []
         compared = Comparison(running, 0.1, count=False)
+        compared.check()
+        assert compared.problems == {}
         for subject in running:
             for case in (WHOLE, UNPACED, SATURATED):
                 seen = measured(subject, case)
