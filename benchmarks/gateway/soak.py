@@ -118,6 +118,7 @@ def run(requests: int, streams: int, seconds: float) -> dict[str, Any]:
         "looks": [
             {"share": share, "requests": made, "resident_mib": mib} for share, made, mib in looks(seen, requests)
         ],
+        "resident_mib_at_end": seen[-1][1],
         "growth_after_a_tenth": growth(seen),
         "streams_wanted": streams,
         "streams_held": possible,
@@ -134,15 +135,17 @@ def report(seen: dict[str, Any]) -> str:
     """Lay the results out as text."""
     rows = [(f"{one['share']:.0%}", f"{one['requests']:,}", f"{one['resident_mib']:.1f}") for one in seen["looks"]]
     if seen["requests_made"] < seen["requests_planned"]:
-        rows.append(("not reached", f"{seen['requests_planned']:,}", "-"))
-    flat = "flat" if seen["growth_after_a_tenth"] <= FLAT_SHARE else "NOT FLAT"
+        reached = seen["requests_made"] / seen["requests_planned"]
+        rows.append((f"{reached:.0%}, out of time", f"{seen['requests_made']:,}", f"{seen['resident_mib_at_end']:.1f}"))
+    grew = seen["growth_after_a_tenth"]
+    flat = "too few looks to tell" if math.isnan(grew) else "flat" if grew <= FLAT_SHARE else "NOT FLAT"
     small = "met" if seen["kib_per_stream"] <= KIB_A_STREAM_MAX else "MISSED"
     peaks = ", ".join(f"{held:.1f} MiB" for _, held in seen["waves_mib"])
     short = "" if seen["streams_held"] == seen["streams_wanted"] else f" (of {seen['streams_wanted']:,} wanted)"
     return (
         f"{table(('of the requests', 'made', 'resident MiB'), rows)}\n"
         f"{seen['requests_made']:,} requests made; from a tenth of them to the end: "
-        f"{seen['growth_after_a_tenth']:+.1%}: {flat} (at most {FLAT_SHARE:+.0%})\n"
+        f"{grew:+.1%}: {flat} (at most {FLAT_SHARE:+.0%})\n"
         f"{seen['streams_held']:,} open streams{short}, at most {seen['files_max']:,} descriptors here: "
         f"{seen['kib_per_stream']:.1f} KiB each: {small} (at most {KIB_A_STREAM_MAX:g}); "
         f"opened {WAVES} times, held {peaks}"

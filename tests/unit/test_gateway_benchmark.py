@@ -178,6 +178,30 @@ def test_memory_is_told_where_it_was_looked_at_and_never_beyond() -> None:
     assert streams_possible(10, 0) == 0
 
 
+def test_a_soak_that_ran_out_of_time_says_how_far_it_came() -> None:
+    from benchmarks.gateway.soak import growth, looks, report
+
+    seen = [(0, 60.0), (100, 62.0), (500, 70.0), (600, 71.0)]
+    result = {
+        "requests_planned": 1_000,
+        "requests_made": 600,
+        "looks": [{"share": s, "requests": n, "resident_mib": mib} for s, n, mib in looks(seen, 1_000)],
+        "resident_mib_at_end": 71.0,
+        "growth_after_a_tenth": growth(seen),
+        "streams_wanted": 10_000,
+        "streams_held": 9_968,
+        "files_max": 20_000,
+        "waves_mib": [(50.0, 288.0), (200.0, 290.0)],
+        "kib_per_stream": 41.0,
+    }
+    text = report(result)
+    assert "60%, out of time" in text
+    assert "NOT FLAT" in text
+    assert "9,968 open streams (of 10,000 wanted)" in text
+    assert "MISSED" in text
+    assert "too few looks" in report(result | {"growth_after_a_tenth": math.nan})
+
+
 def measured(subject, case, **more):
     """One window; a longer one where the disk of a busy machine stood still for all of it."""
     from benchmarks.gateway.cases import window
