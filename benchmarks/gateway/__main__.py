@@ -25,6 +25,8 @@ from benchmarks.machine import Watch, as_json, describe, machine, warnings
 from fastness import __version__
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "gateway.json"
+COMPARED_SHARE = 0.85
+"""Of the time, where instructions are to be counted afterwards."""
 EVERYONE = (*FASTNESS, *(one.name for one in PEERS))
 
 
@@ -54,9 +56,9 @@ def run(plan: Plan, only: tuple[str, ...]) -> dict[str, object]:
         with subjects(Path(folder), only) as (running, missing):
             for one in missing:
                 print(f"NOT MEASURED: {one.name} {one.version}: {one.why}", flush=True)
-            compared = Comparison(running, plan.window_s, count=not no_counter)
+            ends = began + plan.seconds * (COMPARED_SHARE if plan.count and no_counter else 1.0)
+            compared = Comparison(running, plan.window_s, ends, count=not no_counter)
             compared.check()
-            ends = began + plan.seconds * (0.85 if plan.count and no_counter else 1.0)
             for number in range(plan.rounds):
                 if number and time.perf_counter() + compared.longest_round_s > ends:
                     print(f"{number} of {plan.rounds} rounds, for want of time", flush=True)

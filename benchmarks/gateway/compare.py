@@ -24,15 +24,16 @@ COUNT_S = 25.0
 
 
 class Comparison:
-    """Measures what runs, round by round.
+    """Measures what runs, round by round, until `ends` on the clock `time.perf_counter`.
 
     `figures` holds the windows of each (gateway, case); `loads` those at half the saturation load, each beside one of
     the stand-in alone at the same rate, and `problems` what could not be measured.
     """
 
-    def __init__(self, running: Sequence[Subject], window_s: float, *, count: bool) -> None:
+    def __init__(self, running: Sequence[Subject], window_s: float, ends: float, *, count: bool) -> None:
         self.running = running
         self.window_s = window_s
+        self.ends = ends
         self.count = count
         self.figures: dict[tuple[str, str], list[Figure]] = {}
         self.loads: dict[str, list[tuple[float, Figure, Figure]]] = {}
@@ -76,6 +77,9 @@ class Comparison:
             self.loads.setdefault(subject.name, []).append((rate, through, bare))
 
     def _try(self, subject: Subject, case: Case, rate: float = 0.0) -> Figure | None:
+        if time.perf_counter() > self.ends:
+            self.problems.setdefault(subject.name, "no time was left for some of its cases")
+            return None
         try:
             return window(subject, case, self.window_s, count=self.count, rate=rate)
         except RuntimeError as error:

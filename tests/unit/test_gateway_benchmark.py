@@ -222,7 +222,7 @@ def test_fastness_is_measured_with_everything_on_before_stand_ins(tmp_path: Path
     with subjects(tmp_path, ("fastness", "fastness-llamacpp")) as (running, missing):
         assert [one.name for one in running] == ["direct", "fastness", "fastness-llamacpp"]
         assert missing == []
-        compared = Comparison(running, 0.1, count=False)
+        compared = Comparison(running, 0.1, time.perf_counter() + 60, count=False)
         compared.check()
         assert compared.problems == {}
         for subject in running:
