@@ -92,35 +92,27 @@ def main_table(rows: Sequence[Row]) -> str:
     return "\n".join([table(head, lines), *notes])
 
 
+LATENCIES = {
+    "half load /s": "half_load_per_s",
+    "TTFT p50": "ttft_ms_p50",
+    "p99": "ttft_ms_p99",
+    "added p50": "added_ttft_ms_p50",
+    "added p99": "added_ttft_ms_p99",
+    "client": "half_load_client_busy",
+    "whole p50, 1 conn": "whole_ms_p50_1_connection",
+    "chunk p50": "transit_ms_p50_paced",
+    "chunk p99": "transit_ms_p99_paced",
+}
+
+
 def latency_table(rows: Sequence[Row]) -> str:
     """Latency, one line a gateway: added to the stand-in alone at the same rate of arrivals by chance."""
-    head = (
-        "ms",
-        "half load /s",
-        "TTFT p50",
-        "p99",
-        "added p50",
-        "added p99",
-        "whole p50, 1 conn",
-        "chunk p50",
-        "chunk p99",
-    )
-    names = (
-        "half_load_per_s",
-        "ttft_ms_p50",
-        "ttft_ms_p99",
-        "added_ttft_ms_p50",
-        "added_ttft_ms_p99",
-        "whole_ms_p50_1_connection",
-        "transit_ms_p50_paced",
-        "transit_ms_p99_paced",
-    )
     lines = [
-        (row["gateway"], *(_text(row, name, 0 if name == "half_load_per_s" else 2) for name in names))
+        (row["gateway"], *(_text(row, name, 0 if name == "half_load_per_s" else 2) for name in LATENCIES.values()))
         for row in rows
         if "not_measured" not in row
     ]
-    return table(head, lines)
+    return table(("ms", *LATENCIES), lines)
 
 
 def bar_table(bars: Sequence[Bar]) -> str:
@@ -162,7 +154,10 @@ def _instructions(whole: Sequence[Figure], paced: Sequence[Figure], counted: Map
 
 def _half_load(seen: Comparison, name: str) -> Row:
     loads = seen.loads.get(name, [])
-    row: Row = {"half_load_per_s": median([rate for rate, _, _ in loads])}
+    row: Row = {
+        "half_load_per_s": median([rate for rate, _, _ in loads]),
+        "half_load_client_busy": median([one.client_busy for _, one, _ in loads]),
+    }
     for percent in ("p50", "p99"):
         through = [getattr(one, f"{percent}_ms") for _, one, _ in loads]
         bare = [getattr(one, f"{percent}_ms") for _, _, one in loads]
