@@ -40,8 +40,8 @@ CONTEXT_TOKENS = 262_144
 """So many that neither a queue nor a count of tokens by the engine comes in: those are costs of their own."""
 
 
-def prepare(home: Path, engines: Mapping[str, tuple[str, *tuple[Path, ...]]]) -> str:
-    """Make a home whose gateway serves each model, given its engine and the sockets of its replicas.
+def prepare(home: Path, engines: Mapping[str, tuple[str, *tuple[Path, ...]]], slots: int = SLOTS) -> str:
+    """Make a home whose gateway serves each model, given its engine and the sockets of its replicas of so many slots.
 
     Returns a developer's key.
     """
@@ -58,7 +58,7 @@ def prepare(home: Path, engines: Mapping[str, tuple[str, *tuple[Path, ...]]]) ->
     write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("health", "Health", now_s),), issued))
     cards = tuple(ModelCard(name, ModelKind.CHAT, "b179" * 16, 1, "none", CONTEXT_TOKENS, now_s) for name in engines)
     replicas = tuple(
-        Replica(f"{name}-{n}", name, engine, ReplicaState.READY, str(path), SLOTS, CONTEXT_TOKENS, 1, sealed=True)
+        Replica(f"{name}-{n}", name, engine, ReplicaState.READY, str(path), slots, CONTEXT_TOKENS, 1, sealed=True)
         for name, (engine, *paths) in engines.items()
         for n, path in enumerate(paths)
     )

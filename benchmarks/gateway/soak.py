@@ -104,7 +104,7 @@ def run(requests: int, streams: int, seconds: float) -> dict[str, Any]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * possible + SPARE_FILES)), hard))
     environ = {"FASTNESS__GATEWAY__CONNECTIONS_MAX": str(possible + SPARE_FILES)}
     with tempfile.TemporaryDirectory(prefix="fst-bench-") as folder, engines(Path(folder)) as behind:
-        with fastness(Path(folder), behind, environ=environ) as rows:
+        with fastness(Path(folder), behind, environ=environ, slots=possible) as rows:
             _ask(rows[0], SATURATED, WARM_UP // 10)
             waves = [hold(rows[0], possible) for _ in range(WAVES)]
         print(f"{possible:,} streams held: {waves[0][1]:.1f} MiB", flush=True)

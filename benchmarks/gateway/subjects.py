@@ -22,6 +22,8 @@ from benchmarks.gateway_process import ON, prepare
 from benchmarks.upstream import CHUNKS
 
 REPLICAS = 4
+SLOTS = 256
+"""Of a replica: the most that one may be set to. The gateway looks through them where it gives an engine its slot."""
 START_TIMEOUT_S = 60.0
 FASTNESS = {"fastness": "fake", "fastness-llamacpp": "llamacpp"}
 """The rows of Fastness, which are two models of one gateway, and the engine that it takes the stand-in for.
@@ -97,11 +99,15 @@ def engines(folder: Path) -> Iterator[Engines]:
 
 @contextmanager
 def fastness(
-    folder: Path, behind: Engines, under: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    folder: Path,
+    behind: Engines,
+    under: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    slots: int = SLOTS,
 ) -> Iterator[list[Subject]]:
     """Run the gateway as it ships, maybe `under` another program; return its rows."""
     home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
-    key = prepare(home, {name: (engine, *behind.sockets) for name, engine in FASTNESS.items()})
+    key = prepare(home, {name: (engine, *behind.sockets) for name, engine in FASTNESS.items()}, slots)
     program, *argv = [*under, sys.executable, "-m", "benchmarks.gateway_process", str(home)]
     began = time.perf_counter()
     with processes.running(*argv, program=program, environ=environ, quiet=bool(under), grace_s=40.0) as process:
