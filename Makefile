@@ -8,7 +8,7 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run test check lint types fast bench soak docs lock clean
+.PHONY: run test check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -46,8 +46,14 @@ test: lint types $(OIDC)  ## everything, real engines included, with no route ou
 soak: $(DEV)  ## longer proofs
 	$(PY) -m pytest -m soak --timeout=5000
 
+soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams
+	$(PY) -m benchmarks.gateway.soak $(BENCH)
+
 bench: $(DEV)  ## side by side in one run
 	$(PY) -m benchmarks
+
+bench-gateway: $(DEV)  ## beside other gateways, in one run; installs them outside this clone; BENCH='--quick --only fastness,nginx'
+	$(PY) -m benchmarks.gateway $(BENCH)
 
 docs: $(DEV)  ## write the generated reference pages anew
 	$(PY) docs/generate.py

@@ -2,7 +2,7 @@
 
 It is `fastness gateway` on a prepared home: keys, ledger with its fsync, logs and metrics are all on; only who made the
 snapshots differs. `prepare` writes them. The process prints its port. With FASTNESS_BENCH_PROFILE=FILE it writes a
-cProfile there at its end.
+cProfile there at its end, with FASTNESS_BENCH_SAMPLES=FILE the stacks that its CPU clock hit upon.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.sampler import sampled
 from fastness.config import load, run_directory
 from fastness.core.deployment import Deployment
 from fastness.core.identity import IdentitySnapshot
@@ -32,13 +33,15 @@ from fastness.store.snapshot_file import write_snapshot
 
 KEYS = 100
 """Keys in the snapshot: a handful would flatter the look-up."""
+ON = ("keys", "markings and policy", "routing", "ledger with fdatasync", "logs", "metrics")
+"""What a request passes in a home that `prepare` made. Who adds a step adds what it needs there, and its name here."""
 SLOTS = 4_096
 CONTEXT_TOKENS = 262_144
 """So many that neither a queue nor a count of tokens by the engine comes in: those are costs of their own."""
 
 
-def prepare(home: Path, engines: Mapping[str, tuple[str, Path]]) -> str:
-    """Make a home whose gateway serves each model from one replica, given its engine and its socket.
+def prepare(home: Path, engines: Mapping[str, tuple[str, *tuple[Path, ...]]], slots: int = SLOTS) -> str:
+    """Make a home whose gateway serves each model, given its engine and the sockets of its replicas of so many slots.
 
     Returns a developer's key.
     """
@@ -55,8 +58,9 @@ def prepare(home: Path, engines: Mapping[str, tuple[str, Path]]) -> str:
     write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("health", "Health", now_s),), issued))
     cards = tuple(ModelCard(name, ModelKind.CHAT, "b179" * 16, 1, "none", CONTEXT_TOKENS, now_s) for name in engines)
     replicas = tuple(
-        Replica(f"{name}-0", name, engine, ReplicaState.READY, str(path), SLOTS, CONTEXT_TOKENS, 1, sealed=True)
-        for name, (engine, path) in engines.items()
+        Replica(f"{name}-{n}", name, engine, ReplicaState.READY, str(path), slots, CONTEXT_TOKENS, 1, sealed=True)
+        for name, (engine, *paths) in engines.items()
+        for n, path in enumerate(paths)
     )
     ceiling = Label("OFFICIAL")
     deployments = tuple(Deployment(card.name, card.name, ceiling, ceiling) for card in cards)
@@ -73,6 +77,9 @@ def main(home: Path) -> int:
     print(listener.getsockname()[1], flush=True)
     os.environ[LISTENER_VARIABLE] = str(listener.detach())
     settings, _ = load(os.environ | {"FASTNESS_HOME": str(home)})
+    if samples := os.environ.get("FASTNESS_BENCH_SAMPLES"):
+        with sampled(Path(samples)):
+            return run_gateway(settings)
     wanted = os.environ.get("FASTNESS_BENCH_PROFILE")
     if not wanted:
         return run_gateway(settings)

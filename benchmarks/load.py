@@ -7,6 +7,7 @@ prints one line of JSON, an `Outcome`. Bounded: a job has a number of connection
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import resource
 import sys
@@ -16,6 +17,8 @@ from collections.abc import Iterator
 import httptools
 import msgspec
 import uvloop
+
+from benchmarks.arrivals import arrivals
 
 SDK_HEADERS = (
     "accept-encoding: gzip, deflate\r\nconnection: keep-alive\r\naccept: application/json\r\n"
@@ -31,6 +34,7 @@ SAMPLES_MAX = 200_000
 """Of each kind of time; further ones are counted and not kept."""
 STAMP = b'"content":"@'
 """What precedes the moment at which the fake engine wrote an event."""
+STAMPED_BYTES = len(STAMP) + 17
 
 
 class Job(msgspec.Struct):
@@ -38,9 +42,10 @@ class Job(msgspec.Struct):
 
     `where` is a port of this machine or the path of a Unix socket. `bodies` are JSON texts of chat requests. With
     `seconds` above 0 each of `connections` asks again and again, going round the bodies, and that long is reported;
-    with 0, each body is sent once, `connections` at a time. With `hold`, each connection opens one stream; the client
-    says `ready` when all have begun, and keeps them until a line comes. `stamped`: the fake engine answers, whose
-    events tell when they were written.
+    with 0, each body is sent once, `connections` at a time, or with `requests` so many in all. With `rate`, requests
+    arrive by chance, so many a second on average, whether or not earlier ones have ended (`connections` at a time at
+    most). With `hold`, each connection opens one stream; the client says `ready` when all have begun, and keeps them
+    until a line comes. `stamped`: the fake engine answers, whose events tell when they were written.
     """
 
     where: int | str
@@ -50,13 +55,16 @@ class Job(msgspec.Struct):
     key: str = ""
     seconds: float = 0.0
     warm_up_s: float = 0.5
+    rate: float = 0.0
+    requests: int = 0
     hold: bool = False
     stamped: bool = False
 
 
 class Outcome(msgspec.Struct):
-    """What was seen. Times are in seconds: of each request to its first text and to its end; of each stamped event, how
-    long it was on the way. `cpu_s` is what this client used: near `elapsed_s`, the client was the bottleneck.
+    """What was seen. Times are in seconds: of each request to its first text and to its end, from its sending, or where
+    requests arrive by chance from when it was due; of each stamped event, how long it was on the way. `cpu_s` is what
+    this client used: near `elapsed_s`, the client was the bottleneck.
     """
 
     elapsed_s: float = 0.0
@@ -93,17 +101,19 @@ class Line(asyncio.Protocol):
         self.done: asyncio.Future[None] | None = None
         self.streamed = False
         self.spent = False
+        self.first_at = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
 
-    async def ask(self, raw: bytes) -> None:
-        """Send a request and wait for the end of its answer."""
+    async def ask(self, raw: bytes, due: float = 0.0) -> None:
+        """Send a request, that was `due` some time ago, and wait for the end of its answer."""
         self.tail = b""
+        self.rest = b""
         self.first_at = 0.0
         self.streamed = False
         self.done = self.loop.create_future()
-        self.asked_at = time.perf_counter()
+        self.asked_at = due or time.perf_counter()
         self.transport.write(raw)
         await self.done
 
@@ -111,7 +121,7 @@ class Line(asyncio.Protocol):
         self.parser.feed_data(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:  # noqa: ARG002 - the parser's signature
-        if value == b"text/event-stream":
+        if value.startswith(b"text/event-stream"):
             self.streamed = True
 
     def on_body(self, data: bytes) -> None:
@@ -143,14 +153,16 @@ class Line(asyncio.Protocol):
             self.done.set_result(None)
 
     def _watch(self, data: bytes) -> None:
-        """Count stamped events, and how long they were on the way."""
-        seen, now = self.outcome, time.monotonic()
+        """Count stamped events, and how long they were on the way. What stands in between may cut one in two."""
+        seen, now, data, after = self.outcome, time.monotonic(), self.rest + data, 0
         at = data.find(STAMP)
-        while at >= 0:
+        while 0 <= at <= len(data) - STAMPED_BYTES:
+            after = at + STAMPED_BYTES
             seen.chunks += 1
             if len(seen.transit_s) < SAMPLES_MAX:
-                seen.transit_s.append(now - float(data[at + 12 : at + 29]))
-            at = data.find(STAMP, at + 30)
+                seen.transit_s.append(now - float(data[at + len(STAMP) : after]))
+            at = data.find(STAMP, after)
+        self.rest = data[max(after, len(data) - STAMPED_BYTES + 1) :]
 
 
 class Client:
@@ -161,7 +173,11 @@ class Client:
         self.outcome = outcome
         self.loop = asyncio.get_running_loop()
         requests = [self.request(body) for body in job.bodies]
-        self.todo: Iterator[bytes] = itertools.cycle(requests) if job.seconds or job.hold else iter(requests)
+        self.todo: Iterator[bytes] = iter(requests)
+        if job.seconds or job.hold:
+            self.todo = itertools.cycle(requests)
+        elif job.requests:
+            self.todo = itertools.islice(itertools.cycle(requests), job.requests)
 
     def request(self, body: str) -> bytes:
         """Write one HTTP request as the official SDK would."""
@@ -209,7 +225,9 @@ class Client:
     async def run(self) -> None:
         """Warm up, say so, wait for the word, measure, tell."""
         lines = [await self.connect() for _ in range(self.job.connections)]
-        if self.job.seconds:
+        if self.job.rate:
+            await self._arrivals(lines)
+        elif self.job.seconds:
             await self._window(lines)
         else:
             await self._list(lines)
@@ -221,14 +239,48 @@ class Client:
             await asyncio.sleep(0.01 / len(lines))  # streams of one pace must not all tick in the same moment
         await asyncio.sleep(self.job.warm_up_s)
         await self._word()
+        await self._watch(self.job.seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, seconds: float) -> None:
+        """Forget what was seen so far, and tell what is seen from now on."""
         seen, zero = self.outcome, Outcome()
         for name in Outcome.__struct_fields__:
             setattr(seen, name, getattr(zero, name))
         began, cpu = time.perf_counter(), time.process_time()
-        await asyncio.sleep(self.job.seconds)
+        await asyncio.sleep(seconds)
         seen.elapsed_s, seen.cpu_s = time.perf_counter() - began, time.process_time() - cpu
         self._tell()
-        for task in tasks:
+
+    async def _arrivals(self, lines: list[Line]) -> None:
+        """Ask as requests come. One that finds all connections taken waits, and its time runs all the same."""
+        waiting: collections.deque[float] = collections.deque()
+        free, tasks = lines, set[asyncio.Task[None]]()
+
+        async def ask(line: Line, due: float) -> None:
+            while True:
+                line = await self.fresh(line)
+                await line.ask(next(self.todo), due)
+                if not waiting:
+                    break
+                due = waiting.popleft()
+            free.append(line)
+
+        def arrive(due: float) -> None:
+            if not free:
+                waiting.append(due)
+                return
+            task = self.loop.create_task(ask(free.pop(), due))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        with arrivals(self.loop, self.job.rate, arrive):
+            await asyncio.sleep(self.job.warm_up_s)
+            await self._word()
+            await self._watch(self.job.seconds)
+        for task in tuple(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -241,8 +293,9 @@ class Client:
 
     async def hold(self) -> None:
         """Open one stream a connection, and keep them."""
-        tasks = [self.loop.create_task(self.work(await self.connect())) for _ in range(self.job.connections)]
-        while self.outcome.chunks < self.job.connections and not any(task.done() for task in tasks):
+        lines = [await self.connect() for _ in range(self.job.connections)]
+        tasks = [self.loop.create_task(self.work(line)) for line in lines]
+        while not all(line.first_at for line in lines) and not any(task.done() for task in tasks):
             await asyncio.sleep(0.02)
         await self._word()
         self._tell()

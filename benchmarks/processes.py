@@ -46,13 +46,19 @@ def running(
     stdin: bool = False,
     quiet: bool = False,
     grace_s: float = 10.0,
+    program: str = sys.executable,
+    output: int | IO[bytes] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a module of ours or another Python program; SIGTERM, and SIGKILL after `grace_s`, when the block ends."""
+    """Run a module of ours or another program; SIGTERM, and SIGKILL after `grace_s`, when the block ends.
+
+    `output` takes what it prints, and its complaints too if it is a file.
+    """
+    complaints = None if output == subprocess.PIPE else output
     process = subprocess.Popen(
-        [sys.executable, *argv],
-        stdout=subprocess.PIPE,
+        [program, *argv],
+        stdout=output,
         stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL if quiet else None,
+        stderr=subprocess.DEVNULL if quiet else complaints,
         cwd=ROOT,
         env=dict(os.environ) | dict(environ or {}),
     )

@@ -1,14 +1,18 @@
-"""A deterministic stand-in for an engine: `python -m benchmarks.upstream SOCKET INTERVAL_MS [CHUNKS]`.
+"""A deterministic stand-in for an engine: `python -m benchmarks.upstream SOCKET INTERVAL_MS [CHUNKS] [tcp]`.
 
 It answers llama-server's chat route as that server does, byte for byte but for the ids: whole, or as a stream of
-CHUNKS events INTERVAL_MS apart (0: as fast as they can be written). Nothing is computed, so what a run shows is the
-cost of what stands in front of it. Each event's text is the moment it was written, so that a client can tell how long
-it was on the way.
+CHUNKS events INTERVAL_MS apart (0: as fast as they can be written), unless the prompt says otherwise (`pace`). Nothing
+is computed, so what a run shows is the cost of what stands in front of it. Each event's text is the moment it was
+written, so that a client can tell how long it was on the way.
+
+With `tcp` it listens on a port of 127.0.0.1 as well, for gateways that know no Unix sockets, and prints it. There it
+keeps its connections after a stream, which llama-server does not: it costs whoever stands in front a new one each time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import sys
 import time
@@ -50,6 +54,20 @@ _HEAD = (
 )
 WHOLE = _HEAD % (b"application/json; charset=utf-8", b"Content-Length: %d" % len(_ANSWER)) + _ANSWER
 STREAM = _HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked")
+_LISTED = (
+    b'{"object":"list","status":"ok","data":[{"id":"mock","object":"model","created":1795372281,"owned_by":"us"}]}'
+)
+ASIDE = _HEAD % (b"application/json; charset=utf-8", b"Content-Length: %d" % len(_LISTED)) + _LISTED
+"""Whatever else is asked: is it well, which models has it."""
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_STREAMS = re.compile(rb'"stream": ?true')
+_PACE = re.compile(rb"mock: (\d+) events, (\d+) ms apart\.")
+
+
+def pace(chunks: int, interval_ms: int) -> str:
+    """Begin a prompt that tells the stand-in how to stream, so that one of them serves every case."""
+    return f"mock: {chunks} events, {interval_ms} ms apart. "
 
 
 def framed(events: bytes) -> bytes:
@@ -68,15 +86,13 @@ def last(chunks: int) -> bytes:
 
 
 class Upstream(asyncio.Protocol):
-    """One connection: whole answers again and again, or one stream, after which it is closed as llama-server does."""
+    """One connection. `keeps`: it may carry more after a stream; otherwise it is closed then as llama-server does."""
 
-    def __init__(self, interval_s: float, chunks: int) -> None:
-        self.interval_s = interval_s
-        self.chunks = chunks
-        self.last = last(chunks)
+    def __init__(self, interval_s: float, chunks: int, *, keeps: bool = False) -> None:
+        self.otherwise = interval_s, chunks
+        self.keeps = keeps
         self.missing = 0
-        self.streams = False
-        self.sent = 0
+        self.body: list[bytes] = []
         self.paused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -85,26 +101,37 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.missing:
-            end = data.index(b"\r\n\r\n") + 4
-            at = data.index(b"content-length: ") + 16
-            self.missing = int(data[at : data.index(b"\r", at)])
-            data = data[end:]
-            self.streams = False
-        self.streams = self.streams or b'"stream":true' in data
+            head, _, data = data.partition(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            if not length or not head.startswith(b"POST "):
+                self.transport.write(ASIDE)
+                return
+            self.missing = int(length[1])
         self.missing -= len(data)
-        if not self.missing and self.streams:
-            self.transport.write(STREAM)
-            self.due = self.loop.time()
-            self.tick()
-        elif not self.missing:
-            self.transport.write(WHOLE)
+        self.body.append(data)
+        if not self.missing:
+            body = b"".join(self.body)
+            self.body.clear()
+            if _STREAMS.search(body):
+                self.stream(body)
+            else:
+                self.transport.write(WHOLE)
+
+    def stream(self, body: bytes) -> None:
+        told = _PACE.search(body)
+        self.interval_s, self.chunks = (int(told[2]) / 1_000, int(told[1])) if told else self.otherwise
+        self.sent = 0
+        self.transport.write(STREAM)
+        self.due = self.loop.time()
+        self.tick()
 
     def tick(self) -> None:
         if self.transport.is_closing() or self.paused:
             return
         if self.sent == self.chunks:
-            self.transport.write(self.last)
-            self.transport.close()
+            self.transport.write(last(self.chunks))
+            if not self.keeps:
+                self.transport.close()
             return
         events = event(time.monotonic())
         self.transport.write(framed(events if self.sent else _FIRST + events))
@@ -123,16 +150,23 @@ class Upstream(asyncio.Protocol):
         self.loop.call_soon(self.tick)
 
 
-async def serve(path: str, interval_s: float, chunks: int) -> None:
-    """Listen until killed; prints a line once it does."""
+async def serve(path: str, interval_s: float, chunks: int, *, tcp: bool) -> None:
+    """Listen until killed; prints a line once it does: the port, or 0."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 16_384)), hard))
     loop = asyncio.get_running_loop()
     server = await loop.create_unix_server(lambda: Upstream(interval_s, chunks), path, backlog=4_096)
-    print("listening", flush=True)
+    port = 0
+    if tcp:
+        beside = await loop.create_server(
+            lambda: Upstream(interval_s, chunks, keeps=True), "127.0.0.1", 0, backlog=4_096
+        )
+        port = beside.sockets[0].getsockname()[1]
+    print(port, flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    socket_path, interval_ms = sys.argv[1], float(sys.argv[2])
-    uvloop.run(serve(socket_path, interval_ms / 1_000, int(sys.argv[3]) if len(sys.argv) > 3 else CHUNKS))
+    socket_path, interval_ms, *more = sys.argv[1:]
+    count = int(more[0]) if more else CHUNKS
+    uvloop.run(serve(socket_path, float(interval_ms) / 1_000, count, tcp="tcp" in more))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
+MODULES = sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "benchmarks").rglob("*.py"))
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def benchmarks_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_each_benchmark_can_be_imported_without_running(name: str) -> None:
-    assert importlib.import_module(f"benchmarks.{name}").__doc__
+    assert importlib.import_module(name).__doc__
 
 
 def test_a_percentile_is_the_nearest_rank() -> None:

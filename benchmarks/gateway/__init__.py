@@ -1,0 +1,1 @@
+"""Fastness beside its peers, in one run on one machine: `make bench-gateway`."""
