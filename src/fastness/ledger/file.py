@@ -1,4 +1,8 @@
-"""The ledger on disk: one writer thread, and one fsync for all entries that arrived during the last one."""
+"""The ledger on disk: one writer thread, and one fsync for all entries that arrived during the last one.
+
+The writer is woken once a batch, not once an entry: what a turn of the event loop records is gathered and handed over
+together, and while a batch is being written the next one gathers. Thread switches are what a small write costs most.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -29,7 +34,11 @@ class FileLedger:
 
     def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
         self._log, self._segments, self._settings = log, segments, settings
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._gathered: list[_Waiting] = []
+        self._busy = False  # whether a hand-over is coming, or a report from the writer that makes the next one
+        self._put_entries = 0  # counted by who puts, and
+        self._taken_entries = 0  # by the writer: each number has one thread that changes it
         self._kept: list[_Waiting] = []
         self._ending = False
         self._closed: asyncio.Future[int] | None = None
@@ -63,16 +72,7 @@ class FileLedger:
         Cancelling the wait does not take the entry back.
         """
         waiter: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
-
-        def done(outcome: Position | LedgerUnavailable) -> None:
-            if waiter.done():
-                return
-            if isinstance(outcome, Position):
-                waiter.set_result(outcome)
-            else:
-                waiter.set_exception(outcome)
-
-        self.commit_then(event, done)
+        self.commit_then(event, partial(_resolve, waiter))
         return await waiter
 
     def commit_then(self, event: Event, done: Done) -> None:
@@ -83,11 +83,11 @@ class FileLedger:
         """
         check_fields(event)
         drafted = draft(event.type, event.time_ms, event.fields)
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         try:
-            self._put(drafted, done)
+            self._put(drafted, done, loop)
         except LedgerUnavailable as refusal:
-            self._loop.call_soon(done, refusal)
+            loop.call_soon(done, refusal)
 
     def append(self, event: Event) -> None:
         """Append without waiting; raises LedgerUnavailable, ValueError for what cannot be an entry.
@@ -95,7 +95,7 @@ class FileLedger:
         An entry that the disk refuses is kept and tried again.
         """
         check_fields(event)
-        self._put(draft(event.type, event.time_ms, event.fields), None)
+        self._put(draft(event.type, event.time_ms, event.fields), None, _running_loop())
 
     async def close(self) -> None:
         """Make durable what waits, and stop; raises LedgerUnavailable when appended entries could not be recorded.
@@ -105,6 +105,8 @@ class FileLedger:
         if self._closed is None:
             self._loop = asyncio.get_running_loop()
             self._closed = self._loop.create_future()
+            self._queue.put(self._gathered)
+            self._gathered = []
             self._queue.put(None)
         lost = await asyncio.shield(self._closed)
         self._thread.join()
@@ -113,15 +115,32 @@ class FileLedger:
                 f"{lost} appended entries of the log {self._log} could not be recorded before the end"
             )
 
-    def _put(self, drafted: Draft, done: Done | None) -> None:
+    def _put(self, drafted: Draft, done: Done | None, loop: asyncio.AbstractEventLoop | None) -> None:
         if self._closed is not None:
             raise LedgerUnavailable(f"The log {self._log} is closed.")
-        if self._queue.qsize() + len(self._kept) >= self._settings.queue_entries_max:
+        if self._put_entries - self._taken_entries + len(self._kept) >= self._settings.queue_entries_max:
             raise LedgerUnavailable(
                 f"{self._settings.queue_entries_max} entries of the log {self._log} wait for the disk already "
                 "(ledger.queue_entries_max). Try again; if it stays so, the disk is too slow or refuses."
             )
-        self._queue.put((drafted, done))
+        self._put_entries += 1
+        self._gathered.append((drafted, done))
+        if loop is None:
+            self._hand_over()
+        elif not self._busy or loop is not self._loop:
+            self._loop = loop
+            self._hand_over_soon()
+
+    def _hand_over_soon(self) -> None:
+        assert self._loop
+        self._busy = True
+        self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        most = self._settings.batch_entries_max
+        if self._gathered and self._closed is None:
+            self._queue.put(self._gathered[:most])
+            del self._gathered[:most]
 
     # From here on: the writer thread.
 
@@ -133,12 +152,13 @@ class FileLedger:
         self._deliver(self._end, len(self._kept))
 
     def _gather(self) -> list[_Waiting]:
-        """Wait for an entry, and take all that are there."""
+        """Wait for a batch, and take all that are there with what is kept from before."""
         batch, self._kept = self._kept, []
         try:
             waiting = self._queue.get(timeout=RETRY_S if batch else None)
             while waiting is not None:
-                batch.append(waiting)
+                batch += waiting
+                self._taken_entries += len(waiting)
                 if len(batch) >= self._settings.batch_entries_max:
                     return batch
                 waiting = self._queue.get_nowait()
@@ -171,10 +191,17 @@ class FileLedger:
         for index, ((_, done), chain) in enumerate(zip(batch, chains, strict=True), first):
             if done:
                 self._tell(done, Position(self._log, index, chain.hex()))
+        self._go_on()
 
     def _refuse(self, waiters: Sequence[Done], reason: str) -> None:
         for done in waiters:
             self._tell(done, LedgerUnavailable(reason))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._busy = False
+        if self._gathered:
+            self._hand_over_soon()
 
     def _tell(self, done: Done, outcome: Position | LedgerUnavailable) -> None:
         try:
@@ -187,6 +214,22 @@ class FileLedger:
     def _end(self, lost: int) -> None:
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(lost)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _resolve(waiter: asyncio.Future[Position], outcome: Position | LedgerUnavailable) -> None:
+    if waiter.done():
+        return
+    if isinstance(outcome, Position):
+        waiter.set_result(outcome)
+    else:
+        waiter.set_exception(outcome)
 
 
 def _refused(what: object, error: Exception) -> str:
