@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastness.config import LedgerSettings
 from fastness.core.event import Event
@@ -26,7 +26,15 @@ RETRY_S: Final = 1.0
 """How long appended entries that the disk refused wait, if no other entry comes, before they are tried again."""
 
 Done = Callable[[Position | LedgerUnavailable], None]
-_Waiting = tuple[Draft, Done | None]
+Waiting = tuple[Draft, Done | None]
+"""An entry without its link, and who waits for it."""
+
+
+class Failed(NamedTuple):
+    """A batch that somebody else could not write."""
+
+    batch: list[Waiting]
+    error: Exception
 
 
 class FileLedger:
@@ -34,12 +42,13 @@ class FileLedger:
 
     def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
         self._log, self._segments, self._settings = log, segments, settings
-        self._queue: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
-        self._gathered: list[_Waiting] = []
+        self._queue: SimpleQueue[list[Waiting] | Failed | None] = SimpleQueue()
+        self._gathered: list[Waiting] = []
         self._busy = False  # whether a hand-over is coming, or a report from the writer that makes the next one
         self._put_entries = 0  # counted by who puts, and
         self._taken_entries = 0  # by the writer: each number has one thread that changes it
-        self._kept: list[_Waiting] = []
+        self._kept: list[Waiting] = []
+        self._retrying = False  # whether the writer holds some back, to try them again by itself
         self._ending = False
         self._closed: asyncio.Future[int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -137,10 +146,13 @@ class FileLedger:
         self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
+        if (batch := self._next_batch()) and self._closed is None:
+            self._queue.put(batch)
+
+    def _next_batch(self) -> list[Waiting]:
         most = self._settings.batch_entries_max
-        if self._gathered and self._closed is None:
-            self._queue.put(self._gathered[:most])
-            del self._gathered[:most]
+        batch, self._gathered = self._gathered[:most], self._gathered[most:]
+        return batch
 
     # From here on: the writer thread.
 
@@ -151,12 +163,16 @@ class FileLedger:
         self._segments.close()
         self._deliver(self._end, len(self._kept))
 
-    def _gather(self) -> list[_Waiting]:
+    def _gather(self) -> list[Waiting]:
         """Wait for a batch, and take all that are there with what is kept from before."""
         batch, self._kept = self._kept, []
         try:
             waiting = self._queue.get(timeout=RETRY_S if batch else None)
             while waiting is not None:
+                if isinstance(waiting, Failed):
+                    self._segments.repair()
+                    self._undo(*waiting)
+                    return batch
                 batch += waiting
                 self._taken_entries += len(waiting)
                 if len(batch) >= self._settings.batch_entries_max:
@@ -167,17 +183,22 @@ class FileLedger:
             pass
         return batch
 
-    def _write(self, batch: list[_Waiting]) -> None:
+    def _write(self, batch: list[Waiting]) -> None:
         first = self._segments.entries
         try:
             chains = self._segments.append([drafted for drafted, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
-            self._kept = [waiting for waiting in batch if waiting[1] is None]
-            waiters = [done for _, done in batch if done]
-            self._deliver(self._refuse, waiters, _refused(self._log, error))
+            self._undo(batch, error)
         else:
-            self._deliver(self._confirm, batch, first, chains)
             self._segments.mark_head()
+            self._retrying = False
+            self._deliver(self._confirm, batch, first, chains)
+
+    def _undo(self, batch: list[Waiting], error: Exception) -> None:
+        self._kept = [waiting for waiting in batch if waiting[1] is None]
+        self._retrying = bool(self._kept)
+        waiters = [done for _, done in batch if done]
+        self._deliver(self._refuse, waiters, _refused(self._log, error))
 
     def _deliver(self, report: Callable[..., None], *outcome: object) -> None:
         if self._loop is None:
@@ -187,7 +208,7 @@ class FileLedger:
 
     # From here on: the event loop again.
 
-    def _confirm(self, batch: Sequence[_Waiting], first: int, chains: Sequence[bytes]) -> None:
+    def _confirm(self, batch: Sequence[Waiting], first: int, chains: Sequence[bytes]) -> None:
         for index, ((_, done), chain) in enumerate(zip(batch, chains, strict=True), first):
             if done:
                 self._tell(done, Position(self._log, index, chain.hex()))
