@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 
 from fastness.cli.app import build_app
 from fastness.cli.reference import cli_reference
@@ -24,6 +24,7 @@ from fastness.core.error import ERROR_CODES, ErrorCode
 from fastness.gateway.openapi import openapi_document
 from fastness.ledger.events import EVENTS, EventRow
 from fastness.telemetry.metrics import GatewayMetrics
+from fastness.telemetry.tally import Counter, Histogram
 from fastness.telemetry.names import LOG_FIELDS
 
 DOCS = Path(__file__).parent

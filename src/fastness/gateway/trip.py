@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from fastness.core.error import Refusal
 from fastness.core.policy import Decision, Parameters
 from fastness.core.replica import Replica
-from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
+from fastness.core.request import (
+    GENERATING,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Generation,
+    Operation,
+    Usage,
+)
 from fastness.core.tenant import Principal
 from fastness.gateway.answer.port import Answer
 from fastness.gateway.http import Exchange
@@ -17,7 +25,7 @@ from fastness.gateway.routing import Served, Usable
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
 _NOTHING_SET = Parameters()
-_GENERATING = (ChatRequest, CompletionRequest)
+_NO_TOKENS = Usage()
 
 
 @dataclass(slots=True)
@@ -39,7 +47,7 @@ class Trip:
     answer: Answer | None = None
     body: bytes = b""
     replica: Replica | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = _NO_TOKENS
     queue_s: float = 0.0
     first_token_at: float | None = None
     commit_s: float | None = None
@@ -54,7 +62,7 @@ class Trip:
     @property
     def streams(self) -> bool:
         """Whether the client asked for a stream."""
-        return isinstance(self.request, _GENERATING) and self.request.stream
+        return isinstance(self.request, GENERATING) and self.request.stream
 
     def forget(self) -> None:
         """Let go of what leads back here: an ended request is gone at once, not when a collector comes by."""
