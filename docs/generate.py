@@ -24,8 +24,8 @@ from fastness.core.error import ERROR_CODES, ErrorCode
 from fastness.gateway.openapi import openapi_document
 from fastness.ledger.events import EVENTS, EventRow
 from fastness.telemetry.metrics import GatewayMetrics
-from fastness.telemetry.tally import Counter, Histogram
 from fastness.telemetry.names import LOG_FIELDS
+from fastness.telemetry.tally import Counter, Histogram
 
 DOCS = Path(__file__).parent
 WRITTEN = "<!-- Written by `make docs` from {source}: edit that, not this page. -->"
