@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+
+from fastness.core.value import quick
 
 
 class Operation(StrEnum):
@@ -23,6 +25,7 @@ class ToolCall:
     arguments: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a chat; several text parts have been joined into `content`."""
@@ -51,6 +54,7 @@ class ToolMode(StrEnum):
     REQUIRED = "required"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen. None means the engine's default. `top_logprobs` None: no log probabilities asked."""
@@ -90,6 +94,7 @@ class ToolConstraint:
 Constraint = JsonConstraint | ToolConstraint
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One execution on one engine slot: messages, or a plain prompt (text or token ids), sampled once.
@@ -107,6 +112,7 @@ class Generation:
     slot: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
     """POST /v1/chat/completions, parsed."""
@@ -121,7 +127,7 @@ class ChatRequest:
     tool_mode: ToolMode = ToolMode.NONE
     parallel_tool_calls: bool = True
     constraint: JsonConstraint | None = None
-    metadata: tuple[tuple[str, str], ...] = field(default=())
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,7 @@ class EmbeddingRequest:
     dimensions: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens metered by the engine."""
@@ -184,6 +191,7 @@ class FinishReason(StrEnum):
     LENGTH = "length"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What one event of an engine's stream adds; `finish` and `usage` come at the end (maybe in separate events)."""

@@ -25,6 +25,13 @@ SEEDS: Final = 2**32 - 1
 LOGPROB_MIN: Final = -9_999.0
 """OpenAI's number for a token that could not have been chosen."""
 
+ENDS_MAX: Final = 4_096
+"""Ends of events that are remembered; each stream has its own, and a new one each second. Then all are learnt anew."""
+_TEXT_BEFORE: Final = b'{"choices":[{"finish_reason":null,"index":0,"delta":{"content":'
+_TEXT_AT: Final = len(_TEXT_BEFORE)
+_TEXT_AFTER: Final = b'"}}],'
+_PROBE: Final = b'"a text, and no other"'
+"""How the event begins that the engine writes for a token, what follows its text, and a text to try."""
 _TOO_LARGE: Final = re.compile(r"input \((\d{1,9}) tokens\) is too large")
 """How it says of a text to embed, as a failure of its own, that it does not fit."""
 _STREAM_OPTIONS: Final = b',"stream_options":{"include_usage":true}'
@@ -92,6 +99,7 @@ class _Count(msgspec.Struct):
 
 _encode: Final = msgspec.json.Encoder().encode
 _REASONS: Final = {one.value: one for one in FinishReason}
+_decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_answer: Final = msgspec.json.Decoder(_Answer).decode
 _decode_rows: Final = msgspec.json.Decoder(_Rows).decode
 _decode_count: Final = msgspec.json.Decoder(_Count).decode
@@ -103,6 +111,9 @@ class LlamaCppDialect:
     name = "llamacpp"
     pins_slots = True  # it has no salt to keep prefixes of one tenant from another: the gateway keeps their slots apart
     cancels_whole = False  # measured: it writes a whole answer to its end although nobody waits for it
+
+    def __init__(self) -> None:
+        self._ends: set[bytes] = set()
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""
@@ -156,11 +167,36 @@ class LlamaCppDialect:
 
     def delta(self, event: bytes) -> Delta | None:
         """See Dialect. `logprobs` may have more alternatives than were asked for: at least one."""
+        if event.startswith(_TEXT_BEFORE):
+            end = event.find(_TEXT_AFTER, _TEXT_AT) + 1
+            if end and event[end:] in self._ends:
+                try:
+                    text = _decode_text(event[_TEXT_AT:end])
+                except ValueError:
+                    pass  # no string, so it is something else: read on
+                else:
+                    return Delta(text) if text else None
+            elif end:
+                self._learn(event[end:])
         read = _decode_answer(event)
         if read.error is not None:
             raise _engine_error(read.error.code, read.error)
         delta = _delta(read)
         return delta if delta.text or delta.finish or delta.usage or delta.logprobs else None
+
+    def _learn(self, end: bytes) -> None:
+        """Remember an end after which the text before it is all that an event adds: it is tried with another text.
+
+        JSON has no other contexts: what holds for one string in that place holds for every other.
+        """
+        try:
+            alone = _delta(read := _decode_answer(_TEXT_BEFORE + _PROBE + end))
+        except (ValueError, RecursionError):
+            return
+        if read.error is None and alone == Delta(_decode_text(_PROBE)):
+            if len(self._ends) >= ENDS_MAX:
+                self._ends.clear()
+            self._ends.add(end)
 
     def count(self, work: Generation) -> EngineCall:
         """See Dialect."""

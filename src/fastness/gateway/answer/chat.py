@@ -34,7 +34,7 @@ _PLAIN_WHOLE: Final = (
 class _Choice:
     """One choice in the making."""
 
-    __slots__ = ("begun", "finish", "logprobs", "pieces", "reader", "texts")
+    __slots__ = ("begun", "finish", "logprobs", "opening", "pieces", "reader", "texts")
 
     def __init__(self, constraint: ToolConstraint | None) -> None:
         self.reader = ToolCallReader(constraint.open, constraint.close) if constraint else None
@@ -43,6 +43,7 @@ class _Choice:
         self.logprobs: list[TokenLogprob] = []
         self.finish: FinishReason | None = None
         self.begun = False
+        self.opening = b""
 
     def reason(self) -> str:
         """How this choice ended, in OpenAI's words."""
@@ -83,10 +84,13 @@ class ChatAnswer:
             ))  # fmt: skip
             self._close = b'}],"usage":null}\n\n' if request.include_usage else b"}]}\n\n"
             self._plain = b',"logprobs":null,"finish_reason":null' + self._close
+            self._closing = b"}" + self._plain
 
     def take(self, choice: int, delta: Delta) -> bytes:
         """See Answer."""
         one = self._choices[choice]
+        if one.opening and not delta.finish:  # a token of plain text, begun before: nearly every event of a stream
+            return b"%b%b%b" % (one.opening, _encode(delta.text), self._closing) if delta.text else b""
         if delta.finish:
             one.finish = delta.finish
         if self._top_logprobs is not None:
@@ -174,6 +178,8 @@ class ChatAnswer:
 
     def _begin(self, index: int, one: _Choice) -> bytes:
         one.begun = True
+        if one.reader is None and self._top_logprobs is None and self._request.constraint is None:
+            one.opening = b'%b%d,"delta":{"content":' % (self._open, index)
         return b'%b%d,"delta":{"role":"assistant","content":"","refusal":null}%b' % (self._open, index, self._plain)
 
     def _event(self, index: int, one: _Choice, delta: bytes) -> bytes:
