@@ -34,6 +34,7 @@ class Authenticator:
 
     def __init__(self, pepper: bytes, settings: IdentitySettings | None = None) -> None:
         self._pepper = pepper
+        self._macs = keys.Macs(pepper)
         self._settings = settings or IdentitySettings()
         self._known: dict[bytes, tuple[Principal, float, str | None]] = {}
         self._tenants: dict[str, Tenant] = {}
@@ -78,7 +79,7 @@ class Authenticator:
         if len(authorization) > AUTHORIZATION_CHARS_MAX or authorization[:7].lower() != _SCHEME:
             return self._authenticate_token(authorization, now_s)
         text = authorization[7:].strip(" ")
-        found = self._known.get(keys.mac_digest(self._pepper, text))
+        found = self._known.get(self._macs.digest(text))
         if found is None:
             if "." in text:
                 return self._authenticate_token(authorization, now_s)

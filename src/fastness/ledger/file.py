@@ -80,7 +80,7 @@ class FileLedger:
 
         Cancelling the wait does not take the entry back.
         """
-        waiter: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Position] = self._running_loop().create_future()
         self.commit_then(event, partial(_resolve, waiter))
         return await waiter
 
@@ -92,7 +92,7 @@ class FileLedger:
         """
         check_fields(event)
         drafted = draft(event.type, event.time_ms, event.fields)
-        loop = asyncio.get_running_loop()
+        loop = self._running_loop()
         try:
             self._put(drafted, done, loop)
         except LedgerUnavailable as refusal:
@@ -123,6 +123,10 @@ class FileLedger:
             raise LedgerUnavailable(
                 f"{lost} appended entries of the log {self._log} could not be recorded before the end"
             )
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop  # asking asyncio costs a system call
+        return loop if loop is not None and loop.is_running() else asyncio.get_running_loop()
 
     def _put(self, drafted: Draft, done: Done | None, loop: asyncio.AbstractEventLoop | None) -> None:
         if self._closed is not None:
