@@ -110,7 +110,7 @@ async def serve(parts: GatewayParts) -> int:
     server = HttpServer(
         app,
         settings.gateway,
-        new_request_id=_RequestIds(),
+        new_request_id=_request_id,
         error_body=lambda refusal, _request_id: error_body(refusal),
         ssl=tls_context(settings.gateway),
     )
@@ -198,14 +198,13 @@ async def _sweep(gateway: Gateway) -> None:
         gateway.sweep()
 
 
-class _RequestIds:
-    """Ids of requests: 128 random bits each, drawn from the kernel 256 at a time."""
+_DRAWN_IDS: Final = 256
+_drawn: Final[list[str]] = []
 
-    def __init__(self) -> None:
-        self._drawn: list[str] = []
 
-    def __call__(self) -> str:
-        if not self._drawn:
-            drawn = os.urandom(16 * 256).hex()
-            self._drawn = ["req_" + drawn[at : at + 32] for at in range(0, len(drawn), 32)]
-        return self._drawn.pop()
+def _request_id() -> str:
+    """Return 128 random bits, drawn from the kernel for many requests at a time."""
+    if not _drawn:
+        text = os.urandom(16 * _DRAWN_IDS).hex()
+        _drawn.extend([f"req_{text[at : at + 32]}" for at in range(0, len(text), 32)])
+    return _drawn.pop()
