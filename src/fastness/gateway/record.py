@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from fastness.gateway.gateway import Gateway
     from fastness.gateway.trip import Trip
 
+_FAILED, _REFUSED = EventType.INFERENCE_FAILED, EventType.INFERENCE_REFUSED
+_COMPLETED = EventType.INFERENCE_COMPLETED
+# Looked up once: an enum's member costs a quarter of a microsecond each time in Python 3.11.
+
 
 def event_of(gateway: Gateway, trip: Trip) -> Event:
     """Return the ledger's view of a request, at its end."""
@@ -38,8 +42,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
     if refusal:
         fields["code"] = refusal.code
         fields["status"] = refusal.status
-        type_ = EventType.INFERENCE_FAILED if replica else EventType.INFERENCE_REFUSED
-        return Event(type_, time_ms, fields)
+        return Event(_FAILED if replica else _REFUSED, time_ms, fields)
     usage = trip.usage
     fields["input_tokens"] = usage.input_tokens
     fields["output_tokens"] = usage.output_tokens
@@ -50,7 +53,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["finish"] = reasons[0] if len(reasons) == 1 else ",".join(sorted(set(reasons)))
     if trip.first_token_at is not None:
         fields["ttft_ms"] = _ms(trip.first_token_at - received_at)
-    return Event(EventType.INFERENCE_COMPLETED, time_ms, fields)
+    return Event(_COMPLETED, time_ms, fields)
 
 
 def note(gateway: Gateway, trip: Trip) -> None:

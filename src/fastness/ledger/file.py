@@ -91,7 +91,7 @@ class FileLedger:
         event that cannot be an entry.
         """
         check_fields(event)
-        drafted = draft(event.type, event.time_ms, event.fields)
+        drafted = draft(event.type._value_, event.time_ms, event.fields)
         loop = self._running_loop()
         try:
             self._put(drafted, done, loop)
@@ -104,7 +104,7 @@ class FileLedger:
         An entry that the disk refuses is kept and tried again.
         """
         check_fields(event)
-        self._put(draft(event.type, event.time_ms, event.fields), None, _running_loop())
+        self._put(draft(event.type._value_, event.time_ms, event.fields), None, _running_loop())
 
     async def close(self) -> None:
         """Make durable what waits, and stop; raises LedgerUnavailable when appended entries could not be recorded.
