@@ -7,6 +7,7 @@ Keys, the ledger with its fsync, logs and metrics are on. Rounds are interleaved
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from benchmarks.gateway_process import prepare
 from benchmarks.ledger import bare
 from benchmarks.load import Job
 from benchmarks.upstream import CHUNKS
+from fastness.config import run_directory
 
 MODELS = {
     "whole": ("fake", 0.0),
@@ -90,6 +92,8 @@ def site(environ: dict[str, str] | None = None) -> Iterator[Site]:
             for name, (engine, pace_ms) in MODELS.items()
         }
         key = prepare(home, engines)
+        control = run_directory(home, os.getuid()) / "control.sock"
+        processes.line_of(stack.enter_context(processes.running("-m", "benchmarks.grants", str(control))))
         process = stack.enter_context(
             processes.running("-m", "benchmarks.gateway_process", str(home), environ=environ, grace_s=40.0)
         )

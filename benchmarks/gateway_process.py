@@ -19,6 +19,7 @@ from benchmarks.sampler import sampled
 from fastness.config import load, run_directory
 from fastness.core.deployment import Deployment
 from fastness.core.identity import IdentitySnapshot
+from fastness.core.limit import Limit, Scope
 from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.policy import PolicySnapshot
@@ -33,8 +34,13 @@ from fastness.store.snapshot_file import write_snapshot
 
 KEYS = 100
 """Keys in the snapshot: a handful would flatter the look-up."""
-ON = ("keys", "markings and policy", "routing", "ledger with fdatasync", "logs", "metrics")
+ON = ("keys", "markings and policy", "limits", "routing", "ledger with fdatasync", "logs", "metrics")
 """What a request passes in a home that `prepare` made. Who adds a step adds what it needs there, and its name here."""
+LIMITS = (
+    Limit(Scope(tenant="health"), 10**9, 10**12, 10**11, 10**14, 10**6),
+    Limit(Scope(tenant="health", model="fastness"), requests_per_minute=10**9, tokens_per_minute=10**12),
+)
+"""Never reached: what counting costs is to be seen, not what refusing costs. `benchmarks.grants` leases them."""
 SLOTS = 4_096
 CONTEXT_TOKENS = 262_144
 """So many that neither a queue nor a count of tokens by the engine comes in: those are costs of their own."""
@@ -55,7 +61,7 @@ def prepare(home: Path, engines: Mapping[str, tuple[str, *tuple[Path, ...]]], sl
         for n, text in enumerate(texts)
     )
     run = run_directory(home, os.getuid())
-    write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("health", "Health", now_s),), issued))
+    write_snapshot(run / "access.json", AccessSnapshot(1, (Tenant("health", "Health", now_s),), issued, LIMITS))
     cards = tuple(ModelCard(name, ModelKind.CHAT, "b179" * 16, 1, "none", CONTEXT_TOKENS, now_s) for name in engines)
     replicas = tuple(
         Replica(f"{name}-{n}", name, engine, ReplicaState.READY, str(path), slots, CONTEXT_TOKENS, 1, sealed=True)

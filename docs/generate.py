@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 
 from fastness.cli.app import build_app
 from fastness.cli.reference import cli_reference
@@ -25,6 +25,7 @@ from fastness.gateway.openapi import openapi_document
 from fastness.ledger.events import EVENTS, EventRow
 from fastness.telemetry.metrics import GatewayMetrics
 from fastness.telemetry.names import LOG_FIELDS
+from fastness.telemetry.tally import Counter, Histogram
 
 DOCS = Path(__file__).parent
 WRITTEN = "<!-- Written by `make docs` from {source}: edit that, not this page. -->"

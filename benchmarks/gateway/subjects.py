@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from benchmarks.bodies import CHAT_PATH, sized_body
 from benchmarks.gateway.peers import ENV, PEERS, Peer, Start
 from benchmarks.gateway_process import ON, prepare
 from benchmarks.upstream import CHUNKS
+from fastness.config import run_directory
 
 REPLICAS = 4
 SLOTS = 256
@@ -109,8 +111,13 @@ def fastness(
     home = Path(tempfile.mkdtemp(prefix="home-", dir=folder))
     key = prepare(home, {name: (engine, *behind.sockets) for name, engine in FASTNESS.items()}, slots)
     program, *argv = [*under, sys.executable, "-m", "benchmarks.gateway_process", str(home)]
+    control = run_directory(home, os.getuid()) / "control.sock"
     began = time.perf_counter()
-    with processes.running(*argv, program=program, environ=environ, quiet=bool(under), grace_s=40.0) as process:
+    with (
+        processes.running("-m", "benchmarks.grants", str(control)) as grants,
+        processes.running(*argv, program=program, environ=environ, quiet=bool(under), grace_s=40.0) as process,
+    ):
+        processes.line_of(grants)
         port = int(processes.line_of(process))
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=START_TIMEOUT_S) as answer:
             assert answer.status == 200

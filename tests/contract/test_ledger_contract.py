@@ -10,6 +10,7 @@ from fastness.config import LedgerSettings
 from fastness.core.event import Event, EventType
 from fastness.ledger.entry import genesis, seal
 from fastness.ledger.file import FileLedger
+from fastness.ledger.loop import LoopLedger
 from fastness.ledger.memory import MemoryLedger
 from fastness.ledger.port import CallbackLedger, Ledger, LedgerUnavailable, Position
 
@@ -18,14 +19,15 @@ def event(number: int) -> Event:
     return Event(EventType.INFERENCE_COMPLETED, 1_763_800_000_000, {"request_id": f"req_{number}", "tenant": None})
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "loop", "memory"])
 def ledger(request, tmp_path) -> Callable[[], CallbackLedger]:
     """Open the ledger `gateway-0`, in a running loop or before."""
 
     def opened() -> CallbackLedger:
         if request.param == "memory":
             return MemoryLedger("gateway-0")
-        return FileLedger.open(tmp_path / "gateway-0", "gateway-0", LedgerSettings(64, 4_096, 65_536), lambda: 0)
+        kind = LoopLedger if request.param == "loop" else FileLedger
+        return kind.open(tmp_path / "gateway-0", "gateway-0", LedgerSettings(64, 4_096, 65_536), lambda: 0)
 
     return opened
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from fastness.config import LedgerSettings
 from fastness.core.event import Event, EventType
 from fastness.ledger.file import FileLedger
+from fastness.ledger.loop import LoopLedger
 from fastness.ledger.segments import FileOperations
 
 class Pieces(FileOperations):
@@ -34,7 +35,8 @@ PADDING = {"model": "m" * 1_000, "replica": "r" * 1_000, "key": "k" * 1_000}
 async def main():
     settings = LedgerSettings(batch_entries_max=1_024, queue_entries_max=65_536, segment_bytes_max=1_048_576)
     files = Pieces() if sys.argv[4] == "pieces" else None
-    ledger = FileLedger.open(Path(sys.argv[1]), "gateway-0", settings, lambda: 0, files)
+    kind = LoopLedger if sys.argv[5] == "loop" else FileLedger
+    ledger = kind.open(Path(sys.argv[1]), "gateway-0", settings, lambda: 0, files)
 
     async def committer(name):
         for number in range(1_000_000):
@@ -53,7 +55,8 @@ def killed_life(directory: Path, life: int, lives_s: float) -> list[tuple[Positi
     """Let a writer live for `lives_s` after its first acknowledgement, kill it, and return what it acknowledged."""
     loop = "uvloop" if life % 2 else "asyncio"
     writing = "pieces" if life % 4 > 1 else "whole"  # in pieces, so that many a kill leaves a torn end
-    argv = [sys.executable, "-c", WRITER, str(directory), str(life), loop, writing]
+    who = "thread" if life % 3 == 0 else "loop"
+    argv = [sys.executable, "-c", WRITER, str(directory), str(life), loop, writing, who]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stderr is not None

@@ -74,7 +74,7 @@ _ROWS: Final = (
     ErrorCode(
         "insufficient_quota",
         429,
-        "insufficient_quota",
+        "rate_limit_error",
         "A limit on requests or tokens a day is reached; the message says which, and when there is more.",
     ),
     ErrorCode("headers_too_large", 431, _INVALID, "The request line or headers exceed the limit."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fastness.core.value import quick
+
 Scalar = str | int | bool | None
 
 
@@ -43,6 +45,7 @@ class EventType(StrEnum):
     LOG_REPAIRED = "log.repaired"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Event:
     """One thing that happened. `fields` has ASCII keys and string, integer, boolean or null values only."""

@@ -13,8 +13,10 @@ from typing import Protocol
 from fastness.core.model import ModelCard
 from fastness.core.replica import Diagnosis
 from fastness.core.request import Delta, Generation, Usage
+from fastness.core.value import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EngineCall:
     """One HTTP request to an engine: a POST of JSON `body` to `path`."""

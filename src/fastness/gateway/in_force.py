@@ -22,10 +22,11 @@ MARKS_MAX: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The label that a request is handled under, and the line of the response's head that repeats it."""
+    """The label that a request is handled under, the line of the response's head that repeats it, and its text."""
 
     label: Label
     line: bytes
+    text: str = ""
 
 
 class PolicyInForce:
@@ -87,7 +88,8 @@ class PolicyInForce:
         except UnknownMarking as unknown:
             whose = "Fastness-Marking" if isinstance(written, str) else "The default marking of this tenant"
             raise Refusal("unknown_marking", f"{whose}: {unknown}.", param="Fastness-Marking") from None
-        return Mark(label, f"fastness-marking: {label}\r\n".encode())
+        text = str(label)
+        return Mark(label, f"fastness-marking: {text}\r\n".encode(), text)
 
 
 def _text(header: str) -> str:

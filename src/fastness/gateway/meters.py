@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from prometheus_client import Counter, Histogram
-
 from fastness.core.error import Refusal
 from fastness.core.priority import BAND_NAMES, Band
-from fastness.core.request import ChatRequest, CompletionRequest
+from fastness.core.request import GENERATING
 from fastness.telemetry.metrics import GatewayMetrics
+from fastness.telemetry.tally import Count, Tally
 
 if TYPE_CHECKING:
     from fastness.gateway.routing import Routing
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class _Work(NamedTuple):
-    input_tokens: Histogram
-    output_tokens: Histogram
-    duration: Histogram
-    first_token: Histogram
-    per_token: Histogram
+    input_tokens: Tally
+    output_tokens: Tally
+    duration: Tally
+    first_token: Tally
+    per_token: Tally
 
 
 class Meters:
@@ -30,8 +29,8 @@ class Meters:
     def __init__(self, metrics: GatewayMetrics) -> None:
         self._metrics = metrics
         self._work: dict[tuple[str, str], _Work] = {}
-        self._status: dict[int, Counter] = {}
-        self._waits: dict[tuple[str, Band], Histogram] = {}
+        self._status: dict[int, Count] = {}
+        self._waits: dict[tuple[str, Band], Tally] = {}
         self._dispatched: dict[str, tuple[int, ...]] = {}
 
     def request(self, trip: Trip, status: int, total_s: float, now: float) -> None:
@@ -44,13 +43,13 @@ class Meters:
             return
         if trip.served is None:
             return
-        work = self._of(trip.operation.value, trip.served.card.name)
+        work = self._of(trip.operation._value_, trip.served.card.name)
         work.input_tokens.observe(trip.usage.input_tokens)
         work.duration.observe(total_s)
         if trip.commit_s is not None:
             self._metrics.ledger_commit.observe(trip.commit_s)
         self._wait_of(trip.served.card.name, trip.band).observe(trip.queue_s)
-        if isinstance(trip.request, ChatRequest | CompletionRequest):
+        if isinstance(trip.request, GENERATING):
             work.output_tokens.observe(trip.usage.output_tokens)
         if trip.first_token_at is not None:
             work.first_token.observe(trip.first_token_at - trip.exchange.received_at)
@@ -90,7 +89,7 @@ class Meters:
             self._metrics.dispatched.labels(model, band).inc(count - known if count >= known else count)
         self._dispatched[model] = tuple(counts)
 
-    def _wait_of(self, model: str, band: Band) -> Histogram:
+    def _wait_of(self, model: str, band: Band) -> Tally:
         key = model, band
         if key not in self._waits:
             self._waits[key] = self._metrics.queue_wait.labels(model, BAND_NAMES[band])

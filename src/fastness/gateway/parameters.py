@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil
 
 from fastness.core.policy import Parameters
@@ -16,6 +17,17 @@ def parameters_of(request: ChatRequest | CompletionRequest | EmbeddingRequest) -
     """
     if isinstance(request, EmbeddingRequest):
         return _of_embedding(request)
+    if isinstance(request, ChatRequest) and not (request.tools or request.constraint):
+        return _of_plain_chat(request.sampling, request.choices, request.stream, request.include_usage)
+    return _of(request)
+
+
+@lru_cache(maxsize=4_096)  # clients repeat what they set; the same object again is recognised by policy at once
+def _of_plain_chat(sampling: Sampling, choices: int, stream: bool, include_usage: bool) -> Parameters:
+    return _of(ChatRequest("", (), sampling, choices, stream, include_usage))
+
+
+def _of(request: ChatRequest | CompletionRequest) -> Parameters:
     sampling = request.sampling
     uses = _of_sampling(sampling)
     tools = 0

@@ -13,6 +13,7 @@ from fastness.core.request import (
     CompletionRequest,
     EmbeddingRequest,
     Generation,
+    Message,
     Sampling,
     ToolConstraint,
     ToolMode,
@@ -35,8 +36,9 @@ def prepare_chat(
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice, and the answer; raises Refusal."""
     tools = _tools(request, card, limits)
-    shown = any(message.role == "tool" or message.tool_calls for message in request.messages)
-    messages = tell_of_tools(request, card.tool_format) if request.tools or shown else request.messages
+    messages = request.messages
+    if request.tools or _tools_shown(messages):
+        messages = tell_of_tools(request, card.tool_format)
     streams = request.stream or not dialect.cancels_whole
     one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams)
     _refuse_unsupported(one, dialect)
@@ -69,9 +71,15 @@ def check_embedding(request: EmbeddingRequest, card: ModelCard) -> None:
 def input_tokens_bound(generation: Generation) -> int:
     """A number that the input's tokens cannot exceed: a token stands for at least one byte of text."""
     if generation.prompt is not None:
-        return 1 + (len(generation.prompt.encode()) if isinstance(generation.prompt, str) else len(generation.prompt))
-    text = sum(len(message.content.encode()) for message in generation.messages)
+        return 1 + (_bytes(generation.prompt) if isinstance(generation.prompt, str) else len(generation.prompt))
+    text = 0
+    for message in generation.messages:
+        text += _bytes(message.content)
     return text + TEMPLATE_TOKENS + TEMPLATE_TOKENS_A_MESSAGE * len(generation.messages)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def inputs_of(trip: Trip) -> Iterator[tuple[Generation, int]]:
@@ -108,6 +116,13 @@ def _choices(one: Generation, count: int) -> tuple[Generation, ...]:
 
 def _seeded(sampling: Sampling, seed: int) -> Sampling:
     return replace(sampling, seed=seed)
+
+
+def _tools_shown(messages: tuple[Message, ...]) -> bool:
+    for message in messages:  # noqa: SIM110 - `any` over a generator costs three times as much for the usual few
+        if message.tool_calls or message.role == "tool":
+            return True
+    return False
 
 
 def _tools(request: ChatRequest, card: ModelCard, limits: LimitSettings) -> ToolConstraint | None:

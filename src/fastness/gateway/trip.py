@@ -8,7 +8,15 @@ from fastness.core.error import Refusal
 from fastness.core.policy import Decision, Parameters
 from fastness.core.priority import Band
 from fastness.core.replica import Replica
-from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
+from fastness.core.request import (
+    GENERATING,
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Generation,
+    Operation,
+    Usage,
+)
 from fastness.core.tenant import Principal
 from fastness.gateway.answer.port import Answer
 from fastness.gateway.choosing import Asked, prompt_of
@@ -21,7 +29,7 @@ from fastness.traffic.limits import Reservation
 
 Request = ChatRequest | CompletionRequest | EmbeddingRequest
 _NOTHING_SET = Parameters()
-_GENERATING = (ChatRequest, CompletionRequest)
+_NO_TOKENS = Usage()
 
 
 @dataclass(slots=True)
@@ -49,7 +57,7 @@ class Trip:
     answer: Answer | None = None
     body: bytes = b""
     replica: Replica | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = _NO_TOKENS
     queue_s: float = 0.0
     first_token_at: float | None = None
     commit_s: float | None = None
@@ -74,7 +82,7 @@ class Trip:
     @property
     def streams(self) -> bool:
         """Whether the client asked for a stream."""
-        return isinstance(self.request, _GENERATING) and self.request.stream
+        return isinstance(self.request, GENERATING) and self.request.stream
 
     def asking(self, work: Generation) -> Asked:
         """Say what one of its generations asks, for the choice of a replica."""

@@ -34,9 +34,10 @@ class Authenticator:
 
     def __init__(self, pepper: bytes, settings: IdentitySettings | None = None) -> None:
         self._pepper = pepper
+        self._macs = keys.Macs(pepper)
         self._settings = settings or IdentitySettings()
         self._known: dict[bytes, tuple[Principal, float, str | None]] = {}
-        self._macs: dict[str, bytes] = {}
+        self._mac_of_key: dict[str, bytes] = {}
         self._tenants: dict[str, Tenant] = {}
         self._identities = IdentitySnapshot(0)
         self._services = Services()
@@ -47,12 +48,12 @@ class Authenticator:
         self._tenants = {tenant.id: tenant for tenant in snapshot.tenants}
         before = self._known
         self._known = {}
-        self._macs = {}
+        self._mac_of_key = {}
         for key in snapshot.keys:
             if key.tenant in self._tenants:
                 mac = bytes.fromhex(key.mac)
                 entry, old = _entry(key, self._tenants[key.tenant]), before.get(mac)
-                self._macs[key.id] = mac
+                self._mac_of_key[key.id] = mac
                 self._known[mac] = old if old == entry and old is not None else entry
         self._apply()
 
@@ -81,7 +82,7 @@ class Authenticator:
         if len(authorization) > AUTHORIZATION_CHARS_MAX or authorization[:7].lower() != _SCHEME:
             return self._authenticate_token(authorization, now_s)
         text = authorization[7:].strip(" ")
-        found = self._known.get(keys.mac_digest(self._pepper, text))
+        found = self._known.get(self._macs.digest(text))
         if found is None:
             if "." in text:
                 return self._authenticate_token(authorization, now_s)
@@ -93,7 +94,7 @@ class Authenticator:
 
         Raises Refusal: invalid_api_key, expired_api_key or revoked_api_key.
         """
-        found = self._known.get(self._macs.get(key, b""))
+        found = self._known.get(self._mac_of_key.get(key, b""))
         if found is None:
             raise Refusal("invalid_api_key", f"The key {key[:80]!r} is unknown here. {_MAKE_ONE}")
         return self._alive(found, now_s)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import zlib
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from fastness.core.ids import base62
@@ -27,6 +28,9 @@ PREFIXES: Final = {
     Role.DEVELOPER: "fst_",
 }
 """The shortest last, because the others begin with it."""
+_BLOCK_BYTES: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 KEY_CHARS_MAX: Final = max(map(len, PREFIXES.values())) + SECRET_CHARS + CHECKSUM_CHARS
 
 
@@ -69,6 +73,26 @@ def mac(pepper: bytes, text: str) -> str:
 def mac_digest(pepper: bytes, text: str) -> bytes:
     """Return the same as `mac`, as 32 bytes. Characters that no key has are replaced, so that any text has a MAC."""
     return hmac.digest(pepper, text.encode("ascii", "replace"), "sha256")
+
+
+class Macs:
+    """`mac_digest` under one pepper, at half the cost: the pepper is hashed once, and what follows is added to a copy.
+
+    HMAC (RFC 2104) is H(outer pad, H(inner pad, text)), the pads being the pepper with two constants mixed in.
+    """
+
+    def __init__(self, pepper: bytes) -> None:
+        key = pepper if len(pepper) <= _BLOCK_BYTES else sha256(pepper).digest()
+        padded = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = sha256(padded.translate(_INNER))
+        self._outer = sha256(padded.translate(_OUTER))
+
+    def digest(self, text: str) -> bytes:
+        """Return the MAC of a key's text, 32 bytes."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode("ascii", "replace"))
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def hint(text: str) -> str:

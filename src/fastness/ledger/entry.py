@@ -162,6 +162,7 @@ class _Writers(dict[type, Callable[[Any], str]]):
     def __missing__(self, kind: type) -> Callable[[Any], str]:
         for base in (str, int):
             if issubclass(kind, base):
+                self[kind] = self[base]
                 return self[base]
         raise ValueError(f"a value is a {kind.__name__}; an entry holds strings, integers, booleans and null")
 

@@ -1,4 +1,8 @@
-"""The ledger on disk: one writer thread, and one fsync for all entries that arrived during the last one."""
+"""The ledger on disk: one writer thread, and one fsync for all entries that arrived during the last one.
+
+The writer is woken once a batch, not once an entry: what a turn of the event loop records is gathered and handed over
+together, and while a batch is being written the next one gathers. Thread switches are what a small write costs most.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastness.config import LedgerSettings
 from fastness.core.event import Event
@@ -21,7 +26,15 @@ RETRY_S: Final = 1.0
 """How long appended entries that the disk refused wait, if no other entry comes, before they are tried again."""
 
 Done = Callable[[Position | LedgerUnavailable], None]
-_Waiting = tuple[Draft, Done | None]
+Waiting = tuple[Draft, Done | None]
+"""An entry without its link, and who waits for it."""
+
+
+class Failed(NamedTuple):
+    """A batch that somebody else could not write."""
+
+    batch: list[Waiting]
+    error: Exception
 
 
 class FileLedger:
@@ -29,8 +42,13 @@ class FileLedger:
 
     def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
         self._log, self._segments, self._settings = log, segments, settings
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._kept: list[_Waiting] = []
+        self._queue: SimpleQueue[list[Waiting] | Failed | None] = SimpleQueue()
+        self._gathered: list[Waiting] = []
+        self._busy = False  # whether a hand-over is coming, or a report from the writer that makes the next one
+        self._put_entries = 0  # counted by who puts, and
+        self._taken_entries = 0  # by the writer: each number has one thread that changes it
+        self._kept: list[Waiting] = []
+        self._retrying = False  # whether the writer holds some back, to try them again by itself
         self._ending = False
         self._closed: asyncio.Future[int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,17 +80,8 @@ class FileLedger:
 
         Cancelling the wait does not take the entry back.
         """
-        waiter: asyncio.Future[Position] = asyncio.get_running_loop().create_future()
-
-        def done(outcome: Position | LedgerUnavailable) -> None:
-            if waiter.done():
-                return
-            if isinstance(outcome, Position):
-                waiter.set_result(outcome)
-            else:
-                waiter.set_exception(outcome)
-
-        self.commit_then(event, done)
+        waiter: asyncio.Future[Position] = self._running_loop().create_future()
+        self.commit_then(event, partial(_resolve, waiter))
         return await waiter
 
     def commit_then(self, event: Event, done: Done) -> None:
@@ -82,12 +91,12 @@ class FileLedger:
         event that cannot be an entry.
         """
         check_fields(event)
-        drafted = draft(event.type, event.time_ms, event.fields)
-        self._loop = asyncio.get_running_loop()
+        drafted = draft(event.type._value_, event.time_ms, event.fields)
+        loop = self._running_loop()
         try:
-            self._put(drafted, done)
+            self._put(drafted, done, loop)
         except LedgerUnavailable as refusal:
-            self._loop.call_soon(done, refusal)
+            loop.call_soon(done, refusal)
 
     def append(self, event: Event) -> None:
         """Append without waiting; raises LedgerUnavailable, ValueError for what cannot be an entry.
@@ -95,7 +104,7 @@ class FileLedger:
         An entry that the disk refuses is kept and tried again.
         """
         check_fields(event)
-        self._put(draft(event.type, event.time_ms, event.fields), None)
+        self._put(draft(event.type._value_, event.time_ms, event.fields), None, _running_loop())
 
     async def close(self) -> None:
         """Make durable what waits, and stop; raises LedgerUnavailable when appended entries could not be recorded.
@@ -105,6 +114,8 @@ class FileLedger:
         if self._closed is None:
             self._loop = asyncio.get_running_loop()
             self._closed = self._loop.create_future()
+            self._queue.put(self._gathered)
+            self._gathered = []
             self._queue.put(None)
         lost = await asyncio.shield(self._closed)
         self._thread.join()
@@ -113,15 +124,39 @@ class FileLedger:
                 f"{lost} appended entries of the log {self._log} could not be recorded before the end"
             )
 
-    def _put(self, drafted: Draft, done: Done | None) -> None:
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop  # asking asyncio costs a system call
+        return loop if loop is not None and loop.is_running() else asyncio.get_running_loop()
+
+    def _put(self, drafted: Draft, done: Done | None, loop: asyncio.AbstractEventLoop | None) -> None:
         if self._closed is not None:
             raise LedgerUnavailable(f"The log {self._log} is closed.")
-        if self._queue.qsize() + len(self._kept) >= self._settings.queue_entries_max:
+        if self._put_entries - self._taken_entries + len(self._kept) >= self._settings.queue_entries_max:
             raise LedgerUnavailable(
                 f"{self._settings.queue_entries_max} entries of the log {self._log} wait for the disk already "
                 "(ledger.queue_entries_max). Try again; if it stays so, the disk is too slow or refuses."
             )
-        self._queue.put((drafted, done))
+        self._put_entries += 1
+        self._gathered.append((drafted, done))
+        if loop is None:
+            self._hand_over()
+        elif not self._busy or loop is not self._loop:
+            self._loop = loop
+            self._hand_over_soon()
+
+    def _hand_over_soon(self) -> None:
+        assert self._loop
+        self._busy = True
+        self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if (batch := self._next_batch()) and self._closed is None:
+            self._queue.put(batch)
+
+    def _next_batch(self) -> list[Waiting]:
+        most = self._settings.batch_entries_max
+        batch, self._gathered = self._gathered[:most], self._gathered[most:]
+        return batch
 
     # From here on: the writer thread.
 
@@ -132,13 +167,18 @@ class FileLedger:
         self._segments.close()
         self._deliver(self._end, len(self._kept))
 
-    def _gather(self) -> list[_Waiting]:
-        """Wait for an entry, and take all that are there."""
+    def _gather(self) -> list[Waiting]:
+        """Wait for a batch, and take all that are there with what is kept from before."""
         batch, self._kept = self._kept, []
         try:
             waiting = self._queue.get(timeout=RETRY_S if batch else None)
             while waiting is not None:
-                batch.append(waiting)
+                if isinstance(waiting, Failed):
+                    self._segments.repair()
+                    self._undo(*waiting)
+                    return batch
+                batch += waiting
+                self._taken_entries += len(waiting)
                 if len(batch) >= self._settings.batch_entries_max:
                     return batch
                 waiting = self._queue.get_nowait()
@@ -147,17 +187,22 @@ class FileLedger:
             pass
         return batch
 
-    def _write(self, batch: list[_Waiting]) -> None:
+    def _write(self, batch: list[Waiting]) -> None:
         first = self._segments.entries
         try:
             chains = self._segments.append([drafted for drafted, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
-            self._kept = [waiting for waiting in batch if waiting[1] is None]
-            waiters = [done for _, done in batch if done]
-            self._deliver(self._refuse, waiters, _refused(self._log, error))
+            self._undo(batch, error)
         else:
-            self._deliver(self._confirm, batch, first, chains)
             self._segments.mark_head()
+            self._retrying = False
+            self._deliver(self._confirm, batch, first, chains)
+
+    def _undo(self, batch: list[Waiting], error: Exception) -> None:
+        self._kept = [waiting for waiting in batch if waiting[1] is None]
+        self._retrying = bool(self._kept)
+        waiters = [done for _, done in batch if done]
+        self._deliver(self._refuse, waiters, _refused(self._log, error))
 
     def _deliver(self, report: Callable[..., None], *outcome: object) -> None:
         if self._loop is None:
@@ -167,14 +212,21 @@ class FileLedger:
 
     # From here on: the event loop again.
 
-    def _confirm(self, batch: Sequence[_Waiting], first: int, chains: Sequence[bytes]) -> None:
+    def _confirm(self, batch: Sequence[Waiting], first: int, chains: Sequence[bytes]) -> None:
         for index, ((_, done), chain) in enumerate(zip(batch, chains, strict=True), first):
             if done:
                 self._tell(done, Position(self._log, index, chain.hex()))
+        self._go_on()
 
     def _refuse(self, waiters: Sequence[Done], reason: str) -> None:
         for done in waiters:
             self._tell(done, LedgerUnavailable(reason))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._busy = False
+        if self._gathered:
+            self._hand_over_soon()
 
     def _tell(self, done: Done, outcome: Position | LedgerUnavailable) -> None:
         try:
@@ -187,6 +239,22 @@ class FileLedger:
     def _end(self, lost: int) -> None:
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(lost)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _resolve(waiter: asyncio.Future[Position], outcome: Position | LedgerUnavailable) -> None:
+    if waiter.done():
+        return
+    if isinstance(outcome, Position):
+        waiter.set_result(outcome)
+    else:
+        waiter.set_exception(outcome)
 
 
 def _refused(what: object, error: Exception) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastness.core.event import Event
+from fastness.core.value import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where an entry stands: the log it is in, its index from 0, and the hash of the chain up to it, in hex."""

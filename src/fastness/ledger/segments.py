@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastness.core.event import EventType, Scalar
 from fastness.core.ids import is_name
@@ -46,8 +46,15 @@ class FileOperations:
         os.fsync(fd)
 
 
+class Written(NamedTuple):
+    """A batch in the file that is not durable yet: the size of the file with it, and the chain after each entry."""
+
+    size_bytes: int
+    chains: list[bytes]
+
+
 class Segments:
-    """The open log. Not thread-safe: one thread appends.
+    """The open log. Not thread-safe: one thread at a time.
 
     Raises, when opened, LedgerInUse, LedgerCorrupt, ValueError for a log's name, and OSError.
     """
@@ -81,6 +88,18 @@ class Segments:
         """How many entries are durable; also the index of the next one."""
         return self._entries
 
+    @property
+    def descriptor(self) -> int:
+        """The open file of the segment that is written."""
+        return self._fd
+
+    @property
+    def has_upkeep(self) -> bool:
+        """Whether the next append has more to do than to write and to sync: what may take long."""
+        return (
+            self._suspect or self._size_bytes >= self._segment_bytes_max or self._entries - self._marked >= HEAD_ENTRIES
+        )
+
     def append(self, drafts: Sequence[Draft]) -> list[bytes]:
         """Make a batch durable and return the chain after each entry.
 
@@ -90,24 +109,41 @@ class Segments:
             self._restore()
         if self._size_bytes >= self._segment_bytes_max:
             self._rotate()
+        try:
+            written = self.write(drafts)
+            self._files.sync(self._fd)
+            return self.confirm(written)
+        except OSError:
+            self.repair()
+            raise
+
+    def repair(self) -> None:
+        """Cut what was written in vain; if this fails too, the next append begins with it. Raises nothing."""
+        if self._suspect:
+            with suppress(OSError, LedgerCorrupt):
+                self._restore()
+
+    def write(self, drafts: Sequence[Draft]) -> Written:
+        """Write a batch, which is nothing before it was synced and `confirm`ed; raises OSError.
+
+        Only where there is no upkeep. Whatever fails from here on, the next append repairs first.
+        """
         lines, chains, chain = [], [], self._chain
         for index, drafted in enumerate(drafts, self._entries):
             line, chain = seal(drafted, index, chain)
             lines.append(line)
             chains.append(chain)
         self._suspect = True
-        try:
-            size_bytes = self._write(self._fd, b"".join(lines), self._size_bytes)
-            self._files.sync(self._fd)
-            if not os.fstat(self._fd).st_nlink:
-                raise FileNotFoundError(errno.ENOENT, "the segment was removed while it was written", str(self._path))
-        except OSError:
-            with suppress(OSError, LedgerCorrupt):  # if this fails too, the next append begins with it
-                self._restore()
-            raise
+        return Written(self._write(self._fd, b"".join(lines), self._size_bytes), chains)
+
+    def confirm(self, written: Written) -> list[bytes]:
+        """Take a batch as durable that was synced, and return its chains; raises OSError when its file has gone."""
+        if not os.fstat(self._fd).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "the segment was removed while it was written", str(self._path))
         self._suspect = False
-        self._size_bytes, self._entries, self._chain = size_bytes, self._entries + len(drafts), chain
-        return chains
+        self._size_bytes, self._entries = written.size_bytes, self._entries + len(written.chains)
+        self._chain = written.chains[-1]
+        return written.chains
 
     def mark_head(self, every: int = HEAD_ENTRIES) -> None:
         """Write head.json when `every` entries or more came since it was written. A failure is left for the next time.
@@ -130,9 +166,7 @@ class Segments:
 
     def close(self) -> None:
         """Write the head and let go of the log. Raises nothing."""
-        if self._suspect:
-            with suppress(OSError, LedgerCorrupt):
-                self._restore()
+        self.repair()
         self.mark_head(every=1)
         self._release()
 

@@ -34,7 +34,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.file import FileLedger
+    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
@@ -58,7 +58,7 @@ def run_gateway(settings: Settings) -> int:
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
         policy_engine=CedarEngine,
-        ledger=FileLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
+        ledger=LoopLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
         dialect=dialect,
         log=log,
         clock=time.time,

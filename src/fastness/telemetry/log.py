@@ -19,6 +19,39 @@ BUFFERED_RECORDS_MAX: Final = 10_000
 Field = str | int | float | bool | None
 
 
+class RequestLine(msgspec.Struct, gc=False):
+    """The line that every request ends with. A type of its own: made and written several times faster than a dict."""
+
+    time: float
+    level: str
+    process: str
+    event: str
+    request_id: str
+    tenant: str | None
+    key: str | None
+    operation: str
+    model: str | None
+    replica: str | None
+    status: int
+    code: str | None
+    marking: str | None
+    rule: str | None
+    stream: bool
+    band: str | None
+    choices: int | None
+    input_tokens: int
+    output_tokens: int
+    retried: int | None
+    resumed: int | None
+    queue_ms: int
+    first_token_ms: int | None
+    commit_ms: int | None
+    total_ms: int
+
+
+assert set(RequestLine.__struct_fields__) <= LOG_FIELDS
+
+
 class JsonLog:
     """One process's log file, with `files_max` rotated predecessors of at most `bytes_max` each."""
 
@@ -34,15 +67,15 @@ class JsonLog:
         echo: TextIO | None = None,
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.process: Final = process
         self._path = path
-        self._process = process
         self._clock = clock
         self._threshold = LEVELS[level]
         self._bytes_max = bytes_max
         self._files_max = files_max
         self._echo = echo
         self._encoder = msgspec.json.Encoder()
-        self._lines: list[bytes] = []
+        self._lines: list[dict[str, Field] | RequestLine] = []
         self._lost = 0
 
     def record(self, level: str, event: str, **fields: Field) -> None:
@@ -51,10 +84,16 @@ class JsonLog:
             return
         if not fields.keys() <= LOG_FIELDS:
             raise ValueError(f"not log fields: {sorted(fields.keys() - LOG_FIELDS)}")
-        if len(self._lines) >= BUFFERED_RECORDS_MAX:
-            self._lost += 1
-            return
-        self._lines.append(self._line(level, event, fields))
+        self._note(self._line(level, event, fields))
+
+    def request(self, line: RequestLine) -> None:
+        """Note the end of a request; `time` is what `now` says."""
+        if LEVELS[line.level] >= self._threshold:
+            self._note(line)
+
+    def now(self) -> float:
+        """Return the time of a record: seconds since 1970, to the millisecond."""
+        return round(self._clock(), 3)
 
     def flush(self) -> None:
         """Write what was noted. A disk that refuses loses log records, never an answer."""
@@ -63,7 +102,7 @@ class JsonLog:
         if self._lost:
             self._lines.append(self._line("warning", "log.overflowed", {"count": self._lost}))
             self._lost = 0
-        chunk = b"\n".join(self._lines) + b"\n"
+        chunk = self._encoder.encode_lines(self._lines)
         self._lines.clear()
         try:
             self._rotate(len(chunk))
@@ -74,9 +113,15 @@ class JsonLog:
         if self._echo:
             self._echo.write(chunk.decode())
 
-    def _line(self, level: str, event: str, fields: dict[str, Field]) -> bytes:
-        head = {"time": round(self._clock(), 3), "level": level, "process": self._process, "event": event}
-        return self._encoder.encode(head | fields)
+    def _note(self, line: dict[str, Field] | RequestLine) -> None:
+        if len(self._lines) >= BUFFERED_RECORDS_MAX:
+            self._lost += 1
+        else:
+            self._lines.append(line)
+
+    def _line(self, level: str, event: str, fields: dict[str, Field]) -> dict[str, Field]:
+        head: dict[str, Field] = {"time": self.now(), "level": level, "process": self.process, "event": event}
+        return head | fields
 
     def _rotate(self, incoming: int) -> None:
         if not self._path.exists() or self._path.stat().st_size + incoming <= self._bytes_max:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from fastness.core.request import (
 )
 from fastness.gateway.answer.chat import ChatAnswer
 from fastness.gateway.answer.port import Head
+from fastness.gateway.wire import out
 from openai_shapes import assert_shape, events
 
 HEAD = Head('chatcmpl-0123456789abcdef0123456789abcdef"\\', 1_700_000_000, "small", "fp_b179c9523d0e")
@@ -248,3 +250,12 @@ def test_how_each_choice_ended_is_known_for_the_record() -> None:
         for one in deltas_of([text]):
             answer.take(choice, one)
     assert answer.finish_reasons() == ("tool_calls", "stop")
+
+
+@given(st.text(), st.sampled_from([None, *FinishReason]), st.builds(Usage, *[st.integers(0, 2**40)] * 3))
+def test_one_choice_of_text_is_written_without_a_tree_and_the_same(text, finish, usage) -> None:
+    answer = ChatAnswer(asked(), HEAD, None)
+    answer.take(0, Delta(text, finish=finish))
+    choice = out.ChatChoice(0, out.MessageOut(text), None, (finish or FinishReason.STOP).value)
+    tree = out.ChatCompletion(HEAD.id, HEAD.created_s, HEAD.model, [choice], out.usage_out(usage), HEAD.fingerprint)
+    assert answer.whole(usage) == msgspec.json.encode(tree)

@@ -102,3 +102,10 @@ def test_the_hint_is_the_prefix_and_six_characters():
 def test_a_key_is_made_from_32_bytes_and_no_others(size):
     with pytest.raises(ValueError, match="32 random bytes"):
         keys.mint(bytes(size), Role.DEVELOPER)
+
+
+@given(st.binary(max_size=100), st.lists(st.text(), max_size=4))
+def test_macs_under_one_pepper_are_hmacs(pepper, texts):
+    macs = keys.Macs(pepper)
+    for text in [*texts, *texts]:
+        assert macs.digest(text) == keys.mac_digest(pepper, text)

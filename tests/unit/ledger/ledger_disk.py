@@ -2,14 +2,18 @@
 
 import asyncio
 import errno
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from fastness.config import LedgerSettings
 from fastness.ledger.file import FileLedger
-from fastness.ledger.segments import FileOperations
+from fastness.ledger.kernel_sync import KernelSync
+from fastness.ledger.loop import LoopLedger
+from fastness.ledger.segments import FileOperations, Segments
 
 
 class Disk(FileOperations):
@@ -51,9 +55,52 @@ class Disk(FileOperations):
         super().truncate(fd, size_bytes)
 
 
-def opened(directory: Path, files: FileOperations, **changed: int) -> FileLedger:
+class DiskSync:
+    """What KernelSync does, with the syncs of a disk that a test tells what to refuse."""
+
+    def __init__(self, disk: FileOperations) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._disk = disk
+        self._thread: threading.Thread | None = None
+        self._failure = 0
+
+    def begin(self, file: int) -> None:
+        assert self._thread is None, "one at a time"
+        self._thread = threading.Thread(target=self._sync, args=(file,))
+        self._thread.start()
+
+    def outcome(self, *, wait: bool = False) -> int | None:
+        if not wait:
+            try:
+                os.eventfd_read(self.descriptor)
+            except BlockingIOError:
+                return None
+        assert self._thread
+        self._thread.join()
+        self._thread = None
+        return self._failure
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def _sync(self, file: int) -> None:
+        try:
+            self._disk.sync(file)
+            self._failure = 0
+        except OSError as error:
+            self._failure = error.errno or errno.EIO
+        os.eventfd_write(self.descriptor, 1)
+
+
+def opened(directory: Path, files: FileOperations, *, of_loop: bool = False, **changed: int) -> FileLedger:
     bounds = {"batch_entries_max": 1_024, "queue_entries_max": 65_536, "segment_bytes_max": 65_536} | changed
-    return FileLedger.open(directory, "gateway-0", LedgerSettings(**bounds), lambda: 0, files)
+
+    class OnThisDisk(LoopLedger):
+        def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
+            super().__init__(log, segments, settings, cast("KernelSync", DiskSync(files)))
+
+    kind = OnThisDisk if of_loop else FileLedger
+    return kind.open(directory, "gateway-0", LedgerSettings(**bounds), lambda: 0, files)
 
 
 async def until(condition: Callable[[], bool]) -> None:

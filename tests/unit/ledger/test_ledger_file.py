@@ -3,16 +3,28 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import ledger_disk
 from fastness.core.event import Event
 from fastness.ledger.file import FileLedger
 from fastness.ledger.port import LedgerUnavailable, Position
 from fastness.ledger.verify import read, tail, verify
-from ledger_disk import Disk, opened, until
+from ledger_disk import Disk, until
+
+
+@pytest.fixture(params=[False, True], ids=["thread", "loop"], autouse=True)
+def of_loop(request, monkeypatch) -> bool:
+    """Which of the two writes: both promise the same."""
+    monkeypatch.setitem(globals(), "opened", partial(ledger_disk.opened, of_loop=request.param))
+    return request.param
+
+
+opened = ledger_disk.opened
 
 
 @pytest.fixture

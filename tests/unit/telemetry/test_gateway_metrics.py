@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastness.telemetry import names
 from fastness.telemetry.metrics import GatewayMetrics
+from fastness.telemetry.tally import Counter, Histogram
 
 PINNED = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
 LABELS = {

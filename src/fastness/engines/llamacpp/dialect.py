@@ -8,6 +8,7 @@ the engine's meaning differs all the same.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -24,9 +25,16 @@ SEEDS: Final = 2**32 - 1
 LOGPROB_MIN: Final = -9_999.0
 """OpenAI's number for a token that could not have been chosen."""
 
+ENDS_MAX: Final = 4_096
+"""Ends of events that are remembered; each stream has its own, and a new one each second. Then all are learnt anew."""
+_TEXT_BEFORE: Final = b'{"choices":[{"finish_reason":null,"index":0,"delta":{"content":'
+_TEXT_AT: Final = len(_TEXT_BEFORE)
+_TEXT_AFTER: Final = b'"}}],'
+_PROBE: Final = b'"a text, and no other"'
+"""How the event begins that the engine writes for a token, what follows its text, and a text to try."""
 _TOO_LARGE: Final = re.compile(r"input \((\d{1,9}) tokens\) is too large")
 """How it says of a text to embed, as a failure of its own, that it does not fit."""
-_STREAM_OPTIONS: Final = {"include_usage": True}
+_STREAM_OPTIONS: Final = b',"stream_options":{"include_usage":true}'
 
 
 class _Details(msgspec.Struct):
@@ -94,6 +102,8 @@ class _Template(msgspec.Struct):
 
 
 _encode: Final = msgspec.json.Encoder().encode
+_REASONS: Final = {one.value: one for one in FinishReason}
+_decode_text: Final = msgspec.json.Decoder(str).decode
 _decode_answer: Final = msgspec.json.Decoder(_Answer).decode
 _decode_rows: Final = msgspec.json.Decoder(_Rows).decode
 _decode_count: Final = msgspec.json.Decoder(_Count).decode
@@ -107,6 +117,9 @@ class LlamaCppDialect:
     pins_slots = True  # it has no salt to keep prefixes of one tenant from another: the gateway keeps their slots apart
     salts_prefixes = False
     cancels_whole = False  # measured: it writes a whole answer to its end although nobody waits for it
+
+    def __init__(self) -> None:
+        self._ends: set[bytes] = set()
 
     def unsupported(self, work: Generation) -> str | None:
         """See Dialect."""
@@ -129,28 +142,29 @@ class LlamaCppDialect:
 
     def generation(self, work: Generation) -> EngineCall:
         """See Dialect. Raises Unenforceable (a ValueError) for a constraint that `unsupported` names."""
-        sampling = work.sampling
-        body = _sampled(sampling)
-        body["stream"] = work.stream
-        body["cache_prompt"] = work.cache_prompt
+        parts = [_beginning(work.sampling), b"true" if work.stream else b"false"]
+        parts.append(b',"cache_prompt":true' if work.cache_prompt else b',"cache_prompt":false')
         if work.slot is not None:
-            body["id_slot"] = work.slot
+            parts.append(b',"id_slot":%d' % work.slot)
         if work.cache_salt is not None:
-            body["cache_salt"] = work.cache_salt
+            parts += (b',"cache_salt":', _encode(work.cache_salt))
         if work.stream:
-            body["stream_options"] = _STREAM_OPTIONS
+            parts.append(_STREAM_OPTIONS)
         if work.constraint is not None:
-            body["grammar"] = grammar(work.constraint)
+            parts += (b',"grammar":', _encode(grammar(work.constraint)))
+        top = work.sampling.top_logprobs
         if work.prompt is not None:
-            body["prompt"] = work.prompt
-            if sampling.top_logprobs is not None:
-                body["logprobs"] = max(1, sampling.top_logprobs)
-            return EngineCall("/v1/completions", _encode(body))
-        body["messages"] = _messages(work)
-        if sampling.top_logprobs is not None:
-            body["logprobs"] = True
-            body["top_logprobs"] = max(1, sampling.top_logprobs)  # for 0 it would give none at all
-        return EngineCall("/v1/chat/completions", _encode(body))
+            parts += (b',"prompt":', _encode(work.prompt))
+            if top is not None:
+                parts.append(b',"logprobs":%d' % max(1, top))
+            path = "/v1/completions"
+        else:
+            parts += (b',"messages":', _encode(_messages(work)))
+            if top is not None:
+                parts.append(b',"logprobs":true,"top_logprobs":%d' % max(1, top))  # for 0 it would give none at all
+            path = "/v1/chat/completions"
+        parts.append(b"}")
+        return EngineCall(path, b"".join(parts))
 
     def answer(self, body: bytes) -> Delta:
         """See Dialect."""
@@ -161,11 +175,36 @@ class LlamaCppDialect:
 
     def delta(self, event: bytes) -> Delta | None:
         """See Dialect. `logprobs` may have more alternatives than were asked for: at least one."""
+        if event.startswith(_TEXT_BEFORE):
+            end = event.find(_TEXT_AFTER, _TEXT_AT) + 1
+            if end and event[end:] in self._ends:
+                try:
+                    text = _decode_text(event[_TEXT_AT:end])
+                except ValueError:
+                    pass  # no string, so it is something else: read on
+                else:
+                    return Delta(text) if text else None
+            elif end:
+                self._learn(event[end:])
         read = _decode_answer(event)
         if read.error is not None:
             raise _engine_error(read.error.code, read.error)
         delta = _delta(read)
         return delta if delta.text or delta.finish or delta.usage or delta.logprobs else None
+
+    def _learn(self, end: bytes) -> None:
+        """Remember an end after which the text before it is all that an event adds: it is tried with another text.
+
+        JSON has no other contexts: what holds for one string in that place holds for every other.
+        """
+        try:
+            alone = _delta(read := _decode_answer(_TEXT_BEFORE + _PROBE + end))
+        except (ValueError, RecursionError):
+            return
+        if read.error is None and alone == Delta(_decode_text(_PROBE)):
+            if len(self._ends) >= ENDS_MAX:
+                self._ends.clear()
+            self._ends.add(end)
 
     def count(self, work: Generation) -> EngineCall:
         """See Dialect."""
@@ -224,6 +263,18 @@ class LlamaCppDialect:
         return _engine_error(status, trouble or _Trouble())
 
 
+def _beginning(sampling: Sampling) -> bytes:
+    """Write the beginning of a request, up to the value of `stream`; made once for what clients repeat."""
+    if sampling.seed is None and not sampling.stop and not sampling.logit_bias:
+        return _usual_beginning(sampling)
+    return _encode(_sampled(sampling))[:-1] + b',"stream":'
+
+
+@lru_cache(maxsize=4_096)
+def _usual_beginning(sampling: Sampling) -> bytes:
+    return _encode(_sampled(sampling))[:-1] + b',"stream":'
+
+
 def _sampled(sampling: Sampling) -> dict[str, Any]:
     """Write what decides on tokens. Only the samplers that do something are named: each walks the vocabulary."""
     top_p = 1.0 if sampling.top_p is None else sampling.top_p
@@ -263,7 +314,8 @@ def _delta(read: _Answer) -> Delta:
     part = choice.delta or choice.message
     text = (choice.text if part is None else part.content) or ""
     logprobs = tuple(map(_token, choice.logprobs.content or ())) if choice.logprobs is not None else ()
-    finish = None if choice.finish_reason is None else FinishReason(choice.finish_reason)
+    reason = choice.finish_reason
+    finish = None if reason is None else _REASONS.get(reason) or FinishReason(reason)
     return Delta(text, logprobs, finish, usage)
 
 

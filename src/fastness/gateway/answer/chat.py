@@ -21,12 +21,20 @@ from fastness.gateway.wire import out
 
 _encode: Final = msgspec.json.Encoder().encode
 _NO_LOGPROBS: Final = b"null"
+_PLAIN_WHOLE: Final = (
+    b'{"id":%b,"created":%d,"model":%b,"choices":[{"index":0,"message":{"content":%b,"refusal":null,'
+    b'"role":"assistant","annotations":[]},"logprobs":null,"finish_reason":%b}],"usage":{"prompt_tokens":%d,'
+    b'"completion_tokens":%d,"total_tokens":%d,"prompt_tokens_details":{"cached_tokens":%d,"audio_tokens":0},'
+    b'"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,'
+    b'"rejected_prediction_tokens":0}},"system_fingerprint":%b,"object":"chat.completion","service_tier":%b}'
+)
+"""`out.ChatCompletion` with one choice of text; a test holds the two together."""
 
 
 class _Choice:
     """One choice in the making."""
 
-    __slots__ = ("begun", "finish", "logprobs", "pieces", "reader", "texts")
+    __slots__ = ("begun", "finish", "logprobs", "opening", "pieces", "reader", "texts")
 
     def __init__(self, constraint: ToolConstraint | None) -> None:
         self.reader = ToolCallReader(constraint.open, constraint.close) if constraint else None
@@ -35,12 +43,13 @@ class _Choice:
         self.logprobs: list[TokenLogprob] = []
         self.finish: FinishReason | None = None
         self.begun = False
+        self.opening = b""
 
     def reason(self) -> str:
         """How this choice ended, in OpenAI's words."""
         if self.reader and self.reader.calls and self.finish is not FinishReason.LENGTH:
             return "tool_calls"
-        return (self.finish or FinishReason.STOP).value
+        return (self.finish or FinishReason.STOP)._value_
 
     def message(self, call_id: str) -> out.MessageOut:
         """The whole message; ids of calls begin with `call_id`."""
@@ -77,10 +86,13 @@ class ChatAnswer:
             ))  # fmt: skip
             self._close = b'}],"usage":null}\n\n' if request.include_usage else b"}]}\n\n"
             self._plain = b',"logprobs":null,"finish_reason":null' + self._close
+            self._closing = b"}" + self._plain
 
     def take(self, choice: int, delta: Delta) -> bytes:
         """See Answer."""
         one = self._choices[choice]
+        if one.opening and not delta.finish:  # a token of plain text, begun before: nearly every event of a stream
+            return b"%b%b%b" % (one.opening, _encode(delta.text), self._closing) if delta.text else b""
         if delta.finish:
             one.finish = delta.finish
         if self._top_logprobs is not None:
@@ -102,6 +114,8 @@ class ChatAnswer:
 
     def whole(self, usage: Usage) -> bytes:
         """See Answer."""
+        if len(self._choices) == 1 and self._choices[0].reader is None and self._top_logprobs is None:
+            return self._plain_whole(self._choices[0], usage)
         choices = [
             out.ChatChoice(
                 index,
@@ -124,6 +138,15 @@ class ChatAnswer:
             )
         )
 
+    def _plain_whole(self, one: _Choice, usage: Usage) -> bytes:
+        """Write what `whole` writes of one choice of text: the same bytes, without a tree of objects first."""
+        head = self._head
+        return _PLAIN_WHOLE % (
+            _encode(head.id), head.created_s, _encode(head.model), _encode("".join(one.texts)), _encode(one.reason()),
+            usage.input_tokens, usage.output_tokens, usage.input_tokens + usage.output_tokens, usage.cached_tokens,
+            _encode(head.fingerprint), _encode(head.service_tier),
+        )  # fmt: skip
+
     def last(self, usage: Usage) -> bytes:
         """See Answer."""
         events = b""
@@ -144,10 +167,12 @@ class ChatAnswer:
 
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""
-        return tuple(one.reason() for one in self._choices)
+        return tuple([one.reason() for one in self._choices])
 
     def broken(self) -> str | None:
         """See Answer. An engine that dropped a constraint must not pass for one that kept it."""
+        if self._request.constraint is None and self._request.tool_mode != "required":
+            return None
         for one in self._choices:
             if one.finish is FinishReason.LENGTH or self._request.sampling.stop:
                 continue  # cut short by the caller's own bound
@@ -167,6 +192,8 @@ class ChatAnswer:
 
     def _begin(self, index: int, one: _Choice) -> bytes:
         one.begun = True
+        if one.reader is None and self._top_logprobs is None and self._request.constraint is None:
+            one.opening = b'%b%d,"delta":{"content":' % (self._open, index)
         return b'%b%d,"delta":{"role":"assistant","content":"","refusal":null}%b' % (self._open, index, self._plain)
 
     def _event(self, index: int, one: _Choice, delta: bytes) -> bytes:

@@ -35,12 +35,17 @@ class _WholeAnswer:
     def __init__(self, future: asyncio.Future[Answer]) -> None:
         self.future = future
         self._status = 0
-        self._body = bytearray()
+        self._body: bytes | bytearray = b""
 
     def on_head(self, status: int) -> None:
         self._status = status
 
     def on_data(self, data: bytes) -> None:
+        if not self._body:
+            self._body = data  # mostly it comes in one piece, and needs no copy
+            return
+        if isinstance(self._body, bytes):
+            self._body = bytearray(self._body)
         self._body += data
 
     def on_end(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
+from fastness.gateway.http.answer_head import AnswerMemory
 from fastness.gateway.http.errors import EngineBroken, EngineLost
 from fastness.gateway.http.wire import LARGE_BYTES
 
@@ -20,6 +21,9 @@ FRAMING_BYTES_MAX: Final = 65_536
 """Chunk framing, extensions and trailers of an answer, beyond eight bytes for each byte of body."""
 
 
+_NOT_TAKEN: Final = "the engine's answer could not be taken"
+
+
 class EngineConnection(asyncio.Protocol):
     """Our side of one connection to an engine: at most one call at a time."""
 
@@ -30,6 +34,7 @@ class EngineConnection(asyncio.Protocol):
         "_fed_bytes",
         "_headed",
         "_keep_alive",
+        "_memory",
         "_parser",
         "_pool",
         "_surplus",
@@ -50,6 +55,7 @@ class EngineConnection(asyncio.Protocol):
         self._complete = False
         self._surplus = False
         self._keep_alive = False
+        self._memory = AnswerMemory()
         self.idle = idle
         self.idle_since = 0.0
         self.used = False
@@ -97,8 +103,12 @@ class EngineConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the answer."""
-        if self._call is None:
+        call = self._call
+        if call is None:
             self.drop()  # nobody asked: whatever this is, it must not become the answer of the next call
+            return
+        if not self._fed_bytes and (body := self._memory.body_of(data)) is not None and len(body) <= call.bytes_max:
+            self._take_whole(call, data, body)
             return
         self._fed_bytes += len(data)
         try:
@@ -107,6 +117,8 @@ class EngineConnection(asyncio.Protocol):
             self._fail(self._reason(error))
             return
         if self._complete:
+            if self._fed_bytes == len(data) and self._keep_alive and self._parser.get_status_code() == 200:
+                self._memory.learn(data)
             self._finish()
         elif not self._headed and self._fed_bytes > HEAD_BYTES_MAX:
             self.lose(f"the head of the engine's answer exceeds {HEAD_BYTES_MAX} bytes")
@@ -156,6 +168,20 @@ class EngineConnection(asyncio.Protocol):
 
     # ---- our own steps
 
+    def _take_whole(self, call: EngineStream, data: bytes, body: bytes) -> None:
+        """Take an answer that came in one piece, with the head that this connection has seen before."""
+        self._fed_bytes = len(data)
+        try:
+            call.sink.on_head(200)
+            if body:
+                call.sink.on_data(body)
+        except Exception as error:  # noqa: BLE001 - the sink is a stranger here
+            self._report(error)
+            self._fail(EngineBroken(_NOT_TAKEN))
+            return
+        self._headed = self._complete = self._keep_alive = True
+        self._finish()
+
     def _finish(self) -> None:
         call = self._call
         if call is None:
@@ -202,7 +228,7 @@ class EngineConnection(asyncio.Protocol):
             return raised
         if isinstance(raised, Exception):
             self._report(raised)
-            return EngineBroken("the engine's answer could not be taken")
+            return EngineBroken(_NOT_TAKEN)
         return EngineBroken(f"the engine's answer is not valid HTTP/1.1: {error}")
 
     def _report(self, error: Exception) -> None:

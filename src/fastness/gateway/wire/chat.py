@@ -23,6 +23,7 @@ from fastness.gateway.wire.schema import check_name, check_schema
 from fastness.gateway.wire.urgency import band_of_tier
 
 _NULL: Final = msgspec.Raw(b"null")
+_NO_TOOLS: Final[tuple[ToolMode, tuple[Tool, ...], JsonConstraint | None]] = (ToolMode.NONE, (), None)
 _EMPTY_SCHEMA: Final = b'{"type":"object","properties":{},"additionalProperties":false}'
 
 
@@ -151,14 +152,18 @@ def parse_chat(raw: bytes, limits: LimitSettings) -> ChatRequest:
     """Parse a body into a request; raises Refusal naming the first field that cannot be honoured."""
     body = read_body(_DECODER, raw)
     _refuse_unsupported(body)
-    tools = _tools(body.tools or (), limits)
-    mode, tools = _choice(body.tool_choice, tools)
-    constraint = _format(body.response_format, limits)
+    mode, tools, constraint = _NO_TOOLS
+    if body.tools is not None or body.tool_choice is not None:
+        mode, tools = _choice(body.tool_choice, _tools(body.tools or (), limits))
+    if body.response_format is not None:
+        constraint = _format(body.response_format, limits)
     if constraint and mode is not ToolMode.NONE:
         raise unsupported("response_format", "it cannot be combined with tools; send tool_choice none, or no tools.")
-    choices = 1 if body.n is None else body.n
-    refuse_unless(choices >= 1, "n", "at least 1", choices)
-    limit(choices, limits.choices_max, "n", "choices")
+    choices = 1
+    if body.n is not None:
+        choices = body.n
+        refuse_unless(choices >= 1, "n", "at least 1", choices)
+        limit(choices, limits.choices_max, "n", "choices")
     stream = body.stream or False
     if body.stream_options is not None and not stream:
         raise Refusal(
@@ -167,7 +172,7 @@ def parse_chat(raw: bytes, limits: LimitSettings) -> ChatRequest:
     return ChatRequest(
         model=body.model,
         messages=to_messages(body.messages, limits),
-        sampling=_sampling(body, limits),
+        sampling=_remembered(body, limits),
         choices=choices,
         stream=stream,
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
@@ -177,6 +182,35 @@ def parse_chat(raw: bytes, limits: LimitSettings) -> ChatRequest:
         constraint=constraint,
         band=band_of_tier(body.service_tier),
     )
+
+
+SAMPLINGS_MAX: Final = 4_096
+"""Samplings that are remembered; beyond it all are forgotten and read anew."""
+_SAMPLED: Final = attrgetter(
+    "temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens", "max_completion_tokens",
+    "logprobs", "top_logprobs",
+)  # fmt: skip
+_WRITTEN: Final = attrgetter("seed", "stop", "logit_bias", "metadata")
+_NOTHING_WRITTEN: Final = (None,) * 4
+_samplings: Final[dict[tuple[object, ...], tuple[LimitSettings, Sampling]]] = {}
+
+
+def _remembered(body: ChatBody, limits: LimitSettings) -> Sampling:
+    """Return the sampling. Clients repeat theirs: the same numbers give the same object, read and checked once.
+
+    What a caller writes freely (a seed, stop sequences, biases) is not kept.
+    """
+    if _WRITTEN(body) != _NOTHING_WRITTEN:
+        return _sampling(body, limits)
+    numbers = _SAMPLED(body)
+    found = _samplings.get(numbers)
+    if found is not None and found[0] is limits:
+        return found[1]
+    sampling = _sampling(body, limits)
+    if len(_samplings) >= SAMPLINGS_MAX:
+        _samplings.clear()
+    _samplings[numbers] = limits, sampling
+    return sampling
 
 
 _LIMITED: Final = attrgetter(*(name for name, _, _ in _ONLY), *(name for name, _ in _NEVER))

@@ -99,7 +99,8 @@ def to_messages(wire: list[WireMessage], limits: LimitSettings) -> tuple[Message
     messages = []
     for index, message in enumerate(wire):
         if type(message) is UserMessage:
-            messages.append(Message("user", _text(message.content), message.name))
+            content = message.content
+            messages.append(Message("user", content if type(content) is str else _text(content), message.name))
         elif isinstance(message, ToolMessage):
             if message.tool_call_id not in called:
                 at = f"messages[{index}].tool_call_id"

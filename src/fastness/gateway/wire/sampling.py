@@ -29,6 +29,14 @@ def check_numbers(
     seed: int | None,
 ) -> None:
     """Raise Refusal unless each number is in the range that OpenAI documents."""
+    if (
+        (temperature is None or 0 <= temperature <= 2)
+        and (top_p is None or 0 <= top_p <= 1)
+        and (presence_penalty is None or -2 <= presence_penalty <= 2)
+        and (frequency_penalty is None or -2 <= frequency_penalty <= 2)
+        and (seed is None or SEED_MIN <= seed <= SEED_MAX)
+    ):
+        return
     for name, value, low, high in (
         ("temperature", temperature, 0, 2),
         ("top_p", top_p, 0, 1),
