@@ -64,7 +64,7 @@ def test_a_replica_that_crashes_is_started_again_after_a_growing_wait(folder):
             if one.state == "backing_off"
         ]
         for wait, wanted in zip(waits, (0.05, 0.1, 0.2), strict=True):
-            assert wait >= wanted
+            assert wait > wanted - 0.001  # the loop's timers count whole milliseconds
 
     run(journey, folder)
 
