@@ -219,6 +219,20 @@ def test_control_is_not_asked_for_each_request(tmp_path: Path) -> None:
     run(test)
 
 
+def test_who_comes_after_a_pause_into_a_new_minute_is_answered(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with limited(tmp_path) as (door, control):
+            control.limit(requests_per_minute=1_000, tokens_per_minute=1_000_000)
+            control.now_s = NOON_S + 57.0
+            assert (await door.chat(max_tokens=10)).status == 200
+            asked = control.asked
+            control.now_s = NOON_S + 60.5
+            assert [(await door.chat(max_tokens=10)).status for _ in range(5)] == [200] * 5
+            assert control.asked == asked + 1
+
+    run(test)
+
+
 def test_hammering_a_limit_that_is_used_up_does_not_hammer_control(tmp_path: Path) -> None:
     async def test() -> None:
         async with limited(tmp_path) as (door, control):
