@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fastness.core.error import Refusal
 from fastness.core.limit import Metric
 from fastness.core.request import ChatRequest, CompletionRequest
+from fastness.traffic.estimate import BYTES_PER_TOKEN, OUTPUT_TOKENS_FIRST
 from fastness.traffic.limit_headers import head_lines
 from fastness.traffic.meter import Meter
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from fastness.gateway.gateway import Gateway
     from fastness.gateway.trip import Trip
 
-BYTES_A_TOKEN: Final = 4
-OUTPUT_TOKENS_UNKNOWN: Final = 256
-"""What an answer is taken to have when its request sets no bound."""
 ROUNDS_MAX: Final = 4
 """How often control is asked for one request: others may be quicker to take what came."""
 _COUNTED: Final = {
@@ -80,16 +78,19 @@ def charged_tokens(trip: Trip) -> int | None:
 
 
 def input_estimate(trip: Trip) -> int:
-    """Return how many tokens came, as far as bytes tell; what all choices of a prompt share is counted once."""
-    return -(-len(trip.exchange.body) // BYTES_A_TOKEN)
+    """Return how many tokens came, as far as bytes tell; what all choices of a prompt share is counted once.
+
+    Not by what the queue has learnt: what a request takes of a limit must not depend on what others asked before.
+    """
+    return math.ceil(len(trip.exchange.body) / BYTES_PER_TOKEN)
 
 
 def output_estimate(trip: Trip) -> int:
-    """Return how many tokens all choices may make."""
+    """Return how many tokens all choices may make; without a bound, what is taken of a model nobody has asked yet."""
     if not isinstance(trip.request, ChatRequest | CompletionRequest):
         return 0
     each = trip.request.sampling.max_output_tokens
-    return (OUTPUT_TOKENS_UNKNOWN if each is None else each) * max(1, len(trip.generations))
+    return (int(OUTPUT_TOKENS_FIRST) if each is None else each) * max(1, len(trip.generations))
 
 
 def _need(meter: Meter, tokens: int) -> int:

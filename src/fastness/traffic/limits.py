@@ -146,7 +146,7 @@ class Limits:
     def wishes(self, now_s: float) -> list[tuple[Meter, Wish]]:
         """Return what to ask control for: more where a lease runs low or is waited for, less where it lies idle.
 
-        To be sent, or forgotten, before it is called again.
+        What is waited for comes first. To be sent, or forgotten, before it is called again.
         """
         self.low = False
         found = []
@@ -164,7 +164,7 @@ class Limits:
                 found.append((meter, Wish(meter.limit.scope.id, meter.metric, meter.window_s, hold, least)))
             elif not busy and meter.held <= meter.taken and (meter.period_s or not meter.held):
                 del self._active[meter]  # until it is asked for again
-        return found
+        return sorted(found, key=lambda one: not one[0].asked)
 
     def granted(self, meter: Meter, wish: Wish, grant: Grant, asked_s: float) -> None:
         """Control answered a wish that was sent at `asked_s`."""

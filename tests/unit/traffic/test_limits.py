@@ -128,6 +128,15 @@ def test_what_is_given_back_cannot_be_used_while_it_is_on_its_way() -> None:
     assert limits.take((meter,), 0, NOON_S + IDLE_S + 1) is meter
 
 
+def test_what_somebody_waits_for_is_asked_before_what_only_runs_low() -> None:
+    limits = Limits()
+    limits.replace((Limit(Scope("health"), requests_per_day=160, tokens_per_day=16_000),), NOON_S)
+    requests, tokens = limits.of("health", "key_1", "small")
+    limits.watch([requests, tokens])
+    tokens.asked = 50
+    assert [meter for meter, _ in limits.wishes(NOON_S)] == [tokens, requests]
+
+
 def test_an_answer_that_comes_after_its_window_gives_nothing_in_the_next() -> None:
     limits = Limits()
     limits.replace((Limit(Scope("health"), requests_per_minute=160),), NOON_S)
