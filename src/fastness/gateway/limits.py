@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ROUNDS_MAX: Final = 4
 """How often control is asked for one request: others may be quicker to take what came."""
+RETRY_S_MAX: Final = 60
+"""A client that would have to wait longer is told not to try again by itself."""
 _COUNTED: Final = {
     Metric.REQUESTS_PER_MINUTE: "requests a minute",
     Metric.TOKENS_PER_MINUTE: "tokens a minute",
@@ -104,13 +106,13 @@ def _exceeded(meter: Meter, tokens: int, now_s: float) -> Refusal:
     code = "insufficient_quota" if meter.period_s > 60 else "rate_limit_exceeded"
     if meter.bound == 0:
         message = f"The limit of {whose} is 0 {counted}: nothing is allowed. Ask whoever runs this installation."
-        return Refusal(code, message)
+        return Refusal(code, message, should_retry=False)
     if need > meter.bound:
         message = (
             f"This request needs about {need:,} {unit} and the limit of {whose} is {meter.bound:,} {counted}: it will "
             "never fit. Shorten the input, or ask for fewer output tokens or choices."
         )
-        return Refusal(code, message)
+        return Refusal(code, message, should_retry=False)
     resets_s = meter.resets_s(now_s)
     wait_s = max(1, math.ceil(resets_s))
     when = f"All of it is there again in {wait_s} s" if resets_s else "There is room when one of them ends"
@@ -118,7 +120,8 @@ def _exceeded(meter: Meter, tokens: int, now_s: float) -> Refusal:
         f"The limit of {whose} is {meter.bound:,} {counted}; {meter.left:,} are left and this request needs about "
         f"{need:,} {unit}. {when}. GET /v1/usage shows every limit."
     )
-    return Refusal(code, message, retry_after_s=wait_s)
+    # The SDK waits a minute at most, and would otherwise ask again at once, twice.
+    return Refusal(code, message, retry_after_s=wait_s, should_retry=False if wait_s > RETRY_S_MAX else None)
 
 
 def _unavailable(meter: Meter) -> Refusal:
