@@ -131,7 +131,7 @@ class Api:
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 message = f"Files cannot be kept now: {reason}. Tell the operator: `fastness logs control`."
-                return _refused(Refusal("batches_unavailable", message))
+                return _refused(Refusal("batches_unavailable", message, retry_after_s=5))
             except Exception as error:  # noqa: BLE001 - the last resort: its message may quote content, so it is not told
                 self._note_defect(error)
                 return _refused(Refusal("internal_error", "A defect in Fastness; the request id finds it in the logs."))
@@ -157,7 +157,12 @@ def _json(value: Any) -> Response:
 
 
 def _refused(refusal: Refusal) -> Response:
-    body = {"code": refusal.code, "message": refusal.message, "param": refusal.param}
+    body = {
+        "code": refusal.code,
+        "message": refusal.message,
+        "param": refusal.param,
+        "retry_after_s": refusal.retry_after_s,
+    }
     return Response(msgspec.json.encode(body), refusal.status, media_type="application/json")
 
 

@@ -16,7 +16,7 @@ from fastness.core.batch import ON_BEHALF_OF
 ANSWER_BYTES_MAX: Final = 33_554_432
 """An answer to one line."""
 WAITS: Final = frozenset({408, 429, 503})
-"""Statuses that say: not now. The line waits."""
+"""Statuses that say: not now."""
 MAY_PASS: Final = frozenset({0, 500, 502, 504})
 """Statuses of what may be this line's doing: it is tried again, a few times. 0: no answer came at all."""
 DOUBTS: Final = frozenset({401, 403, 404})
@@ -32,6 +32,11 @@ class Reply:
     request_id: str = ""
     retry_after_s: float | None = None
     reached: bool = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether there was no room for the line now. A 429 that names no time says that there never will be."""
+        return not self.reached or (self.status in WAITS and not (self.status == 429 and self.retry_after_s is None))
 
 
 class GatewayDoor:

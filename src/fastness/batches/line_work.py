@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, Protocol
 
-from fastness.batches.asking import MAY_PASS, WAITS, Reply, failure, result
+from fastness.batches.asking import MAY_PASS, Reply, failure, result
 from fastness.batches.lines import Line
 from fastness.batches.pace import Pace
 from fastness.batches.progress import Answered, Event
@@ -57,7 +57,7 @@ class Gate:
     def back(self, reply: Reply | None) -> None:
         """One came back; None: it was given up."""
         self._pace.back()
-        if reply is not None and (reply.status in WAITS or not reply.reached):
+        if reply is not None and reply.waits:
             self._pace.refused(self._now(), reply.retry_after_s)
         elif reply is not None and reply.status:
             self._pace.answered()
@@ -108,7 +108,7 @@ class LineWork:
         attempts = 0
         while True:
             reply = await self._ask(batch, line, gate)
-            if reply.status in WAITS or not reply.reached:
+            if reply.waits:
                 continue  # the gate holds it back for as long as the refusal says
             attempts += 1
             if reply.status not in MAY_PASS or attempts >= ATTEMPTS_MAX:

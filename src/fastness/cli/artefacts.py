@@ -11,8 +11,7 @@ from urllib.parse import quote
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
-from fastness.cli.composition import Composition
+from fastness.cli.client import management_of
 from fastness.cli.keys import lifetime_s
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.review import print_review
@@ -73,13 +72,11 @@ def import_(
 
     It is copied, then the copy is read in a sealed process. Nothing of it may be loaded before it is admitted.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
     from fastness.registry.bundle.archive import is_bundle
 
     talk.say(f"Copying {path} into quarantine and inspecting the copy.")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         if is_bundle(path):
             if name or base or signature:
                 raise Failure(ExitCode.USAGE, f"{path} is a bundle: it says itself what is in it.", "only the path")
@@ -116,10 +113,8 @@ def inspect(
 
     The files with their digests, the licence, who signed, the header, and the chat template with what is odd in it.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         if "/" in name or Path(name).exists():
             wish = _wish(Path(name), None, kind, "NOASSERTION", "not said", base, signature, accept_template)
             answer = api.post("/artefacts/inspect", wish, timeout_s=PATIENCE_S)
@@ -145,10 +140,8 @@ def admit(
     It is admitted when enough approvers have agreed. You are the principal of the key in FASTNESS_KEY; without it, the
     local operator.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post(f"/artefacts/{quote(name, safe='')}/admit", {"ceiling": ceiling}, timeout_s=PATIENCE_S)
     if as_json:
         talk.document(answer)
@@ -168,11 +161,9 @@ def revoke(ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet =
 
     Its replicas are ended at once. These bytes are never loaded, or imported, again.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
-    settings, _ = composition.load_settings({})
     talk.confirm(f"Revoke {name}, for good?")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post(f"/artefacts/{quote(name, safe='')}/revoke")
     if as_json:
         talk.document(answer)
@@ -197,11 +188,9 @@ def export(
 
     It is carried across an air gap, and imported there.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
     wish = {"output": str(output.absolute()), "names": names or [], "directory": directory, "policy": policy}
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post("/bundles", wish | ({"lifetime_s": expires} if expires else {}), timeout_s=PATIENCE_S)
     if as_json:
         talk.document(answer)

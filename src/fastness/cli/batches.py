@@ -9,8 +9,7 @@ from urllib.parse import quote
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
-from fastness.cli.composition import Composition
+from fastness.cli.client import management_of
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 
@@ -77,11 +76,9 @@ def show(ctx: typer.Context, batch: BatchId, as_json: Json = False, quiet: Quiet
 
 def cancel(ctx: typer.Context, batch: BatchId, as_json: Json = False, quiet: Quiet = False, yes: Yes = False) -> None:
     """Cancel a batch. What was answered stays in its output; the other lines are in its error file."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
-    settings, _ = composition.load_settings({})
     talk.confirm(f"Cancel {batch}?")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post(f"/batches/{quote(batch, safe='')}/cancel")
     if as_json:
         talk.document(answer)
@@ -99,9 +96,7 @@ def files(ctx: typer.Context, tenant: OfTenant = None, as_json: Json = False, qu
 
 
 def _get(ctx: typer.Context, path: str, tenant: str | None) -> Any:
-    composition: Composition = ctx.obj
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         return api.get(path, tenant=tenant)
 
 

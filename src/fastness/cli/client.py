@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from fastness.config import Settings
 
 if TYPE_CHECKING:
     import httpx
+    import typer
 
 ANSWER_TIMEOUT_S: Final = 30.0
 KEY_VARIABLE: Final = "FASTNESS_KEY"
@@ -74,6 +75,13 @@ def management(composition: Composition, settings: Settings, *, must_run: bool =
     else:
         with _in_process(composition, settings) as api:
             yield api
+
+
+def management_of(ctx: typer.Context) -> AbstractContextManager[Api]:
+    """Open the management API for a verb, as its settings say."""
+    composition: Composition = ctx.obj
+    settings, _ = composition.load_settings({})
+    return management(composition, settings)
 
 
 def _credential(composition: Composition) -> dict[str, str]:

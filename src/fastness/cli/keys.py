@@ -10,8 +10,7 @@ from urllib.parse import quote
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
-from fastness.cli.composition import Composition
+from fastness.cli.client import management_of
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 from fastness.core.tenant import Role
@@ -72,10 +71,8 @@ def listing(
 
     BEGINS is how the key itself begins; the rest of it is kept nowhere.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/keys", tenant=tenant)
     if as_json:
         talk.document(answer)
@@ -109,14 +106,12 @@ def create(
 
     Only a fingerprint of it is kept: a key that was lost is revoked and made anew.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
     wish = {"tenant": tenant, "name": name, "role": role.value, "ttl_s": expires} | {
         "models": named(models),
         "clearance": clearance,
     }
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post("/keys", wish)
     if as_json:
         talk.document(answer)
@@ -134,11 +129,9 @@ def revoke(
     yes: Yes = False,
 ) -> None:
     """Revoke a key, for good. Open gateways refuse it within a second."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
-    settings, _ = composition.load_settings({})
     talk.confirm(f"Revoke key {key}, for good?")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post(f"/keys/{quote(key, safe='')}/revoke")
     if as_json:
         talk.document(answer)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
+from fastness.cli.client import management_of
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.render import Column
@@ -58,9 +58,7 @@ Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=ENT
 
 def tail(ctx: typer.Context, count: Count = 20, log: Log = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Show the last entries of all logs, oldest first."""
-    composition: Composition = ctx.obj
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/ledger/tail", count=count, log=log)
     _write(answer, Talk(as_json, quiet))
 
@@ -73,10 +71,8 @@ def show(
     quiet: Quiet = False,
 ) -> None:
     """Show one entry in full."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         entry = api.get(f"/ledger/entries/{quote(log, safe='')}/{index}", timeout_s=FIND_TIMEOUT_S)
     if as_json:
         talk.document(entry)
@@ -103,12 +99,10 @@ def find(
 
     All values given must be in an entry. Log by log, from the oldest entry on.
     """
-    composition: Composition = ctx.obj
-    settings, _ = composition.load_settings({})
     wanted = {"request_id": request_id, "type": kind, "tenant": tenant, "key": key, "model": model, "code": code}
     if not any(wanted.values()):
         raise Failure(ExitCode.USAGE, "Nothing to look for was given.", "a request id, or --tenant, --key, --type …")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/ledger/find", timeout_s=FIND_TIMEOUT_S, count=count, log=log, **wanted)
     _write(answer, Talk(as_json, quiet))
     if not answer["entries"]:

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
-from fastness.cli.composition import Composition
+from fastness.cli.client import management_of
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 
@@ -52,10 +51,8 @@ Number = Annotated[int | None, typer.Option(metavar="N", min=0)]
 
 def listing(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     """List the limits, oldest first."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/limits")
     if as_json:
         talk.document(answer)
@@ -82,11 +79,9 @@ def put(
     Replaces the limits that were set for the same: a number that is left out is not limited any more.
     Minutes and days are those of UTC. Gateways know within a second.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
     numbers = (requests_per_minute, tokens_per_minute, requests_per_day, tokens_per_day, concurrent)
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         wish = {"tenant": tenant, "key": key, "model": model, **dict(zip(NUMBERS, numbers, strict=True))}
         answer = api.post("/limits", wish)
     if as_json:
@@ -104,12 +99,10 @@ def remove(
     yes: Yes = False,
 ) -> None:
     """Remove the limits that were set for exactly this tenant, key and model."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
-    settings, _ = composition.load_settings({})
     named = " ".join(f"{what} {name}" for what, name in (("tenant", tenant), ("key", key), ("model", model)) if name)
     talk.confirm(f"Remove the limits of {named or 'nobody'}?")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post("/limits/remove", {"tenant": tenant, "key": key, "model": model})
     if as_json:
         talk.document(answer)
@@ -126,10 +119,8 @@ def usage(
 
     What counts is the present minute or day, of UTC. REMAINING leaves out what gateways hold ready.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/usage", tenant=tenant)
     if as_json:
         talk.document(answer)

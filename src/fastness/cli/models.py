@@ -7,8 +7,7 @@ from typing import Any
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import Api, management
-from fastness.cli.composition import Composition
+from fastness.cli.client import Api, management_of
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk
@@ -31,10 +30,8 @@ COLUMNS = (
 
 def models(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     """List the models served here. READY counts replicas; CONTEXT is in tokens."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/models")
         known = [] if as_json else _imported(api)
     if as_json:

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import Api, management
-from fastness.cli.composition import Composition
+from fastness.cli.client import Api, management_of
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.policy_files import read_policy, read_text, write_policy
 from fastness.cli.policy_text import CHANGES, HISTORY, changed_rows, explained, shown, tried
@@ -60,10 +59,8 @@ def show(
     quiet: Quiet = False,
 ) -> None:
     """Show the policy in force: its markings, who runs nodes, and its rules."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/policy", version=version)
     if output is not None:
         names = write_policy(answer, output)
@@ -81,10 +78,8 @@ def history(
     quiet: Quiet = False,
 ) -> None:
     """List the policies that were in force, the newest, which is, first."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/policy/history", count=count)
     if as_json:
         talk.document(answer)
@@ -108,11 +103,9 @@ def hold(
     quiet: Quiet = False,
 ) -> None:
     """Hold a policy against expected decisions. Exits with 1 when one comes out otherwise; changes nothing."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     body = {"cases": read_text(cases), "name": cases.name} | ({} if policy is None else read_policy(policy))
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post("/policy/test", body)
     if as_json:
         talk.document(answer)
@@ -140,9 +133,7 @@ def explain(
     """
     if key is not None and tenant is not None:
         raise Failure(ExitCode.USAGE, "Both --key and --tenant came.", "one of them, or neither")
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
     wish = {
         "key": key,
         "tenant": tenant,
@@ -151,7 +142,7 @@ def explain(
         "marking": marking,
         "action": action.value,
     }
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post("/policy/explain", wish)
     if as_json:
         talk.document(answer)
@@ -167,11 +158,9 @@ def diff(
     quiet: Quiet = False,
 ) -> None:
     """Compare a policy with the one in force: who gains and who loses what. Changes nothing."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     policy = _given(directory, version)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = _compare(api, policy)
     if as_json:
         talk.document(answer)
@@ -194,11 +183,9 @@ def apply(
 
     With --version: one that was in force before.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
     policy = _given(directory, version)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         before = api.get("/policy")["version"] if yes else _looked_at(api, policy, talk)
         answer = api.post("/policy/apply", policy | {"force": force})
     if as_json:

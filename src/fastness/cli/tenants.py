@@ -9,8 +9,7 @@ from urllib.parse import quote
 import typer
 
 from fastness.cli import render
-from fastness.cli.client import management
-from fastness.cli.composition import Composition
+from fastness.cli.client import management_of
 from fastness.cli.keys import Models, named
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk, Yes
@@ -43,10 +42,8 @@ COLUMNS = (
 
 def listing(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     """List the tenants, oldest first."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.get("/tenants")
     if as_json:
         talk.document(answer)
@@ -79,10 +76,8 @@ def create(
 
     A MARKING is written as in "OFFICIAL-SENSITIVE; PERSONAL, LEGAL"; fastness policy show lists them.
     """
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         wish = {"id": tenant, "name": name, "models": named(models), "clearance": clearance, "marking": marking}
         answer = api.post("/tenants", wish | {"share": share})
     if as_json:
@@ -98,10 +93,8 @@ def change(
     quiet: Quiet = False,
 ) -> None:
     """Change what a tenant weighs where tenants compete. Gateways know within a second."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
-    settings, _ = composition.load_settings({})
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post(f"/tenants/{quote(tenant, safe='')}/set", {"share": share})
     if as_json:
         talk.document(answer)
@@ -116,11 +109,9 @@ def revoke(
     yes: Yes = False,
 ) -> None:
     """Revoke a tenant and every key of it, for good. Open gateways refuse its keys within a second."""
-    composition: Composition = ctx.obj
     talk = Talk(as_json, quiet, yes)
-    settings, _ = composition.load_settings({})
     talk.confirm(f"Revoke tenant {tenant} and all of its keys, for good?")
-    with management(composition, settings) as api:
+    with management_of(ctx) as api:
         answer = api.post(f"/tenants/{quote(tenant, safe='')}/revoke")
     if as_json:
         talk.document(answer)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from fastness.config import ConfigError
+from fastness.control.alongside import alongside
 from fastness.control.failures import Log
 from fastness.control.issuer_keys import Fetch, KeysUnavailable, fetch_keys
 from fastness.core.error import Refusal
@@ -196,13 +197,8 @@ class Identities:
 async def keep_identities(identities: Identities, refresh_s: float, watch_s: float = WATCH_S) -> AsyncIterator[None]:
     """Publish what is known at once, without asking anybody; then keep it fresh until the block ends."""
     await identities.refresh(fetch=False)
-    task = asyncio.create_task(_watch(identities, refresh_s, watch_s))
-    try:
+    async with alongside(_watch(identities, refresh_s, watch_s)):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _watch(identities: Identities, refresh_s: float, watch_s: float) -> None:

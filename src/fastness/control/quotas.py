@@ -7,11 +7,12 @@ stands in the same transaction as the counters, so an entry is counted once, who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
+from fastness.control.alongside import alongside
 from fastness.control.counting import uses_of
 from fastness.control.failures import Log
 from fastness.control.problem import Problem
@@ -75,16 +76,9 @@ class Quotas:
         held = sum(charged(one, gateways.get(one.gateway), windowed=windowed, now_s=now_s) for one in lines)
         return sum(one.used for one in lines), held
 
-    @asynccontextmanager
-    async def keep_counting(self, period_s: float = FOLLOW_S) -> AsyncIterator[None]:
+    def keep_counting(self, period_s: float = FOLLOW_S) -> AbstractAsyncContextManager[None]:
         """Count now and then until the block ends."""
-        task = asyncio.create_task(self._watch(period_s))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return alongside(self._watch(period_s))
 
     async def _watch(self, period_s: float) -> None:
         while True:
@@ -92,6 +86,8 @@ class Quotas:
                 await self.count()
             except Unavailable as error:
                 self._trouble("store", str(error))
+            except Exception as error:  # noqa: BLE001 - a defect must not end the counting for good
+                self._trouble("defect", type(error).__name__)
             await asyncio.sleep(period_s)
 
     def _lease(self, name: str, boot: str, sequence: int, wishes: tuple[Wish, ...], now_s: int) -> tuple[Grant, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
+from fastness.control.alongside import alongside
 from fastness.control.failures import Log
 from fastness.core.error import Refusal
 from fastness.ledger.port import LedgerUnavailable
@@ -36,13 +37,10 @@ async def keep_published(
     failed: dict[str, str | None] = {}
     for name, publish in snapshots.items():
         failed[name] = await _publish(name, publish, log, None, always=True)
-    task = asyncio.create_task(_watch(snapshots, log, failed, period_s))
     try:
-        yield
+        async with alongside(_watch(snapshots, log, failed, period_s)):
+            yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
         log.flush()
 
 

@@ -148,8 +148,14 @@ class App:
         mark = self._gateway.mark(exchange, principal)
 
         async def answer() -> None:
-            shown = await usage_page(self._gateway, principal)
-            exchange.respond(200, JSON_HEADERS + mark.line, _encode(shown))
+            try:
+                shown = await usage_page(self._gateway, principal)
+            except Exception as error:  # noqa: BLE001 - the last resort: nobody is left without an answer
+                self._gateway.note_defect(exchange.request_id, error)
+                refusal = Refusal("internal_error", "A defect in Fastness; the request id finds it in the logs.")
+                exchange.respond(refusal.status, error_headers(refusal) + mark.line, error_body(refusal))
+            else:
+                exchange.respond(200, JSON_HEADERS + mark.line, _encode(shown))
 
         task = asyncio.get_running_loop().create_task(answer())
         self._tasks.add(task)

@@ -51,6 +51,7 @@ class _Told(msgspec.Struct):
     code: str
     message: str
     param: str | None = None
+    retry_after_s: int | None = None
 
 
 def methods_of(path: str) -> tuple[str, ...] | None:
@@ -186,7 +187,9 @@ def _told(body: bytes) -> Refusal:
         told = msgspec.json.decode(body, type=_Told)
     except msgspec.DecodeError:
         return _away()
-    return Refusal(told.code, told.message, param=told.param) if told.code in ERROR_CODES else _away()
+    if told.code not in ERROR_CODES:
+        return _away()
+    return Refusal(told.code, told.message, param=told.param, retry_after_s=told.retry_after_s)
 
 
 def _away() -> Refusal:

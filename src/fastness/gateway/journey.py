@@ -11,7 +11,7 @@ from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingReque
 from fastness.engines.port import Vectors
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
-from fastness.gateway.asking import charge
+from fastness.gateway.asking import charge, give_back
 from fastness.gateway.attempts import STREAM_HEADERS, generate, on_some_replica
 from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
@@ -151,10 +151,16 @@ async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
         except ValueError:
             raise broken(replica, "counted tokens in a way that cannot be read") from None
 
+    async def elsewhere(replica: Replica) -> int:
+        needed = await on(replica)
+        give_back(trip)  # nothing was generated yet, and nowhere
+        trip.replica = None
+        return needed
+
     try:
         return await on(trip.served.ready_replica(gateway.usable(trip)))
     except EngineFailed:
-        return await on_some_replica(gateway, trip, on, Asked(""))
+        return await on_some_replica(gateway, trip, elsewhere, Asked(""))
 
 
 async def relay(gateway: Gateway, trip: Trip) -> None:
@@ -254,7 +260,7 @@ def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
 def abandon(gateway: Gateway, trip: Trip) -> None:
     """The client went, or the drain's time is over: the engines' work was stopped on the way here."""
     code = "client_closed" if trip.exchange.disconnected else "draining"
-    refuse(gateway, trip, Refusal(code, "The request was cancelled before its answer was whole."))
+    refuse(gateway, trip, Refusal(code, "The request was cancelled before its answer was whole.", retry_after_s=1))
 
 
 def fail(gateway: Gateway, trip: Trip, error: Exception) -> None:

@@ -78,7 +78,7 @@ class Leases:
 
     async def fill(self, meters: tuple[Meter, ...], tokens: int) -> bool:
         """Ask for what a request lacks, and wait for the answer; False: control is away."""
-        lacking = self.limits.lacking(meters, tokens)
+        lacking = self.limits.lacking(meters, tokens, self._clock())
         for meter, need in lacking:
             meter.asked += need
         try:

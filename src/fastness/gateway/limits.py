@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from fastness.core.error import Refusal
 from fastness.core.limit import Metric
 from fastness.core.request import ChatRequest, CompletionRequest
+from fastness.traffic.estimate import BYTES_PER_TOKEN, OUTPUT_TOKENS_FIRST
 from fastness.traffic.limit_headers import head_lines
 from fastness.traffic.meter import Meter
 
@@ -15,11 +16,10 @@ if TYPE_CHECKING:
     from fastness.gateway.gateway import Gateway
     from fastness.gateway.trip import Trip
 
-BYTES_A_TOKEN: Final = 4
-OUTPUT_TOKENS_UNKNOWN: Final = 256
-"""What an answer is taken to have when its request sets no bound."""
 ROUNDS_MAX: Final = 4
 """How often control is asked for one request: others may be quicker to take what came."""
+RETRY_S_MAX: Final = 60
+"""A client that would have to wait longer is told not to try again by itself."""
 _COUNTED: Final = {
     Metric.REQUESTS_PER_MINUTE: "requests a minute",
     Metric.TOKENS_PER_MINUTE: "tokens a minute",
@@ -80,16 +80,19 @@ def charged_tokens(trip: Trip) -> int | None:
 
 
 def input_estimate(trip: Trip) -> int:
-    """Return how many tokens came, as far as bytes tell; what all choices of a prompt share is counted once."""
-    return -(-len(trip.exchange.body) // BYTES_A_TOKEN)
+    """Return how many tokens came, as far as bytes tell; what all choices of a prompt share is counted once.
+
+    Not by what the queue has learnt: what a request takes of a limit must not depend on what others asked before.
+    """
+    return math.ceil(len(trip.exchange.body) / BYTES_PER_TOKEN)
 
 
 def output_estimate(trip: Trip) -> int:
-    """Return how many tokens all choices may make."""
+    """Return how many tokens all choices may make; without a bound, what is taken of a model nobody has asked yet."""
     if not isinstance(trip.request, ChatRequest | CompletionRequest):
         return 0
     each = trip.request.sampling.max_output_tokens
-    return (OUTPUT_TOKENS_UNKNOWN if each is None else each) * max(1, len(trip.generations))
+    return (int(OUTPUT_TOKENS_FIRST) if each is None else each) * max(1, len(trip.generations))
 
 
 def _need(meter: Meter, tokens: int) -> int:
@@ -103,13 +106,13 @@ def _exceeded(meter: Meter, tokens: int, now_s: float) -> Refusal:
     code = "insufficient_quota" if meter.period_s > 60 else "rate_limit_exceeded"
     if meter.bound == 0:
         message = f"The limit of {whose} is 0 {counted}: nothing is allowed. Ask whoever runs this installation."
-        return Refusal(code, message)
+        return Refusal(code, message, should_retry=False)
     if need > meter.bound:
         message = (
             f"This request needs about {need:,} {unit} and the limit of {whose} is {meter.bound:,} {counted}: it will "
             "never fit. Shorten the input, or ask for fewer output tokens or choices."
         )
-        return Refusal(code, message)
+        return Refusal(code, message, should_retry=False)
     resets_s = meter.resets_s(now_s)
     wait_s = max(1, math.ceil(resets_s))
     when = f"All of it is there again in {wait_s} s" if resets_s else "There is room when one of them ends"
@@ -117,7 +120,8 @@ def _exceeded(meter: Meter, tokens: int, now_s: float) -> Refusal:
         f"The limit of {whose} is {meter.bound:,} {counted}; {meter.left:,} are left and this request needs about "
         f"{need:,} {unit}. {when}. GET /v1/usage shows every limit."
     )
-    return Refusal(code, message, retry_after_s=wait_s)
+    # The SDK waits a minute at most, and would otherwise ask again at once, twice.
+    return Refusal(code, message, retry_after_s=wait_s, should_retry=False if wait_s > RETRY_S_MAX else None)
 
 
 def _unavailable(meter: Meter) -> Refusal:

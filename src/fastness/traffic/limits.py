@@ -101,11 +101,20 @@ class Limits:
                 self.low = True
         return Reservation(meters, tokens, now_s)
 
-    def lacking(self, meters: tuple[Meter, ...], tokens: int) -> list[tuple[Meter, int]]:
-        """Return which of these limits hold too little for a request, and what it needs of each."""
-        needs = ((meter, tokens if meter.counts_tokens else 1) for meter in meters)
-        found = [(meter, need) for meter, need in needs if meter.taken + need > meter.held]
-        self._active.update((meter, None) for meter, _ in found)
+    def lacking(self, meters: tuple[Meter, ...], tokens: int, now_s: float) -> list[tuple[Meter, int]]:
+        """Return which of these limits hold too little for a request, and what it needs of each.
+
+        None of them lies idle from then on: what one holds is not given back while the request waits for another.
+        """
+        found = []
+        for meter in meters:
+            if now_s >= meter.until_s:
+                meter.roll(now_s)
+            meter.taken_s = now_s
+            need = tokens if meter.counts_tokens else 1
+            if meter.taken + need > meter.held:
+                found.append((meter, need))
+                self._active[meter] = None
         return found
 
     def watch(self, meters: Iterable[Meter]) -> None:
@@ -137,7 +146,7 @@ class Limits:
     def wishes(self, now_s: float) -> list[tuple[Meter, Wish]]:
         """Return what to ask control for: more where a lease runs low or is waited for, less where it lies idle.
 
-        To be sent, or forgotten, before it is called again.
+        What is waited for comes first. To be sent, or forgotten, before it is called again.
         """
         self.low = False
         found = []
@@ -155,7 +164,7 @@ class Limits:
                 found.append((meter, Wish(meter.limit.scope.id, meter.metric, meter.window_s, hold, least)))
             elif not busy and meter.held <= meter.taken and (meter.period_s or not meter.held):
                 del self._active[meter]  # until it is asked for again
-        return found
+        return sorted(found, key=lambda one: not one[0].asked)
 
     def granted(self, meter: Meter, wish: Wish, grant: Grant, asked_s: float) -> None:
         """Control answered a wish that was sent at `asked_s`."""

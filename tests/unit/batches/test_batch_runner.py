@@ -138,6 +138,17 @@ def test_a_line_that_finds_no_room_waits(tmp_path, refusal):
     run(work)
 
 
+def test_a_line_that_no_limit_will_ever_let_through_does_not_wait_for_it(tmp_path):
+    async def work() -> None:
+        room = Room(tmp_path, lambda name: Reply(429, b'{"error":{}}') if name == "n0" else OK)
+        done = await room.end(await room.make(3))
+        assert (done.progress.completed, done.progress.failed) == (2, 1)
+        assert room.asked["n0"] == 1
+        assert room.lines(done.errors.file)["n0"]["response"]["status_code"] == 429
+
+    run(work)
+
+
 def test_a_tenant_over_its_limit_holds_nobody_else_back(tmp_path):
     async def work() -> None:
         room = Room(tmp_path, lambda _name: OK)

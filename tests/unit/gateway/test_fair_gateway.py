@@ -12,7 +12,7 @@ import pytest
 
 from fastness.core.tenant import Principal
 from fastness.traffic.counters import cost
-from policed import ANN, CHAT, CLOSED, Answer, Door, opened, run, until
+from policed import ANN, CHAT, CLOSED, JSON_HEAD, Answer, Door, opened, run, until
 
 HELLO = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
 BOB = Principal("key_bob", "works", frozenset({"developer"}), tenant_clearance=CLOSED)
@@ -209,6 +209,34 @@ def test_a_slot_on_an_engine_that_was_not_there_is_not_charged(tmp_path: Path) -
             account = served.queue.counters.find("health")
             assert account
             assert account.counter == pytest.approx(0.0)
+
+    run(test)
+
+
+def test_an_input_that_is_counted_elsewhere_costs_its_tenant_nothing_more(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            counted = type(door.engines["low"])._answer
+            said = iter([b"{}", b'{"input_tokens":5}'] * 2)
+
+            async def every_other_time(path: str, asked: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+                if "input_tokens" in path:
+                    writer.write(JSON_HEAD % (len(text := next(said)), text))
+                    return False
+                return await counted(door.engines["low"], path, asked, writer)
+
+            for engine in door.engines.values():
+                engine._answer = every_other_time  # type: ignore[method-assign]
+            long = [{"role": "user", "content": "a " * 1_000}]
+            assert (await door.chat(messages=long)).status == 200
+            served = door.gateway.routing.find("small")
+            assert served
+            account = served.queue.counters.find("health")
+            assert account
+            assert (account.counter, account.pending) == (pytest.approx(cost(3, 1, 1.0)), 0.0)
+            assert [lane.unread for lane in served.queue.lanes.values()] == [0, 0]
+            assert (await door.chat(messages=long, max_tokens=2_044)).code == "context_length_exceeded"
+            assert door.entries()[-1].get("replica") is None, "nothing ran for it"
 
     run(test)
 

@@ -144,6 +144,8 @@ def test_a_refusal_of_the_room_gets_the_one_shape(tmp_path):
         async with with_room(tmp_path, room) as door:
             answer = await door.send("/v1/files/file-1")
             assert (answer.status, answer.code, answer.error["param"]) == (404, "not_found", "file_id")
+            room.says = b'{"code":"ledger_unavailable","message":"no","param":null,"retry_after_s":5}'
+            assert (await door.send("/v1/files/x")).headers["retry-after"] == "5"
             room.says, room.status = b"nonsense", "503 Service Unavailable"
             assert (await door.send("/v1/files/file-1")).code == "batches_unavailable"
 

@@ -36,6 +36,7 @@ def test_what_fits_is_answered_and_the_next_is_refused_with_limit_needed_left_an
             assert "x-ratelimit-limit-tokens" not in first.headers
             assert third.code == "rate_limit_exceeded"
             assert third.headers["retry-after"] == "50"
+            assert "x-should-retry" not in third.headers
             message = third.error["message"]
             assert "limit of tenant health is 2 requests a minute; 0 are left" in message
             assert "needs about 1 request. All of it is there again in 50 s" in message
@@ -61,6 +62,7 @@ def test_tokens_are_taken_as_estimated_and_settled_as_the_engine_counted(tmp_pat
             refused = await door.chat(max_tokens=976)
             assert (refused.status, refused.code) == (429, "insufficient_quota")
             assert refused.headers["retry-after"] == str(43_190)
+            assert refused.headers["x-should-retry"] == "false", "by itself the SDK would ask again at once"
             assert meter(door, Metric.TOKENS_PER_DAY).taken == 2 * ANSWERED, "who is refused takes nothing"
 
     run(test)
@@ -73,7 +75,7 @@ def test_what_will_never_fit_is_told_so(tmp_path: Path) -> None:
             answer = await door.chat(max_tokens=100)
             assert (answer.status, answer.code) == (429, "rate_limit_exceeded")
             assert "it will never fit" in answer.error["message"]
-            assert "retry-after" not in answer.headers
+            assert ("retry-after" in answer.headers, answer.headers["x-should-retry"]) == (False, "false")
             control.limit(tokens_per_minute=0)
             assert "nothing is allowed" in (await door.chat()).error["message"]
             assert control.asked == 0
@@ -219,6 +221,20 @@ def test_control_is_not_asked_for_each_request(tmp_path: Path) -> None:
     run(test)
 
 
+def test_who_comes_after_a_pause_into_a_new_minute_is_answered(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with limited(tmp_path) as (door, control):
+            control.limit(requests_per_minute=1_000, tokens_per_minute=1_000_000)
+            control.now_s = NOON_S + 57.0
+            assert (await door.chat(max_tokens=10)).status == 200
+            asked = control.asked
+            control.now_s = NOON_S + 60.5
+            assert [(await door.chat(max_tokens=10)).status for _ in range(5)] == [200] * 5
+            assert control.asked == asked + 1
+
+    run(test)
+
+
 def test_hammering_a_limit_that_is_used_up_does_not_hammer_control(tmp_path: Path) -> None:
     async def test() -> None:
         async with limited(tmp_path) as (door, control):
@@ -294,6 +310,16 @@ def test_who_is_over_quota_can_still_read_models_and_usage(tmp_path: Path) -> No
                 ],
             }
             assert (await door.send("/v1/usage", {})).status == 405
+
+    run(test)
+
+
+def test_whoever_asks_for_usage_is_answered_even_by_a_defect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with limited(tmp_path) as (door, _):
+            monkeypatch.setattr("fastness.gateway.app.usage_page", None)
+            answer = await door.send("/v1/usage")
+            assert (answer.status, answer.code) == (500, "internal_error")
 
     run(test)
 

@@ -202,6 +202,7 @@ def test_the_bytes_of_arriving_requests_are_bounded_over_all_clients():
                 second.send(partial)
                 (answer,) = read_responses(await second.to_end())
                 assert (answer.status, answer.code) == (503, "overloaded")
+                assert answer.headers["retry-after"] == "1"
                 first.send(b"x")
                 assert len((await first.answer()).body) == 60_000
                 assert server.held_bytes == 0

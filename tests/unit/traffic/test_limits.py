@@ -22,10 +22,11 @@ def leased(limits: Limits, now_s: float, others: int = 0) -> None:
 
 
 def taken(limits: Limits, tokens: int, now_s: float, others: int = 0) -> Reservation:
+    """Take it, with one question to control at most."""
     meters = limits.of("health", "key_1", "small")
     found = limits.take(meters, tokens, now_s)
     if isinstance(found, Meter):
-        for meter, need in limits.lacking(meters, tokens):
+        for meter, need in limits.lacking(meters, tokens, now_s):
             meter.asked += need
         leased(limits, now_s, others)
         for meter in meters:
@@ -127,17 +128,59 @@ def test_what_is_given_back_cannot_be_used_while_it_is_on_its_way() -> None:
     assert limits.take((meter,), 0, NOON_S + IDLE_S + 1) is meter
 
 
+def test_what_somebody_waits_for_is_asked_before_what_only_runs_low() -> None:
+    limits = Limits()
+    limits.replace((Limit(Scope("health"), requests_per_day=160, tokens_per_day=16_000),), NOON_S)
+    requests, tokens = limits.of("health", "key_1", "small")
+    limits.watch([requests, tokens])
+    tokens.asked = 50
+    assert [meter for meter, _ in limits.wishes(NOON_S)] == [tokens, requests]
+
+
 def test_an_answer_that_comes_after_its_window_gives_nothing_in_the_next() -> None:
     limits = Limits()
     limits.replace((Limit(Scope("health"), requests_per_minute=160),), NOON_S)
     meters = limits.of("health", "key_1", "small")
     assert limits.take(meters, 0, NOON_S + 59) is meters[0]
-    limits.lacking(meters, 0)
+    limits.lacking(meters, 0, NOON_S + 59)
     meters[0].asked = 1
     ((meter, wish),) = limits.wishes(NOON_S + 59)
     assert limits.take(meters, 0, NOON_S + 60) is meter
     limits.granted(meter, wish, Grant(wish.hold, 0), NOON_S + 59)
     assert limits.take(meters, 0, NOON_S + 60) is meter
+
+
+def test_what_is_held_for_a_request_is_not_given_back_while_it_waits_for_the_rest() -> None:
+    limits = Limits()
+    limits.replace((Limit(Scope("health"), requests_per_minute=160, tokens_per_minute=16_000),), NOON_S)
+    limits.settle(taken(limits, 50, NOON_S), 40)
+    requests, tokens = meters = limits.of("health", "key_1", "small")
+    later_s = NOON_S + IDLE_S + 1
+    tokens.held = tokens.taken  # of requests there are enough, of tokens none
+    limits.lacking(meters, 50, later_s)
+    tokens.asked = 50
+    assert [wish.metric for _, wish in limits.wishes(later_s)] == [Metric.TOKENS_PER_MINUTE]
+    assert requests.held > requests.taken
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.5, 2.0, 3.5, 7.0, 45.0]), st.booleans(), st.sampled_from([None, 0, 30, 90])),
+        max_size=20,
+    )
+)
+def test_one_question_is_enough_while_there_is_some_of_everything(
+    steps: list[tuple[float, bool, int | None]],
+) -> None:
+    limits, now_s = Limits(), NOON_S + 43_200 - 61.5
+    limits.replace(
+        (Limit(Scope("health"), 10**6, 10**9, 10**6, 10**9, 10**6), Limit(Scope(model="small"), 10**6, 10**9)), now_s
+    )
+    for idle_s, look, used in steps:
+        now_s += idle_s
+        if look:
+            leased(limits, now_s)
+        limits.settle(taken(limits, 50, now_s), used)
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), max_size=30))

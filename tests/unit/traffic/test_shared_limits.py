@@ -69,7 +69,7 @@ class Sharing(RuleBasedStateMachine):
         meters = one.limits.of("health", "key_1", "small")
         taken = one.limits.take(meters, tokens, self.now_s)
         if isinstance(taken, Meter):
-            lacking = one.limits.lacking(meters, tokens)
+            lacking = one.limits.lacking(meters, tokens, self.now_s)
             for meter, need in lacking:
                 meter.asked += need
             self.exchange(one, lost=lost)

@@ -239,8 +239,10 @@ class Connection(asyncio.Protocol):
         request_id = self._server.new_request_id()
         body = self._server.error_body(refusal, request_id)
         self._keep_alive = False
-        head = self.response_head(request_id, refusal.status, JSON, f"content-length: {len(body)}\r\n")
-        self.write(head + body)
+        framing = f"content-length: {len(body)}\r\n"
+        if refusal.retry_after_s is not None:
+            framing += f"retry-after: {refusal.retry_after_s}\r\n"
+        self.write(self.response_head(request_id, refusal.status, JSON, framing) + body)
         self._linger()
 
     def _expire(self) -> None:
@@ -262,7 +264,8 @@ class Connection(asyncio.Protocol):
             return
         if self._exchange is None and not self.paused:
             if server.held_bytes > server.held_bytes_max and held:
-                self._refuse(Refusal("overloaded", "Too many requests are arriving at once; try again in a moment."))
+                message = "Too many requests are arriving at once; try again in a moment."
+                self._refuse(Refusal("overloaded", message, retry_after_s=1))
             elif self._reading_paused:
                 self._reading_paused = False
                 self._transport.resume_reading()
