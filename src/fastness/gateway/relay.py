@@ -58,9 +58,13 @@ class StreamRun:
     )
 
     def __init__(
-        self, dialect: Dialect, replica: Replica, give: Callable[[Delta], None], began_at: float | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dialect: Dialect,
+        replica: Replica,
+        give: Callable[[Delta], None],
+        began_at: float,
     ) -> None:
-        loop = asyncio.get_running_loop()
         self._dialect = dialect
         self._replica = replica
         self._give = give
@@ -73,7 +77,7 @@ class StreamRun:
         self.done: asyncio.Future[Usage] = loop.create_future()
         self._now = loop.time
         self._progress_at = loop.time()
-        self._began_at = self._progress_at if began_at is None else began_at
+        self._began_at = began_at
         self.paused = False
         self._tokens = 0
 
@@ -190,10 +194,8 @@ async def run_stream(
         raise
 
 
-async def run_whole(connections: EngineConnections, dialect: Dialect, replica: Replica, work: Generation) -> Delta:
-    """Run one generation to its end and return it whole; raises Refusal."""
-    call = dialect.generation(work)
-    body = await post(connections, dialect, replica, call.path, call.body)
+def read_whole(dialect: Dialect, replica: Replica, body: bytes) -> Delta:
+    """Read a whole answer; raises Refusal."""
     try:
         delta = dialect.answer(body)
     except ValueError:
@@ -205,10 +207,13 @@ async def run_whole(connections: EngineConnections, dialect: Dialect, replica: R
 
 async def post(connections: EngineConnections, dialect: Dialect, replica: Replica, path: str, body: bytes) -> bytes:
     """POST to a replica's engine and return the body of its 200 answer; raises Refusal for anything else."""
+    whole = connections.ask(replica.socket, path, body, answer_bytes_max=ANSWER_BYTES_MAX)
     try:
-        answer = await connections.call(replica.socket, path, body, answer_bytes_max=ANSWER_BYTES_MAX)
+        answer = await whole.future
     except EngineLost as error:
         raise lost(replica, error) from None
+    finally:
+        whole.cancel()
     if answer.status != 200:
         raise engine_refusal(dialect.error(answer.status, answer.body))
     return answer.body
