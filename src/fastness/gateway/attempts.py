@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -23,6 +23,7 @@ from fastness.gateway.choosing import Asked
 from fastness.gateway.relay import (
     EngineFailed,
     StreamRun,
+    Taker,
     broken,
     post,
     read_whole,
@@ -75,12 +76,7 @@ def _generate_stream(
     gateway: Gateway, trip: Trip, choice: int, work: Generation, asked: Asked
 ) -> Coroutine[object, object, Usage]:
     written, began = Written(), gateway.now()
-
-    def take(delta: Delta) -> None:
-        if asked.heard is not None:
-            asked.read()
-        written.add(delta)
-        give(gateway, trip, choice, delta)
+    taker = _Passing(gateway, trip, choice, asked, written)
 
     async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
@@ -91,8 +87,8 @@ def _generate_stream(
                 trip.answer.restart(choice)  # type: ignore[union-attr]  # nobody has seen it
             if written.begun:
                 rest = _Rest(gateway, trip, replica, seat.work, written, began)
-                return _ended(trip, asked, await rest.run(take))
-            run = StreamRun(gateway.loop, dialect, replica, take, began)
+                return _ended(trip, asked, await rest.run(taker))
+            run = StreamRun(gateway.loop, dialect, replica, taker, began)
             with gateway.watched(trip, run):
                 return _ended(trip, asked, await run_stream(gateway.engines, dialect, replica, seat.work, run))
         finally:
@@ -161,6 +157,69 @@ def _succeeded(gateway: Gateway, trip: Trip, replica: Replica, tries: Tries | No
             served.failed(one, gateway.now())
 
 
+class _Passing:
+    """Passes on what the engine added, in the callback that brought it: no task wakes for a token."""
+
+    __slots__ = ("_asked", "_choice", "_gateway", "_trip", "_written")
+
+    def __init__(self, gateway: Gateway, trip: Trip, choice: int, asked: Asked, written: Written) -> None:
+        self._gateway, self._trip, self._choice, self._asked, self._written = gateway, trip, choice, asked, written
+
+    def texts(self, texts: Sequence[str]) -> None:
+        """See Taker."""
+        if self._asked.heard is not None:
+            self._asked.read()
+        self._written.add_texts(texts)
+        answer = self._trip.answer
+        assert answer
+        if events := answer.texts(self._choice, texts):
+            self._send(events)
+
+    def delta(self, delta: Delta) -> None:
+        """See Taker."""
+        if self._asked.heard is not None:
+            self._asked.read()
+        self._written.add(delta)
+        answer = self._trip.answer
+        assert answer
+        if events := answer.take(self._choice, delta):
+            self._send(events)
+
+    def _send(self, events: bytes) -> None:
+        trip = self._trip
+        if trip.first_token_at is None:
+            trip.first_token_at = self._gateway.now()
+            trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
+        trip.exchange.send(events)
+
+
+class _New:
+    """Passes on what is new in an answer that is made again; raises Refusal when it does not begin as it had begun."""
+
+    __slots__ = ("_replay", "_taker")
+
+    def __init__(self, replay: Replay, taker: Taker) -> None:
+        self._replay, self._taker = replay, taker
+
+    def texts(self, texts: Sequence[str]) -> None:
+        """See Taker."""
+        for text in texts:
+            self.delta(Delta(text))
+
+    def delta(self, delta: Delta) -> None:
+        """See Taker."""
+        try:
+            fresh = self._replay.take(delta)
+        except Diverged:
+            message = (
+                "The engine was lost before the answer was whole, and the answer made anew begins otherwise than "
+                "what was sent. Try again; with `temperature` 0, or without a stream, this does not happen."
+            )
+            raise Refusal("engine_failed", message, retry_after_s=1) from None
+        if fresh is not None:
+            self._taker.delta(fresh)
+
+
 class _Rest:
     """What is left of a generation of which something came, for one replica to do."""
 
@@ -173,13 +232,13 @@ class _Rest:
         self._work, self._written, self._began = work, written, began
         self._dialect: Dialect = gateway.routing.dialect(replica)
 
-    async def run(self, take: Callable[[Delta], None]) -> Usage:
-        """Make it and give each delta to `take`; return what the whole answer took. Raises Refusal."""
+    async def run(self, taker: Taker) -> Usage:
+        """Make it and give it to `taker`; return what the whole answer took. Raises Refusal."""
         if self._work.constraint is not None and self._written.finish is None:
-            return await self._replay(take)
-        return await self._go_on(take)
+            return await self._run(self._work, _New(Replay(self._written.text), taker))
+        return await self._go_on(taker)
 
-    async def _go_on(self, take: Callable[[Delta], None]) -> Usage:
+    async def _go_on(self, taker: Taker) -> Usage:
         written = self._written
         if written.prompt is None:
             written.prompt = await self._prompt()
@@ -188,30 +247,13 @@ class _Rest:
             return usage_at_end(written.prompt, said, written.finish)
         rest = continuation(self._work, written.prompt, said, self._replica.context_tokens)
         if rest is None:
-            take(Delta(finish=FinishReason.LENGTH))
+            taker.delta(Delta(finish=FinishReason.LENGTH))
             return usage_at_end(written.prompt, said, FinishReason.LENGTH)
         self._cleared()
-        return usage_of(written.prompt, said, await self._run(rest, take))
+        return usage_of(written.prompt, said, await self._run(rest, taker))
 
-    async def _replay(self, take: Callable[[Delta], None]) -> Usage:
-        replay = Replay(self._written.text)
-
-        def new(delta: Delta) -> None:
-            try:
-                fresh = replay.take(delta)
-            except Diverged:
-                message = (
-                    "The engine was lost before the answer was whole, and the answer made anew begins otherwise than "
-                    "what was sent. Try again; with `temperature` 0, or without a stream, this does not happen."
-                )
-                raise Refusal("engine_failed", message, retry_after_s=1) from None
-            if fresh is not None:
-                take(fresh)
-
-        return await self._run(self._work, new)
-
-    async def _run(self, work: Generation, take: Callable[[Delta], None]) -> Usage:
-        run = StreamRun(self._gateway.loop, self._dialect, self._replica, take, self._began)
+    async def _run(self, work: Generation, taker: Taker) -> Usage:
+        run = StreamRun(self._gateway.loop, self._dialect, self._replica, taker, self._began)
         with self._gateway.watched(self._trip, run):
             return await run_stream(self._gateway.engines, self._dialect, self._replica, work, run)
 
@@ -246,18 +288,6 @@ class _Rest:
         if may is not None and self._replica.id not in may:
             assert self._trip.served
             raise self._trip.served.not_ready(may)
-
-
-def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
-    """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
-    assert trip.answer
-    events = trip.answer.take(choice, delta)
-    if not events:
-        return
-    if trip.first_token_at is None:
-        trip.first_token_at = gateway.now()
-        trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
-    trip.exchange.send(events)
 
 
 def _repeatable(work: Generation) -> Generation:

@@ -24,16 +24,8 @@ class Tries:
     """How often one generation was tried, and where it failed. `failure` is the last one; None: it never failed."""
 
     __slots__ = (
-        "_away",
-        "_began",
-        "_failed",
-        "_fruitless",
-        "_gateway",
-        "_trip",
-        "_written",
-        "came",
-        "erred",
-        "failure",
+        *("_away", "_began", "_failed", "_fruitless", "_gateway", "_trip", "_written"),
+        *("came", "erred", "failure"),
     )
 
     def __init__(self, gateway: Gateway, trip: Trip, written: Written | None, began: float) -> None:
