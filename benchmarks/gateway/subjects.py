@@ -25,7 +25,7 @@ from fastness.config import run_directory
 
 REPLICAS = 4
 SLOTS = 256
-"""Of a replica: the most that one may be set to. The gateway looks through them where it gives an engine its slot."""
+"""Of a replica: the most that one may be set to."""
 START_TIMEOUT_S = 60.0
 FASTNESS = {"fastness": "fake", "fastness-llamacpp": "llamacpp"}
 """The rows of Fastness, which are two models of one gateway, and the engine that it takes the stand-in for.

@@ -114,6 +114,14 @@ class Generation:
     slot: int | None = None
     cache_salt: str | None = None
 
+    def placed(
+        self, *, cache_prompt: bool = False, slot: int | None = None, cache_salt: str | None = None
+    ) -> Generation:
+        """Return it with its place in an engine; what `replace` does, at a fraction of the cost."""
+        return Generation(
+            self.sampling, self.messages, self.prompt, self.constraint, self.stream, cache_prompt, slot, cache_salt
+        )
+
 
 @quick
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,10 @@ class Dialect(Protocol):
         """Read a whole (not streamed) answer; raises ValueError when it is not one."""
         ...
 
+    def text(self, event: bytes) -> str | None:
+        """Read a stream event that adds text and nothing else, as nearly all do; None: `delta` has to read it."""
+        ...
+
     def delta(self, event: bytes) -> Delta | None:
         """Read the JSON of one stream event; None for one without meaning. Raises ValueError, or EngineError."""
         ...

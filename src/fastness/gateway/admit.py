@@ -24,15 +24,33 @@ async def admit(
 
     Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
     """
-    may = usable()
-    if not served.queue.is_served(may) and served.have_failed(may):
+    asked = ask(usable())
+    return arrive(served, ticket, now_s, asked) or await wait_for(served, ticket, now_s, asked, usable, cleared)
+
+
+def arrive(served: Served, ticket: Hashable, now_s: float, asked: Ask) -> str | None:
+    """Take a slot on a usable replica, if one is free, and return that replica's id; None: now wait for it, at once.
+
+    Raises Refusal: queue_full, no_replica_ready.
+    """
+    may, queue = asked.usable, served.queue
+    if not queue.is_served(may) and served.have_failed(may):
         raise served.not_ready(may)
-    asked = ask(may)
-    taken = served.queue.arrive(ticket, asked, now_s)
-    if isinstance(taken, str):
-        return taken
+    taken = queue.arrive(ticket, asked, now_s)
     if isinstance(taken, Full):
         raise _full(served, taken)
+    return taken
+
+
+async def wait_for(
+    served: Served,
+    ticket: Hashable,
+    now_s: float,
+    asked: Ask,
+    usable: Callable[[], Usable],
+    cleared: Callable[[], Usable] | None = None,
+) -> str:
+    """Wait for the slot that `arrive` did not have; see `admit`."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
     served.waiters[ticket] = Waiter(future, usable, asked)

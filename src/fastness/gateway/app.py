@@ -83,7 +83,7 @@ class App:
             raise _wrong_method(exchange, "POST")
         if self.draining:
             raise Refusal("draining", "This gateway is shutting down. Try again.", retry_after_s=1)
-        task = asyncio.get_running_loop().create_task(journey(self._gateway, exchange, operation))
+        task = self._gateway.loop.create_task(journey(self._gateway, exchange, operation))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter

@@ -8,73 +8,99 @@ policy anew (law 4); it waits in front, because it was in before.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastness.core.error import Refusal
-from fastness.core.replica import Replica, ReplicaState
+from fastness.core.replica import Replica
 from fastness.core.request import Delta, FinishReason, Generation, Usage
 from fastness.engines.port import Dialect, EngineCall
-from fastness.gateway.asking import charge, give_back
+from fastness.gateway.asking import charge
 from fastness.gateway.choosing import Asked
 from fastness.gateway.relay import (
-    EngineAway,
-    EngineErred,
     EngineFailed,
     StreamRun,
+    Taker,
     broken,
     post,
+    read_whole,
     run_stream,
-    run_whole,
 )
-from fastness.gateway.seat import seated
-from fastness.traffic.circuit import CircuitState
+from fastness.gateway.seat import take_seat
+from fastness.gateway.slot import Slot
+from fastness.gateway.tries import Tries
 from fastness.traffic.continuation import Diverged, Replay, Written, continuation, usage_at_end, usage_of
-from fastness.traffic.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
     from fastness.gateway.gateway import Gateway
     from fastness.gateway.trip import Trip
-    from fastness.traffic.fair_queue import Usable
 
 T = TypeVar("T")
-AWAY_MAX: Final = 5
-"""So often nobody may have listened for one generation. It costs engines nothing, and circuits slow it down."""
 STREAM_HEADERS: Final = b"content-type: text/event-stream\r\ncache-control: no-store\r\nx-accel-buffering: no\r\n"
 _NOBODY: Final = frozenset({"no_replica_ready", "queue_timeout"})
 _SEEDS: Final = 2**31
 
 
-async def generate(gateway: Gateway, trip: Trip, choice: int) -> Usage:
+def generate(gateway: Gateway, trip: Trip, choice: int) -> Coroutine[object, object, Usage]:
     """Make one choice of an answer, on as many replicas as it takes; raises Refusal."""
-    work, written = _repeatable(trip.generations[choice]), Written()
-    asked, began = trip.asking(work), gateway.now()
-
-    def take(delta: Delta) -> None:
-        if asked.heard is not None:
-            asked.read()
-        written.add(delta)
-        give(gateway, trip, choice, delta)
+    work = _repeatable(trip.generations[choice])
+    asked = trip.asking(work)
+    if work.stream:
+        return _generate_stream(gateway, trip, choice, work, asked)
 
     async def on(replica: Replica) -> Usage:
         dialect = gateway.routing.dialect(replica)
-        with seated(trip, dialect, replica, work, asked.prompt) as placed:
-            if not work.stream:
-                asked.let_next()
-                return _ended(trip, asked, await _whole(gateway, trip, replica, placed, choice))
+        seat = take_seat(trip, dialect, replica, work, asked.prompt)
+        try:
+            asked.let_next()
+            call = dialect.generation(seat.work)
+            task = gateway.begin_wait()
+            try:
+                body = await post(gateway.engines, dialect, replica, call.path, call.body)
+            except asyncio.CancelledError:
+                gateway.late(task)
+                raise
+            finally:
+                gateway.end_wait(task)
+            return _ended(trip, asked, _take_whole(trip, choice, read_whole(dialect, replica, body)))
+        finally:
+            seat.leave()
+
+    return on_some_replica(gateway, trip, on, asked)
+
+
+def _generate_stream(
+    gateway: Gateway, trip: Trip, choice: int, work: Generation, asked: Asked
+) -> Coroutine[object, object, Usage]:
+    written, began = Written(), gateway.now()
+    taker = _Passing(gateway, trip, choice, asked, written)
+
+    async def on(replica: Replica) -> Usage:
+        dialect = gateway.routing.dialect(replica)
+        seat = take_seat(trip, dialect, replica, work, asked.prompt)
+        try:
             if written.begun and work.constraint and not trip.streams:
                 written.forget()
                 trip.answer.restart(choice)  # type: ignore[union-attr]  # nobody has seen it
             if written.begun:
-                rest = _Rest(gateway, trip, replica, placed, written, began)
-                return _ended(trip, asked, await rest.run(take))
-            run = StreamRun(dialect, replica, take, began)
+                rest = _Rest(gateway, trip, replica, seat.work, written, began)
+                return _ended(trip, asked, await rest.run(taker))
+            run = StreamRun(gateway.loop, dialect, replica, taker, began)
             with gateway.watched(trip, run):
-                return _ended(trip, asked, await run_stream(gateway.engines, dialect, replica, placed, run))
+                return _ended(trip, asked, await run_stream(gateway.engines, dialect, replica, seat.work, run))
+        finally:
+            seat.leave()
 
-    return await on_some_replica(gateway, trip, on, asked, written)
+    return on_some_replica(gateway, trip, on, asked, written)
+
+
+def _take_whole(trip: Trip, choice: int, delta: Delta) -> Usage:
+    assert trip.answer and delta.usage  # read_whole gives no answer without
+    trip.answer.take(choice, delta)
+    return delta.usage
 
 
 def _ended(trip: Trip, asked: Asked, usage: Usage) -> Usage:
@@ -92,22 +118,25 @@ async def on_some_replica(
     written: Written | None = None,
 ) -> T:
     """Do `work` on a slot's replica; on another one, or later, when an engine failed. Raises Refusal."""
-    tries = Tries(gateway, trip, asked, written)
+    tries, began = None, gateway.now()
     while True:
-        failure = None
+        slot, failure = Slot(gateway, trip, asked, tries), None
         try:
-            async with gateway.slot(trip, tries) as replica:
-                try:
-                    result = await work(replica)
-                except EngineFailed as failed:
-                    failure = failed
-                    tries.note(replica, failure)  # before the slot goes to the next in line
+            replica = slot.take() or await slot.wait()
+            try:
+                result = await work(replica)
+            except EngineFailed as failed:
+                failure = failed
+                tries = tries or Tries(gateway, trip, written, began)
+                tries.note(replica, failure)  # before the slot goes to the next in line
+            finally:
+                slot.free()
         except Refusal as refusal:
-            if tries.failure is not None and refusal.code in _NOBODY:
+            if tries is not None and tries.failure is not None and refusal.code in _NOBODY:
                 raise tries.failure from None
             raise
-        if failure is None:
-            tries.done(replica)
+        if failure is None or tries is None:
+            _succeeded(gateway, trip, replica, tries)
             return result
         if not tries.again(failure):
             try:
@@ -116,102 +145,79 @@ async def on_some_replica(
                 del failure  # its frames hold the trip
 
 
-class Tries:
-    """How often one generation was tried, and where it failed. `failure` is the last one; None: it never failed."""
+def _succeeded(gateway: Gateway, trip: Trip, replica: Replica, tries: Tries | None) -> None:
+    """Count a run that came to its end."""
+    served = trip.served
+    assert served
+    if served.circuits:
+        served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
+    gateway.budget(served.card.name).succeeded()
+    for one in tries.erred if tries is not None else ():
+        if one.id != replica.id:
+            served.failed(one, gateway.now())
 
-    __slots__ = (
-        "_away",
-        "_began",
-        "_came",
-        "_erred",
-        "_failed",
-        "_fruitless",
-        "_gateway",
-        "_trip",
-        "_written",
-        "asked",
-        "failure",
-    )
 
-    def __init__(self, gateway: Gateway, trip: Trip, asked: Asked, written: Written | None) -> None:
-        self._gateway, self._trip, self._written = gateway, trip, written
-        self.asked = asked
-        self._began = gateway.now()
-        self._failed: dict[str, int] = {}
-        self._erred: list[Replica] = []
-        self._away = self._fruitless = self._came = 0
-        self.failure: EngineFailed | None = None
+class _Passing:
+    """Passes on what the engine added, in the callback that brought it: no task wakes for a token."""
 
-    def deadline_s(self, now: float) -> float:
-        """Until when the next try, which begins now, may wait for a slot."""
-        traffic, own_s = self._gateway.settings.traffic, self._trip.wait_s
-        if own_s is not None and not self._came:  # what has begun is gone on with, whoever would rather not wait
-            return self._trip.exchange.received_at + own_s
-        return now + (traffic.queue_timeout_s if self.failure is None else traffic.resume_timeout_s)
+    __slots__ = ("_asked", "_choice", "_gateway", "_trip", "_written")
 
-    def elsewhere(self, usable: Usable) -> Usable:
-        """Of the usable replicas, those where it has not failed; as long as one of them can be sent anything."""
-        served = self._trip.served
-        if not self._failed or served is None:
-            return usable
-        now = self._gateway.now()
-        others = frozenset(
-            name
-            for name, one in served.replicas.items()
-            if (usable is None or name in usable)
-            and self._failed.get(name) != one.epoch
-            and one.state is ReplicaState.READY
-            and served.circuit(one, now) is not CircuitState.OPEN
-        )
-        return others or usable
+    def __init__(self, gateway: Gateway, trip: Trip, choice: int, asked: Asked, written: Written) -> None:
+        self._gateway, self._trip, self._choice, self._asked, self._written = gateway, trip, choice, asked, written
 
-    def note(self, replica: Replica, failure: EngineFailed) -> None:
-        """Take a failure to account. What an engine itself says is its fault is, once another did the same work."""
-        served = self._trip.served
-        assert served
-        self._failed[replica.id] = replica.epoch
-        give_back(self._trip)
-        if isinstance(failure, EngineErred):
-            self._erred.append(replica)
-        else:
-            served.failed(replica, self._gateway.now(), gone=isinstance(failure, EngineAway))
+    def texts(self, texts: Sequence[str]) -> None:
+        """See Taker."""
+        if self._asked.heard is not None:
+            self._asked.read()
+        self._written.add_texts(texts)
+        answer = self._trip.answer
+        assert answer
+        if events := answer.texts(self._choice, texts):
+            self._send(events)
 
-    def again(self, failure: EngineFailed) -> bool:
-        """Tell whether it may be tried again, and count it."""
-        gateway, traffic = self._gateway, self._gateway.settings.traffic
-        came = self._written.count if self._written else 0
-        if isinstance(failure, EngineAway):
-            self._away += 1
-        else:
-            self._fruitless = 1 if came > self._came else self._fruitless + 1
-            self._came = came
-        late = gateway.now() - self._began > traffic.answer_timeout_s
-        if late or self._away >= AWAY_MAX or self._fruitless >= traffic.attempts_max:
-            return False
-        model = self._trip.served.card.name if self._trip.served else ""
-        if not gateway.budget(model).take(gateway.now()):
-            gateway.meters.retry(model, "refused")
-            return False
-        failure.__traceback__ = failure.__context__ = None  # its frames hold the trip
-        self.failure = failure
-        resumes = came > 0 and not isinstance(failure, EngineAway)  # else that failure is counted already
-        if resumes:
-            self._trip.resumed += 1
-        elif not came:
-            self._trip.retried += 1
-        gateway.meters.retry(model, "resumed" if resumes else "retried")
-        return True
+    def delta(self, delta: Delta) -> None:
+        """See Taker."""
+        if self._asked.heard is not None:
+            self._asked.read()
+        self._written.add(delta)
+        answer = self._trip.answer
+        assert answer
+        if events := answer.take(self._choice, delta):
+            self._send(events)
 
-    def done(self, replica: Replica) -> None:
-        """Count a run that came to its end."""
-        served, now = self._trip.served, self._gateway.now()
-        assert served
-        if served.circuits:
-            served.circuits.succeeded(replica.id, replica.epoch, now)
-        self._gateway.budget(served.card.name).succeeded()
-        for one in self._erred:
-            if one.id != replica.id:
-                served.failed(one, now)
+    def _send(self, events: bytes) -> None:
+        trip = self._trip
+        if trip.first_token_at is None:
+            trip.first_token_at = self._gateway.now()
+            trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
+        trip.exchange.send(events)
+
+
+class _New:
+    """Passes on what is new in an answer that is made again; raises Refusal when it does not begin as it had begun."""
+
+    __slots__ = ("_replay", "_taker")
+
+    def __init__(self, replay: Replay, taker: Taker) -> None:
+        self._replay, self._taker = replay, taker
+
+    def texts(self, texts: Sequence[str]) -> None:
+        """See Taker."""
+        for text in texts:
+            self.delta(Delta(text))
+
+    def delta(self, delta: Delta) -> None:
+        """See Taker."""
+        try:
+            fresh = self._replay.take(delta)
+        except Diverged:
+            message = (
+                "The engine was lost before the answer was whole, and the answer made anew begins otherwise than "
+                "what was sent. Try again; with `temperature` 0, or without a stream, this does not happen."
+            )
+            raise Refusal("engine_failed", message, retry_after_s=1) from None
+        if fresh is not None:
+            self._taker.delta(fresh)
 
 
 class _Rest:
@@ -226,13 +232,13 @@ class _Rest:
         self._work, self._written, self._began = work, written, began
         self._dialect: Dialect = gateway.routing.dialect(replica)
 
-    async def run(self, take: Callable[[Delta], None]) -> Usage:
-        """Make it and give each delta to `take`; return what the whole answer took. Raises Refusal."""
+    async def run(self, taker: Taker) -> Usage:
+        """Make it and give it to `taker`; return what the whole answer took. Raises Refusal."""
         if self._work.constraint is not None and self._written.finish is None:
-            return await self._replay(take)
-        return await self._go_on(take)
+            return await self._run(self._work, _New(Replay(self._written.text), taker))
+        return await self._go_on(taker)
 
-    async def _go_on(self, take: Callable[[Delta], None]) -> Usage:
+    async def _go_on(self, taker: Taker) -> Usage:
         written = self._written
         if written.prompt is None:
             written.prompt = await self._prompt()
@@ -241,30 +247,13 @@ class _Rest:
             return usage_at_end(written.prompt, said, written.finish)
         rest = continuation(self._work, written.prompt, said, self._replica.context_tokens)
         if rest is None:
-            take(Delta(finish=FinishReason.LENGTH))
+            taker.delta(Delta(finish=FinishReason.LENGTH))
             return usage_at_end(written.prompt, said, FinishReason.LENGTH)
         self._cleared()
-        return usage_of(written.prompt, said, await self._run(rest, take))
+        return usage_of(written.prompt, said, await self._run(rest, taker))
 
-    async def _replay(self, take: Callable[[Delta], None]) -> Usage:
-        replay = Replay(self._written.text)
-
-        def new(delta: Delta) -> None:
-            try:
-                fresh = replay.take(delta)
-            except Diverged:
-                message = (
-                    "The engine was lost before the answer was whole, and the answer made anew begins otherwise than "
-                    "what was sent. Try again; with `temperature` 0, or without a stream, this does not happen."
-                )
-                raise Refusal("engine_failed", message, retry_after_s=1) from None
-            if fresh is not None:
-                take(fresh)
-
-        return await self._run(self._work, new)
-
-    async def _run(self, work: Generation, take: Callable[[Delta], None]) -> Usage:
-        run = StreamRun(self._dialect, self._replica, take, self._began)
+    async def _run(self, work: Generation, taker: Taker) -> Usage:
+        run = StreamRun(self._gateway.loop, self._dialect, self._replica, taker, self._began)
         with self._gateway.watched(self._trip, run):
             return await run_stream(self._gateway.engines, self._dialect, self._replica, work, run)
 
@@ -299,33 +288,6 @@ class _Rest:
         if may is not None and self._replica.id not in may:
             assert self._trip.served
             raise self._trip.served.not_ready(may)
-
-
-async def _whole(gateway: Gateway, trip: Trip, replica: Replica, work: Generation, choice: int) -> Usage:
-    dialect = gateway.routing.dialect(replica)
-    delta = await gateway.within_answer_time(run_whole(gateway.engines, dialect, replica, work))
-    assert trip.answer
-    trip.answer.take(choice, delta)
-    assert delta.usage  # run_whole gives no answer without
-    return delta.usage
-
-
-def give(gateway: Gateway, trip: Trip, choice: int, delta: Delta) -> None:
-    """Pass on what the engine added, in the callback that brought it: no task wakes for a token."""
-    assert trip.answer
-    events = trip.answer.take(choice, delta)
-    if not events:
-        return
-    if trip.first_token_at is None:
-        trip.first_token_at = gateway.now()
-        trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
-    trip.exchange.send(events)
-
-
-def budget_of(gateway: Gateway) -> RetryBudget:
-    """Return a full budget."""
-    traffic = gateway.settings.traffic
-    return RetryBudget(traffic.retry_percent / 100, traffic.retry_floor_per_s, traffic.retry_burst, gateway.now())
 
 
 def _repeatable(work: Generation) -> Generation:

@@ -133,11 +133,16 @@ class Choosing:
         """Choose for the queue, which gives the lane's slot to the ticket in the same moment."""
         asked = getattr(ticket, "asked", None) or Asked("")
         choice = self.weigh(asked.prompt, lanes)
-        asked.over()
+        if asked.choice is not None or asked.heard is not None:
+            asked.over()
         asked.choice, asked.reading = self.replicas, self.replicas.send(asked.prompt, choice)
         if asked.request_id:
             self.explanations.keep(asked.request_id, Explained(self.model, self.clock(), choice))
-        return next(lane for lane in lanes if lane.replica == choice.replica)
+        chosen = choice.replica
+        for lane in lanes:
+            if lane.replica == chosen:
+                return lane
+        raise LookupError(f"{chosen} is none of the lanes")
 
     def weigh(self, prompt: Prompt, lanes: Sequence[Lane]) -> Choice:
         """Choose without sending; a benchmark puts another rule here."""
@@ -154,7 +159,7 @@ def prompt_of(owner: Hashable, model: str, work: Generation) -> Prompt:
     """Hash what a generation asks, for its owner (a tenant and a label: law 12)."""
     if work.prompt is not None:
         return plain_prompt(owner, model, work.prompt)
-    return chat_prompt(owner, model, ((message.role, message.content) for message in work.messages))
+    return chat_prompt(owner, model, [(message.role, message.content) for message in work.messages])
 
 
 def _memory(replica: Replica, pinned: bool) -> Memory:

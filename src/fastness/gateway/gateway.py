@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
@@ -15,11 +15,7 @@ from fastness.core.error import Refusal
 from fastness.core.event import Event
 from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
-from fastness.core.replica import Replica
 from fastness.core.tenant import Principal
-from fastness.gateway.admit import admit
-from fastness.gateway.asking import ask_of
-from fastness.gateway.attempts import Tries, budget_of
 from fastness.gateway.choosing import Asked
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
@@ -27,15 +23,19 @@ from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Routing, Served, may_name
+from fastness.gateway.slot import Slot
+from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
 from fastness.telemetry.log import JsonLog
-from fastness.traffic.fair_queue import Ask, Usable
+from fastness.traffic.fair_queue import Usable
 from fastness.traffic.retry_budget import RetryBudget
 
 T = TypeVar("T")
 _NOTHING_SET: Final = Parameters()
+PASSED: Final = math.inf
+"""Stands for the deadline of a task that was told that its time is over."""
 
 
 class Authenticator(Protocol):
@@ -50,78 +50,6 @@ class Authenticator(Protocol):
     def on_behalf_of(self, key: str, now_s: float) -> Principal:
         """Return the principal of an API key by the key's id, as of now; raises Refusal."""
         ...
-
-
-@dataclass(eq=False, slots=True)
-class Deadline:
-    """When a task has waited long enough, on the loop's clock."""
-
-    task: asyncio.Task[object]
-    at: float
-    passed: bool = False
-
-
-class Slot:
-    """A slot on a replica, held for the length of an `async with` block; it is freed however the block ends."""
-
-    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked")
-
-    def __init__(self, gateway: Gateway, trip: Trip, tries: Tries) -> None:
-        assert trip.served
-        self._gateway, self._trip, self._served, self._tries = gateway, trip, trip.served, tries
-        self.asked = tries.asked
-
-    async def __aenter__(self) -> Replica:
-        """Wait for the slot and return its replica; raises Refusal."""
-        trip, served, now = self._trip, self._served, self._gateway.now
-        began, own_s = now(), trip.wait_s
-        deadline_s = self._tries.deadline_s(began)
-        try:
-            self._name = await admit(served, self, began, self._asks(deadline_s), self._usable, self._cleared)
-        except BaseException as error:
-            self.asked.over()  # a slot may have been given in the moment of giving up
-            if isinstance(error, Refusal) and error.code == "queue_timeout" and own_s is not None:
-                error.should_retry = False  # the caller's own time is over: nobody waits for the answer
-            raise
-        self._taken = now()
-        replica = served.replicas.get(self._name)
-        if replica is None:
-            self.asked.over()
-            served.return_unused(self._name, self._ask)
-            raise served.not_ready()
-        self.asked.heard = self._read
-        trip.replica = replica
-        trip.queue_s = max(trip.queue_s, self._taken - began)
-        return replica
-
-    async def __aexit__(self, *_error: object) -> None:
-        """Free the slot."""
-        self._free()
-
-    def _usable(self) -> Usable:
-        return self._tries.elsewhere(self._cleared())
-
-    def _cleared(self) -> Usable:
-        return self._gateway.usable(self._trip)
-
-    def _asks(self, deadline_s: float) -> Callable[[Usable], Ask]:
-        def ask(usable: Usable) -> Ask:
-            self._ask = ask_of(self._trip, deadline_s, usable, returns=self._tries.failure is not None)
-            return self._ask
-
-        return ask
-
-    def _read(self) -> None:
-        if admitted := self._served.queue.read(self._name, self._ask):
-            self._served.wake(admitted)
-
-    def _free(self) -> None:
-        unread = self.asked.heard is not None
-        self.asked.over()
-        now = self._gateway.now()
-        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask, unread)
-        if admitted:
-            self._served.wake(admitted)
 
 
 class Gateway:
@@ -152,14 +80,15 @@ class Gateway:
         self.log = log
         self.clock = clock
         self.leases = leases or Leases(clock)
-        self.now = asyncio.get_running_loop().time
+        self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call
+        self.now = self.loop.time
         self._authenticator = authenticator
         self._reread_access = reread_access
         self.policy: PolicyInForce | None = None
         self.access_version = 0
         self._budgets: dict[str, RetryBudget] = {}
         self._runs: set[StreamRun] = set()
-        self._deadlines: set[Deadline] = set()
+        self._deadlines: dict[asyncio.Task[object], float] = {}
 
     def authenticate(self, exchange: Exchange) -> Principal:
         """Return who asks; raises Refusal. A key that is not known may be newer than what was read last.
@@ -195,8 +124,12 @@ class Gateway:
     def usable(self, trip: Trip) -> Usable:
         """Tell which replicas may take a trip as things are now; raises Refusal when none may.
 
-        To be asked whenever time may have passed since it was asked last: before each word to an engine (law 4).
+        To be asked whenever time may have passed since it was asked last: before each word to an engine (law 4). Where
+        nothing has changed since, neither policy nor routes nor who may ask, the answer is the same.
         """
+        changes = self.routing.changes
+        if trip.cleared_at == changes and trip.access_version == self.access_version and trip.cleared_by is self.policy:
+            return trip.usable
         if trip.access_version != self.access_version:
             trip.access_version = self.access_version
             trip.principal = self.authenticate(trip.exchange)
@@ -210,7 +143,8 @@ class Gateway:
             raise self._not_cleared(trip, clearance.decision)
         if not clearance.nodes:
             raise served.not_ready()
-        return served.usable(clearance.nodes)
+        trip.cleared_at, trip.cleared_by, trip.usable = changes, policy, served.usable(clearance.nodes)
+        return trip.usable
 
     def may_use(self, principal: Principal, mark: Mark, served: Served, parameters: Parameters = _NOTHING_SET) -> bool:
         """Tell whether policy lets a principal use a model, on some node, for what is so marked."""
@@ -232,9 +166,9 @@ class Gateway:
         ]
         return refusal(query, decision, others)
 
-    def slot(self, trip: Trip, tries: Tries | None = None) -> Slot:
+    def slot(self, trip: Trip) -> Slot:
         """Hold a slot on the replica that takes this trip, for the length of a block."""
-        return Slot(self, trip, tries or Tries(self, trip, Asked(""), None))
+        return Slot(self, trip, Asked(""))
 
     def budget(self, model: str) -> RetryBudget:
         """The retries that a model's generations have left here."""
@@ -258,26 +192,38 @@ class Gateway:
 
     async def within_answer_time(self, work: Coroutine[object, object, T]) -> T:
         """Wait for a whole answer, not longer than an answer may take; raises Refusal."""
-        task = asyncio.current_task()
-        assert task is not None
-        deadline = Deadline(task, self.now() + self.settings.traffic.answer_timeout_s)
-        self._deadlines.add(deadline)
+        task = self.begin_wait()
         try:
             return await work
         except asyncio.CancelledError:
-            if not deadline.passed or task.uncancel() > 0:
-                raise
+            self.late(task)
+            raise
+        finally:
+            self.end_wait(task)
+
+    def begin_wait(self) -> asyncio.Task[object]:
+        """Watch over the current task, from now until `end_wait`: it is cancelled when an answer takes too long."""
+        task = asyncio.current_task(self.loop)
+        assert task is not None
+        self._deadlines[task] = self.now() + self.settings.traffic.answer_timeout_s
+        return task
+
+    def late(self, task: asyncio.Task[object]) -> None:
+        """Raise the Refusal for a task that was cancelled because its time was over, and for nothing else."""
+        if self._deadlines[task] == PASSED and task.uncancel() == 0:
             limit_s = self.settings.traffic.answer_timeout_s
             raise Refusal("engine_timeout", f"The answer took longer than {limit_s:g} s.") from None
-        finally:
-            self._deadlines.discard(deadline)
+
+    def end_wait(self, task: asyncio.Task[object]) -> None:
+        """Watch over it no more."""
+        del self._deadlines[task]
 
     def sweep(self) -> None:
         """End what takes too long; called several times a second, so that no request needs a timer of its own."""
         now, traffic = self.now(), self.settings.traffic
-        for deadline in [one for one in self._deadlines if now > one.at and not one.passed]:
-            deadline.passed = True
-            deadline.task.cancel()
+        for task in [one for one, at in self._deadlines.items() if now > at]:
+            self._deadlines[task] = PASSED
+            task.cancel()
         for run in list(self._runs):
             run.check(now, traffic)
         self.routing.sweep()

@@ -38,6 +38,9 @@ from fastness.gateway.wire.urgency import TIERS, band_of, wait_of
 from fastness.ledger.port import LedgerUnavailable
 
 JSON_HEADERS = b"content-type: application/json\r\ncache-control: no-store\r\n"
+CHAT, COMPLETION, EMBEDDING = Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING
+CHATS, EMBEDS = ModelKind.CHAT, ModelKind.EMBEDDING
+"""Looked up once: an enum's member costs a quarter of a microsecond each time in Python 3.11."""
 INPUT_FIELDS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 
 
@@ -82,9 +85,9 @@ def mark(gateway: Gateway, trip: Trip) -> None:
 def parse(gateway: Gateway, trip: Trip) -> None:
     """What is asked: from here on there are only core values."""
     body, limits = trip.exchange.body, gateway.settings.limits
-    if trip.operation is Operation.CHAT:
+    if trip.operation is CHAT:
         trip.request = parse_chat(body, limits)
-    elif trip.operation is Operation.COMPLETION:
+    elif trip.operation is COMPLETION:
         trip.request = parse_completion(body, limits)
     else:
         trip.request = parse_embedding(body, limits)
@@ -97,16 +100,19 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
     """Whether this caller may have it, marked so, with what it sets. No engine hears of it before it passed."""
     request, principal, mark = trip.request, trip.principal, trip.mark
     assert request and principal and mark
-    kind = ModelKind.EMBEDDING if trip.operation is Operation.EMBEDDING else ModelKind.CHAT
-    trip.served = find_model(
-        gateway.routing,
-        request.model,
-        kind,
-        lambda one: may_name(principal, one),
-        lambda one: gateway.may_use(principal, mark, one),
-    )
+    kind = EMBEDS if trip.operation is EMBEDDING else CHATS
+    served = gateway.routing.find(request.model)
+    if served is None or served.card.kind is not kind or not may_name(principal, served):
+        served = find_model(
+            gateway.routing,
+            request.model,
+            kind,
+            lambda one: may_name(principal, one),
+            lambda one: gateway.may_use(principal, mark, one),
+        )
+    trip.served = served
     trip.parameters = parameters_of(request)
-    trip.usable = gateway.usable(trip)  # as things are until something is waited for
+    gateway.usable(trip)  # as things are until something is waited for
 
 
 def prepare(gateway: Gateway, trip: Trip) -> None:

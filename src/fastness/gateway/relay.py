@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
 from fastness.config import TrafficSettings
 from fastness.core.error import Refusal
@@ -29,8 +29,27 @@ class EngineErred(EngineFailed):
     """The engine said that it failed. It may be the request's fault all the same."""
 
 
-def _drop(_delta: Delta) -> None:
-    """Nobody takes it any more."""
+class Taker(Protocol):
+    """Who takes what an engine adds, in the order in which it came."""
+
+    def texts(self, texts: Sequence[str]) -> None:
+        """Take what events added of which each is a text and nothing else; none is empty."""
+
+    def delta(self, delta: Delta) -> None:
+        """Take what an event added."""
+
+
+class _Nobody:
+    """Takes nothing any more."""
+
+    def texts(self, _texts: Sequence[str]) -> None:
+        pass
+
+    def delta(self, _delta: Delta) -> None:
+        pass
+
+
+NOBODY: Final = _Nobody()
 
 
 class StreamRun:
@@ -43,12 +62,12 @@ class StreamRun:
         "_began_at",
         "_dialect",
         "_finish",
-        "_give",
         "_now",
         "_progress_at",
         "_replica",
         "_splitter",
         "_status",
+        "_taker",
         "_tokens",
         "_trouble",
         "_usage",
@@ -58,12 +77,16 @@ class StreamRun:
     )
 
     def __init__(
-        self, dialect: Dialect, replica: Replica, give: Callable[[Delta], None], began_at: float | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dialect: Dialect,
+        replica: Replica,
+        taker: Taker,
+        began_at: float,
     ) -> None:
-        loop = asyncio.get_running_loop()
         self._dialect = dialect
         self._replica = replica
-        self._give = give
+        self._taker = taker
         self._splitter = SseSplitter()
         self._status = 0
         self._trouble = b""
@@ -73,7 +96,7 @@ class StreamRun:
         self.done: asyncio.Future[Usage] = loop.create_future()
         self._now = loop.time
         self._progress_at = loop.time()
-        self._began_at = self._progress_at if began_at is None else began_at
+        self._began_at = began_at
         self.paused = False
         self._tokens = 0
 
@@ -86,9 +109,19 @@ class StreamRun:
         if self._status != 200:
             self._trouble = (self._trouble + data)[:ERROR_BYTES_MAX]
             return
+        text_of, texts = self._dialect.text, list[str]()
         try:
             for event in self._splitter.feed(data):
-                self._take(event)
+                text = text_of(event)
+                if text is None:
+                    if texts:
+                        self._pass_on(texts)
+                        texts = []
+                    self._take(event)
+                elif text:
+                    texts.append(text)
+            if texts:
+                self._pass_on(texts)
         except EngineError as error:
             self._fail(engine_refusal(error))
         except Refusal as refusal:
@@ -110,7 +143,7 @@ class StreamRun:
     def let_go(self) -> None:
         """Take nothing more, whatever the connection still brings, and hold nobody."""
         self.stream = None
-        self._give = _drop
+        self._taker = NOBODY
 
     @property
     def tokens(self) -> int:
@@ -145,6 +178,11 @@ class StreamRun:
             self.stream.cancel()
         self._fail(refusal)
 
+    def _pass_on(self, texts: Sequence[str]) -> None:
+        self._progress_at = self._now()
+        self._tokens += len(texts)
+        self._taker.texts(texts)
+
     def _take(self, event: bytes) -> None:
         if event == b"[DONE]":
             if self._finish is None or self._usage is None:
@@ -160,7 +198,7 @@ class StreamRun:
         if delta.text or delta.finish:
             self._progress_at = self._now()
             self._tokens += 1
-            self._give(delta)
+            self._taker.delta(delta)
 
     def _fail(self, refusal: Refusal) -> None:
         if self.done.done():
@@ -190,10 +228,8 @@ async def run_stream(
         raise
 
 
-async def run_whole(connections: EngineConnections, dialect: Dialect, replica: Replica, work: Generation) -> Delta:
-    """Run one generation to its end and return it whole; raises Refusal."""
-    call = dialect.generation(work)
-    body = await post(connections, dialect, replica, call.path, call.body)
+def read_whole(dialect: Dialect, replica: Replica, body: bytes) -> Delta:
+    """Read a whole answer; raises Refusal."""
     try:
         delta = dialect.answer(body)
     except ValueError:
@@ -205,10 +241,13 @@ async def run_whole(connections: EngineConnections, dialect: Dialect, replica: R
 
 async def post(connections: EngineConnections, dialect: Dialect, replica: Replica, path: str, body: bytes) -> bytes:
     """POST to a replica's engine and return the body of its 200 answer; raises Refusal for anything else."""
+    whole = connections.ask(replica.socket, path, body, answer_bytes_max=ANSWER_BYTES_MAX)
     try:
-        answer = await connections.call(replica.socket, path, body, answer_bytes_max=ANSWER_BYTES_MAX)
+        answer = await whole.future
     except EngineLost as error:
         raise lost(replica, error) from None
+    finally:
+        whole.cancel()
     if answer.status != 200:
         raise engine_refusal(dialect.error(answer.status, answer.body))
     return answer.body

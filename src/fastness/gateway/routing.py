@@ -52,6 +52,7 @@ class Served:
     estimate: Estimate = field(default_factory=Estimate)
     alarm: tuple[float, asyncio.Handle] | None = None
     _usable: dict[frozenset[str], Usable] = field(default_factory=dict)
+    _context: dict[Usable, int] = field(default_factory=dict)
 
     def place(
         self, card: ModelCard, deployment: Deployment, replicas: Iterable[Replica], nodes: dict[str, Node]
@@ -67,6 +68,7 @@ class Served:
         if deployment != self.deployment:
             self.deployment = deployment
         self._usable.clear()
+        self._context.clear()
 
     def usable(self, nodes: frozenset[str]) -> Usable:
         """The replicas on these nodes."""
@@ -79,8 +81,11 @@ class Served:
 
     def context_tokens(self, usable: Usable = None) -> int:
         """The longest context that a usable replica offers; the model's own when none is known."""
-        offered = [replica.context_tokens for replica in self._of(usable)]
-        return max(offered, default=self.card.context_tokens)
+        found = self._context.get(usable)
+        if found is None:
+            offered = [replica.context_tokens for replica in self._of(usable)]
+            found = self._context[usable] = max(offered, default=self.card.context_tokens)
+        return found
 
     def reconsider(self) -> None:
         """Ask anew, for all who wait, where they may run: policy or replicas have changed. Nobody moves yet."""
@@ -146,8 +151,9 @@ class Served:
 
     def any_replica(self, usable: Usable = None) -> Replica:
         """Any replica whatever its state, for what depends on its engine only; raises Refusal when there is none."""
-        for replica in self._of(usable):
-            return replica
+        for name, replica in self.replicas.items():
+            if usable is None or name in usable:
+                return replica
         raise self.not_ready(usable)
 
     def ready_replica(self, usable: Usable = None) -> Replica:
@@ -199,9 +205,12 @@ class Routing:
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
+        self.changes = 0
+        """How often anything changed that decides on where a request may run."""
 
     def replace(self, snapshot: RoutingSnapshot) -> None:
         """Take a new snapshot: replicas that left or restarted get nothing more, those that wait may move on."""
+        self.changes += 1
         known = {name: one.replicas for name, one in self._served.items()}
         nodes = {node.name: node for node in snapshot.nodes}
         deployments = {one.name: one for one in snapshot.deployments}
@@ -229,7 +238,8 @@ class Routing:
         return one
 
     def reconsider(self) -> None:
-        """Another policy is in force: all who wait are asked about anew."""
+        """Another policy is in force, or others may ask: all who wait are asked about anew."""
+        self.changes += 1
         for one in self._served.values():
             one.reconsider()
             one.wake(one.queue.advance())

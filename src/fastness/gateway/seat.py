@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Hashable
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastness.core.replica import Replica
 from fastness.core.request import Generation
 from fastness.engines.port import Dialect
 from fastness.gateway.trip import Trip
+from fastness.traffic.engine_slots import EngineSlots
 from fastness.traffic.prompt import Prompt
 
 SALTS_MAX: Final = 4_096
 """Owners whose salts are kept at hand."""
 
 
-@contextmanager
-def seated(trip: Trip, dialect: Dialect, taken: Replica, work: Generation, prompt: Prompt) -> Iterator[Generation]:
-    """Give `work` a slot of the replica's engine for the length of a block, where its slots remember prompts."""
+def take_seat(trip: Trip, dialect: Dialect, taken: Replica, work: Generation, prompt: Prompt) -> Seated:
+    """Give `work` a slot of the replica's engine, where its slots remember prompts; `leave` it at the end."""
     if not dialect.pins_slots:
-        yield replace(work, cache_salt=salt_of(prompt.owner)) if dialect.salts_prefixes else work
-        return
+        return Seated(work.placed(cache_salt=salt_of(prompt.owner)) if dialect.salts_prefixes else work)
     assert trip.served
     slots = trip.served.choosing.slots_of(taken)
     seat = slots.take(prompt)
     if seat is None:  # the queue sends no more than there are slots, so this is a defect; and none may share one
         raise RuntimeError("more generations than slots")
-    try:
-        yield replace(work, slot=seat.number, cache_prompt=seat.reuse)
-    finally:
-        slots.give(seat.number)
+    return Seated(work.placed(slot=seat.number, cache_prompt=seat.reuse), slots)
+
+
+class Seated(NamedTuple):
+    """`work` on its seat among `slots`; None: it needs no seat of its own."""
+
+    work: Generation
+    slots: EngineSlots | None = None
+
+    def leave(self) -> None:
+        """Let another have the seat."""
+        if self.slots is not None and self.work.slot is not None:
+            self.slots.give(self.work.slot)
 
 
 @lru_cache(maxsize=SALTS_MAX)

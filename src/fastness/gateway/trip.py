@@ -21,7 +21,7 @@ from fastness.core.tenant import Principal
 from fastness.gateway.answer.port import Answer
 from fastness.gateway.choosing import Asked, prompt_of
 from fastness.gateway.http import Exchange
-from fastness.gateway.in_force import Mark
+from fastness.gateway.in_force import Mark, PolicyInForce
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Served
 from fastness.traffic.fair_queue import Ask, Usable
@@ -36,6 +36,7 @@ _NO_TOKENS = Usage()
 class Trip:
     """See the module. Times are of the event loop's clock, in seconds.
 
+    `usable` is what policy said when routing counted `cleared_at` changes and `cleared_by` was in force.
     `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
     """
 
@@ -52,6 +53,8 @@ class Trip:
     policy: str | None = None
     decision: Decision | None = None
     usable: Usable = None
+    cleared_at: int = -1
+    cleared_by: PolicyInForce | None = None
     served: Served | None = None
     generations: tuple[Generation, ...] = ()
     answer: Answer | None = None

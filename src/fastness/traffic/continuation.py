@@ -10,6 +10,7 @@ came before must come again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -40,14 +41,18 @@ class Written:
     def add(self, delta: Delta) -> None:
         """Take what an event added."""
         if delta.text:
-            latest = self._latest
-            latest.append(delta.text)
-            if len(latest) >= TOGETHER:
-                self._kept += (SEAM.join(latest) + SEAM).encode("utf-8", "surrogatepass")
-                self._kept_count += TOGETHER
-                latest.clear()
+            self.add_texts((delta.text,))
         if delta.finish:
             self.finish = delta.finish
+
+    def add_texts(self, texts: Sequence[str]) -> None:
+        """Take what events added of which each is a text and nothing else; none is empty."""
+        latest = self._latest
+        latest += texts
+        if len(latest) >= TOGETHER:
+            self._kept += (SEAM.join(latest) + SEAM).encode("utf-8", "surrogatepass")
+            self._kept_count += len(latest)
+            latest.clear()
 
     @property
     def begun(self) -> bool:

@@ -193,7 +193,10 @@ class FairQueue:
 
     def is_served(self, usable: Usable = None) -> bool:
         """Tell whether any replica is open; of `usable`, unless that is None."""
-        return any(lane.open and (usable is None or name in usable) for name, lane in self.lanes.items())
+        for name, lane in self.lanes.items():  # noqa: SIM110 - `any` over a generator costs three times as much
+            if lane.open and (usable is None or name in usable):
+                return True
+        return False
 
     def waiting_by_band(self) -> tuple[int, ...]:
         """How many wait in each band."""

@@ -9,9 +9,9 @@ Pure. A start of a replica has an index of its own, so nothing is believed of an
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastness.traffic.prompt import Prompt
 
@@ -21,21 +21,13 @@ BLOCK_MEMORY_BYTES: Final = 256
 """What one of them takes in memory, at most: 8 MiB a replica in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What was believed of a prompt when it was sent: `depth` blocks of it known, and when each was used before."""
+class Sent(NamedTuple):
+    """What was believed of a prompt when it was sent: `used` is when each known block was used last, from the end."""
 
     prompt: Prompt
-    depth: int
-    used: tuple[int, ...]
+    used: Sequence[int]
     oldest_open: int
     number: int
-
-
-@dataclass(slots=True)
-class _Block:
-    size: int
-    used: int
 
 
 @dataclass(slots=True)
@@ -46,7 +38,8 @@ class PrefixIndex:
     """
 
     size_max: int
-    _blocks: OrderedDict[int, _Block] = field(default_factory=OrderedDict)
+    _blocks: OrderedDict[int, tuple[int, int]] = field(default_factory=OrderedDict)
+    """By hash: its size, and when it was used last."""
     _open: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _size: int = 0
     _uses: int = 0
@@ -58,20 +51,24 @@ class PrefixIndex:
 
     def send(self, prompt: Prompt) -> Sent:
         """Believe that the engine has read all of it. To be followed by `ended`, whatever happens."""
-        self._uses += 1
-        depth, blocks, number = prompt.depth(self._blocks), self._blocks, self._uses
-        used = tuple(blocks[one].used for one in prompt.blocks[:depth])
+        self._uses = number = self._uses + 1
+        blocks, hashes, ends, used = self._blocks, prompt.blocks, prompt.ends, list[int]()
         oldest_open = next(iter(self._open), number)
         self._open[number] = None
-        for one, size in _backwards(prompt):  # from its end, so that what others may share is forgotten last
+        for at in range(len(hashes) - 1, -1, -1):  # from its end, so that what others may share is forgotten last
+            one = hashes[at]
             if (block := blocks.get(one)) is None:
-                blocks[one] = _Block(size, number)
+                size = ends[at] - ends[at - 1] if at else ends[0]
                 self._size += size
+                blocks[one] = size, number
             else:
-                block.used = number
+                size, before = block
+                used.append(before)
+                blocks[one] = size, number
                 blocks.move_to_end(one)
-        self._forget()
-        return Sent(prompt, depth, used, oldest_open, number)
+        if self._size > self.size_max or len(blocks) > BLOCKS_MAX:
+            self._forget()
+        return Sent(prompt, used, oldest_open, number)
 
     def ended(self, sent: Sent, cached: int | None = None) -> None:
         """Correct what is believed by how much of a prompt the engine had, in the prompt's unit; None: it did not say.
@@ -82,13 +79,13 @@ class PrefixIndex:
         self._open.pop(sent.number, None)
         if cached is None:
             return
-        prompt, had = sent.prompt, sent.prompt.blocks_within(cached)
-        if had < sent.depth - 1:  # one block is left to how the engine cuts and what a template adds
-            lost = sent.used[had + 1]
+        prompt, had, depth = sent.prompt, sent.prompt.blocks_within(cached), len(sent.used)
+        if had < depth - 1:  # one block is left to how the engine cuts and what a template adds
+            lost = sent.used[depth - 2 - had]
             if lost < sent.oldest_open:
                 self._forget_used_until(lost)
                 self.size_max = max(self._size, prompt.size)
-        elif had > sent.depth:
+        elif had > depth:
             self.size_max = max(self.size_max, self._size + prompt.ends[had - 1])
 
     @property
@@ -101,16 +98,10 @@ class PrefixIndex:
 
     def _forget(self) -> None:
         while self._blocks and (self._size > self.size_max or len(self._blocks) > BLOCKS_MAX):
-            _, block = self._blocks.popitem(last=False)
-            self._size -= block.size
+            _, (size, _) = self._blocks.popitem(last=False)
+            self._size -= size
 
     def _forget_used_until(self, used: int) -> None:
-        while self._blocks and next(iter(self._blocks.values())).used <= used:
-            _, block = self._blocks.popitem(last=False)
-            self._size -= block.size
-
-
-def _backwards(prompt: Prompt) -> Iterator[tuple[int, int]]:
-    ends = prompt.ends
-    for at in range(len(ends) - 1, -1, -1):
-        yield prompt.blocks[at], ends[at] - (ends[at - 1] if at else 0)
+        while self._blocks and next(iter(self._blocks.values()))[1] <= used:
+            _, (size, _) = self._blocks.popitem(last=False)
+            self._size -= size

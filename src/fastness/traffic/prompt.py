@@ -15,6 +15,8 @@ from collections.abc import Container, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fastness.core.value import quick
+
 GRAINS: Final = ((4_096, 256), (65_536, 2_048), (sys.maxsize, 8_192))
 """Up to which place in a message blocks are how long, in characters: 2 KB are 8 blocks, 64 KB 46, a megabyte 161."""
 HEAD: Final = 128
@@ -23,6 +25,7 @@ TOKEN_BYTES: Final = 4
 """What a token that came as a number counts for."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """`blocks` are chained hashes, `ends` the size of the prompt up to the end of each. `adapter`: a LoRA's name."""
@@ -53,10 +56,15 @@ class Prompt:
 
     def depth(self, known: Container[int]) -> int:
         """How many of its blocks are in `known`, which holds no block without those before it."""
-        low, high = 0, len(self.blocks)
+        blocks = self.blocks
+        low, high = 0, len(blocks)
+        if not high or blocks[0] not in known:  # nothing of it, or all, is what most often is
+            return 0
+        if blocks[-1] in known:
+            return high
         while low < high:
             middle = (low + high) // 2
-            if self.blocks[middle] in known:
+            if blocks[middle] in known:
                 low = middle + 1
             else:
                 high = middle
@@ -93,6 +101,14 @@ def plain_prompt(owner: Hashable, seed: Hashable, text: str | Sequence[int], ada
 def _cut(chained: int, text: str | Sequence[int], unit: int, blocks: list[int], ends: list[int]) -> int:
     """Add the blocks of one text to a chain, and return where the chain stands."""
     before, start, total = ends[-1] if ends else 0, 0, len(text)
+    if 0 < total <= GRAINS[0][0]:
+        step = GRAINS[0][1]
+        for at in range(0, total, step):
+            chained = hash((chained, text[at : at + step]))
+            blocks.append(chained)
+            ends.append(before + (at + step) * unit)
+        ends[-1] = before + total * unit
+        return chained
     for until, step in GRAINS:
         if start >= total:
             break

@@ -64,7 +64,12 @@ class Choice(NamedTuple):
     replica: str
     size: int
     cached: int
-    candidates: tuple[Candidate, ...]
+    weighed: Sequence[tuple[str, int, int, int, int, int, float]]
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Those that were weighed; named only when somebody asks, since each request is weighed."""
+        return tuple(map(Candidate._make, self.weighed))
 
 
 @dataclass(slots=True)
@@ -126,22 +131,23 @@ class ReplicaChoice:
         least: tuple[float, float, int] | None = None
         chosen, spared = "", 0
         for lane in lanes:
-            known = self._known.get(lane.replica)
+            name, in_flight, capacity = lane.replica, lane.in_flight, lane.capacity
+            known = self._known.get(name)
             if known is None or (adapter is not None and adapter not in known.adapters):
                 continue
-            cached = known.memory.known(prompt)
-            to_read = max(1, size - cached)  # the end of a prompt is always read
-            load = (1 + lane.in_flight) / lane.capacity
-            if known.unread:
-                load *= 1 + known.unread / known.under_way
+            cached, unread = known.memory.known(prompt), known.unread
+            to_read = size - cached if size > cached else 1  # the end of a prompt is always read
+            load = (1 + in_flight) / capacity
+            if unread:
+                load *= 1 + unread / known.under_way
             score = to_read * load
-            found.append(Candidate(lane.replica, cached, to_read, lane.in_flight, lane.capacity, known.unread, score))
+            found.append((name, cached, to_read, in_flight, capacity, unread, score))
             order = (score, load, known.chosen)
             if least is None or order < least:
-                least, chosen, spared = order, lane.replica, cached
+                least, chosen, spared = order, name, cached
         if least is None:
             raise LookupError(f"no replica with the adapter {adapter} is open")
-        return Choice(chosen, size, spared, tuple(found))
+        return Choice(chosen, size, spared, found)
 
     def send(self, prompt: Prompt, choice: Choice) -> Reading:
         """Count a prompt as on its way to where it was chosen to; to be followed by `ended`, whatever happens."""
@@ -161,9 +167,10 @@ class ReplicaChoice:
 
     def ended(self, reading: Reading, cached: int | None = None) -> None:
         """It is over, however it ended; the engine had `cached` of it (None: it did not say)."""
-        self.read(reading)
-        reading.at.under_way -= reading.size
-        reading.size = 0
+        at = reading.at
+        at.unread -= reading.unread
+        at.under_way -= reading.size
+        reading.unread = reading.size = 0
         if reading.sent is not None:
             index, sent = reading.sent
             index.ended(sent, cached)

@@ -268,12 +268,19 @@ def test_cancelling_from_inside_the_sink_is_heard_at_once(tmp_path):
             self.call.cancel()
 
     async def main():
-        async with engine(tmp_path / "s", saying(STREAM)) as (connections, _):
-            taken = Stopping()
-            taken.call = connections.stream(str(tmp_path / "s"), "/v1/x", b"{}", taken)
-            await until(lambda: bool(taken.body))
+        first = Stopping()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            writer.write(STREAM[:-16])
+            await until(lambda: bool(first.body))
+            writer.write(STREAM[-16:])
+
+        async with engine(tmp_path / "s", script) as (connections, _):
+            first.call = connections.stream(str(tmp_path / "s"), "/v1/x", b"{}", first)
+            await until(lambda: bool(first.body))
             await asyncio.sleep(0.02)
-            assert (taken.body, taken.over) == (b"first", False)
+            assert (first.body, first.over) == (b"first", False)
 
     run(main)
 

@@ -1,5 +1,7 @@
 """A slot's memory is for its owner alone (law 12)."""
 
+from dataclasses import dataclass
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,3 +119,84 @@ def test_nobody_ever_builds_on_what_another_owner_left(count, steps):
             busy.append(seat.number)
         if busy and leaver < len(busy):
             slots.give(busy.pop(leaver))
+
+
+@dataclass
+class Memory:
+    prompt: object
+    used: int
+    worth: int
+
+
+class LookedThrough:
+    """The rule as it is written: every free slot is looked at."""
+
+    def __init__(self, count):
+        self.free, self.memories, self.uses, self.lost = set(range(count)), {}, 0, 0
+
+    def best(self, prompt):
+        costs = []
+        for number in self.free:
+            shared = loss = used = 0
+            if memory := self.memories.get(number):
+                shared, used = memory.prompt.shared(prompt), memory.used
+                loss = max(0, memory.worth - shared - self.lost)
+            costs.append(((loss - shared, used, number), shared, loss))
+        return min(costs) if costs else None
+
+    def known(self, prompt):
+        found = self.best(prompt)
+        return found[1] if found else 0
+
+    def take(self, prompt):
+        if (found := self.best(prompt)) is None:
+            return None
+        (_, _, number), _, loss = found
+        before = self.memories.get(number)
+        self.free.discard(number)
+        self.uses += 1
+        self.lost += loss
+        self.memories[number] = Memory(prompt, self.uses, self.lost + prompt.size)
+        return Seat(number, reuse=before is not None and before.prompt.owner == prompt.owner)
+
+    def give(self, number):
+        self.free.add(number)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["take", "give", "know"]),
+        st.integers(0, 7),
+        st.sampled_from([HEALTH, TAX]),
+        st.lists(st.sampled_from("ab"), max_size=6),
+        st.sampled_from([1, 1, 1, 3]),
+    ),
+    max_size=80,
+)
+
+
+@given(st.integers(1, 6), STEPS)
+def test_slots_that_are_found_are_those_that_would_be_found_by_looking_through_all(count, steps):
+    found, looked = EngineSlots(count), LookedThrough(count)
+    held = []
+    for what, which, owner, parts, size in steps:
+        prompt = prompt_of(owner if size == 1 else (*owner, size), parts, size)
+        assert found.known(prompt) == looked.known(prompt)
+        if what == "take":
+            seat = found.take(prompt)
+            assert seat == looked.take(prompt)
+            held += [seat.number] if seat else []
+        elif what == "give" and held:
+            number = held.pop(which % len(held))
+            found.give(number)
+            looked.give(number)
+
+
+def test_what_is_kept_to_find_slots_by_does_not_grow_with_their_use():
+    slots = EngineSlots(4)
+    for turn in range(2_000):
+        seat = slots.take(prompt_of(HEALTH, ["system", *range(turn % 7), turn]))
+        slots.give(seat.number)
+    assert len(slots._holders) <= 4 * 9
+    for held in (slots._all, *slots._holders.values()):
+        assert len(held._worth) + len(held._aged) <= 2 * 4 + 2

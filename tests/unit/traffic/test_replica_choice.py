@@ -130,7 +130,7 @@ def test_a_restart_forgets_and_owes_nothing():
     assert (fresh.cached, fresh.candidates[0].unread) == (0, 0)
     site.end(sent, cached=3)  # of the engine that is gone
     assert site.choice.choose(prompt_of(HEALTH, "abc"), site.lanes) == fresh._replace(
-        candidates=(fresh.candidates[0]._replace(in_flight=0, score=fresh.candidates[0].score / 2),)
+        weighed=[fresh.candidates[0]._replace(in_flight=0, score=fresh.candidates[0].score / 2)]
     )
 
 

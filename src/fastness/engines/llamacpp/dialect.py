@@ -173,19 +173,21 @@ class LlamaCppDialect:
             raise ValueError(f"an answer has one choice, not {len(read.choices)}")
         return _delta(read)
 
-    def delta(self, event: bytes) -> Delta | None:
-        """See Dialect. `logprobs` may have more alternatives than were asked for: at least one."""
+    def text(self, event: bytes) -> str | None:
+        """See Dialect."""
         if event.startswith(_TEXT_BEFORE):
             end = event.find(_TEXT_AFTER, _TEXT_AT) + 1
             if end and event[end:] in self._ends:
                 try:
-                    text = _decode_text(event[_TEXT_AT:end])
+                    return _decode_text(event[_TEXT_AT:end])
                 except ValueError:
-                    pass  # no string, so it is something else: read on
-                else:
-                    return Delta(text) if text else None
-            elif end:
+                    return None  # no string, so it is something else
+            if end:
                 self._learn(event[end:])
+        return None
+
+    def delta(self, event: bytes) -> Delta | None:
+        """See Dialect. `logprobs` may have more alternatives than were asked for: at least one."""
         read = _decode_answer(event)
         if read.error is not None:
             raise _engine_error(read.error.code, read.error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -91,7 +92,7 @@ class ChatAnswer:
     def take(self, choice: int, delta: Delta) -> bytes:
         """See Answer."""
         one = self._choices[choice]
-        if one.opening and not delta.finish:  # a token of plain text, begun before: nearly every event of a stream
+        if one.opening and not delta.finish:
             return b"%b%b%b" % (one.opening, _encode(delta.text), self._closing) if delta.text else b""
         if delta.finish:
             one.finish = delta.finish
@@ -111,6 +112,19 @@ class ChatAnswer:
         if delta.finish:
             pieces += one.reader.finish()
         return events + b"".join(self._event(choice, one, self._piece(choice, piece)) for piece in pieces)
+
+    def texts(self, choice: int, texts: Sequence[str]) -> bytes:
+        """See Answer."""
+        one = self._choices[choice]
+        if one.opening:  # plain text, begun before: nearly every event of a stream
+            opening, closing = one.opening, self._closing
+            if len(texts) == 1:
+                return b"%b%b%b" % (opening, _encode(texts[0]), closing)
+            return b"".join([b"%b%b%b" % (opening, _encode(text), closing) for text in texts])
+        if one.reader is None and not self._request.stream:
+            one.texts += texts
+            return b""
+        return b"".join([self.take(choice, Delta(text)) for text in texts])
 
     def whole(self, usage: Usage) -> bytes:
         """See Answer."""

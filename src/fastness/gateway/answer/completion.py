@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -55,6 +56,13 @@ class CompletionAnswer:
         if one.prompt:
             text, one.prompt = one.prompt + text, ""
         return self._event(choice, one, text, None) if text else b""
+
+    def texts(self, choice: int, texts: Sequence[str]) -> bytes:
+        """See Answer."""
+        if not self._request.stream:
+            self._choices[choice].texts += texts
+            return b""
+        return b"".join([self.take(choice, Delta(text)) for text in texts])
 
     def whole(self, usage: Usage) -> bytes:
         """See Answer."""

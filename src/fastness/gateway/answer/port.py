@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,10 @@ class Answer(Protocol):
 
     def take(self, choice: int, delta: Delta) -> bytes:
         """Take what the engine added to a choice; return the events to stream now (empty when not streaming)."""
+        ...
+
+    def texts(self, choice: int, texts: Sequence[str]) -> bytes:
+        """Take several texts at once, none empty, each of which `take` would have taken as a delta of its own."""
         ...
 
     def whole(self, usage: Usage) -> bytes:

@@ -27,20 +27,28 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class _WholeAnswer:
-    """The sink of `call`: one future."""
+class WholeAnswer:
+    """One whole answer on its way. Whoever no longer waits for `future` has to `cancel`, which is always safe."""
 
-    __slots__ = ("_body", "_status", "future")
+    __slots__ = ("_body", "_status", "future", "stream")
+
+    stream: EngineStream
 
     def __init__(self, future: asyncio.Future[Answer]) -> None:
         self.future = future
         self._status = 0
         self._body: bytes | bytearray = b""
 
+    def cancel(self) -> None:
+        """Close the connection at once, unless the answer came."""
+        self.stream.cancel()
+
     def on_head(self, status: int) -> None:
+        """See Sink."""
         self._status = status
 
     def on_data(self, data: bytes) -> None:
+        """See Sink."""
         if not self._body:
             self._body = data  # mostly it comes in one piece, and needs no copy
             return
@@ -49,10 +57,12 @@ class _WholeAnswer:
         self._body += data
 
     def on_end(self) -> None:
+        """See Sink."""
         if not self.future.done():
             self.future.set_result(Answer(self._status, bytes(self._body)))
 
     def on_error(self, error: EngineLost) -> None:
+        """See Sink."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -83,12 +93,18 @@ class EngineConnections:
 
         Cancelling the waiting task closes the connection at once.
         """
-        whole = _WholeAnswer(self._loop.create_future())
-        call = self._begin(EngineStream(socket, _head(path, body), body, whole, answer_bytes_max, reusable=True))
+        whole = self.ask(socket, path, body, answer_bytes_max=answer_bytes_max)
         try:
             return await whole.future
         finally:
-            call.cancel()
+            whole.cancel()
+
+    def ask(self, socket: str, path: str, body: bytes, *, answer_bytes_max: int) -> WholeAnswer:
+        """POST JSON, as `call` does, for whoever waits by itself. What fails, fails in its future."""
+        whole = WholeAnswer(self._loop.create_future())
+        whole.stream = stream = EngineStream(socket, _head(path, body), body, whole, answer_bytes_max, reusable=True)
+        self._begin(stream)
+        return whole
 
     def stream(
         self, socket: str, path: str, body: bytes, sink: Sink, *, stream_bytes_max: int = STREAM_BYTES_MAX

@@ -36,6 +36,7 @@ class EngineConnection(asyncio.Protocol):
         "_keep_alive",
         "_memory",
         "_parser",
+        "_pieces",
         "_pool",
         "_surplus",
         "_transport",
@@ -56,6 +57,7 @@ class EngineConnection(asyncio.Protocol):
         self._surplus = False
         self._keep_alive = False
         self._memory = AnswerMemory()
+        self._pieces: list[bytes] = []
         self.idle = idle
         self.idle_since = 0.0
         self.used = False
@@ -114,7 +116,10 @@ class EngineConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(self._reason(error))
+            if self._deliver():
+                self._fail(self._reason(error))
+            return
+        if self._pieces and not self._deliver():
             return
         if self._complete:
             if self._fed_bytes == len(data) and self._keep_alive and self._parser.get_status_code() == 200:
@@ -158,7 +163,7 @@ class EngineConnection(asyncio.Protocol):
             self._body_bytes += len(data)
             if self._body_bytes > call.bytes_max:
                 raise EngineBroken(f"the engine's answer exceeds {call.bytes_max} bytes")
-            call.sink.on_data(data)
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""
@@ -167,6 +172,22 @@ class EngineConnection(asyncio.Protocol):
             self._keep_alive = self._parser.should_keep_alive()
 
     # ---- our own steps
+
+    def _deliver(self) -> bool:
+        """Give what one read brought of the body, in one piece; tell whether it was taken."""
+        call, pieces = self._call, self._pieces
+        if call is None or not pieces:
+            pieces.clear()
+            return True
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        try:
+            call.sink.on_data(data)
+        except Exception as error:  # noqa: BLE001 - the sink is a stranger here
+            self._report(error)
+            self._fail(EngineBroken(_NOT_TAKEN))
+            return False
+        return True
 
     def _take_whole(self, call: EngineStream, data: bytes, body: bytes) -> None:
         """Take an answer that came in one piece, with the head that this connection has seen before."""

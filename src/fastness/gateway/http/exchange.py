@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from fastness.gateway.http.head import RequestHead
-from fastness.gateway.http.wire import BODILESS, LARGE_BYTES, LAST_CHUNK, ResponseHeaders, chunk, header_block
+from fastness.gateway.http.wire import BODILESS, LARGE_BYTES, LAST_CHUNK, ResponseHeaders, header_block
 
 if TYPE_CHECKING:
     from fastness.gateway.http.connection import Connection
@@ -175,7 +175,7 @@ class Exchange:
             if not self._framed:
                 self._connection.write(data)
             elif len(data) < LARGE_BYTES:
-                self._connection.write(chunk(data))
+                self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
             else:
                 self._connection.write_parts(b"%x\r\n" % len(data), data, b"\r\n")
 

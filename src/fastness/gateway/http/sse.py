@@ -54,9 +54,11 @@ class SseSplitter:
         self._check(len(begun))
         payloads = []
         for event in whole.split(b"\n\n"):
-            self._check(len(event))
-            payload = _payload(event)
-            if payload is not None:
+            if len(event) > self._event_bytes_max:
+                self._check(len(event))
+            if event.startswith(b"data: ") and b"\n" not in event:
+                payloads.append(event[6:])
+            elif (payload := _payload(event)) is not None:
                 payloads.append(payload)
         return payloads
 
@@ -74,8 +76,6 @@ class SseSplitter:
 
 
 def _payload(event: bytes) -> bytes | None:
-    if event.startswith(b"data: ") and b"\n" not in event:
-        return event[6:]
     lines = []
     for line in event.split(b"\n"):
         if line.startswith(b"data:"):

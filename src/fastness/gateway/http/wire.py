@@ -59,8 +59,3 @@ def header_block(headers: ResponseHeaders) -> bytes:
             if b"\r" in part or b"\n" in part or b"\0" in part:
                 raise ValueError("a response header holds a line break or NUL")
     return b"".join([b"%b: %b\r\n" % pair for pair in headers])
-
-
-def chunk(data: bytes) -> bytes:
-    """Frame one chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

@@ -1,0 +1,90 @@
+"""A slot on a replica, for one try of one generation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastness.core.error import Refusal
+from fastness.core.replica import Replica
+from fastness.gateway.admit import arrive, wait_for
+from fastness.gateway.asking import ask_of
+from fastness.gateway.choosing import Asked
+from fastness.gateway.tries import Tries, deadline_of
+
+if TYPE_CHECKING:
+    from fastness.gateway.gateway import Gateway
+    from fastness.gateway.trip import Trip
+    from fastness.traffic.fair_queue import Usable
+
+
+class Slot:
+    """A slot on a replica: to be taken, or else waited for at once, and to be freed however its use ends.
+
+    `tries` is None as long as nothing has failed. An `async with` block does all of it.
+    """
+
+    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked")
+
+    def __init__(self, gateway: Gateway, trip: Trip, asked: Asked, tries: Tries | None = None) -> None:
+        assert trip.served
+        self._gateway, self._trip, self._served, self._tries = gateway, trip, trip.served, tries
+        self.asked = asked
+
+    def take(self) -> Replica | None:
+        """Take it, if one is free, and return its replica; None: `wait` for it. Raises Refusal."""
+        trip, tries, began = self._trip, self._tries, self._gateway.now()
+        deadline_s, self._taken = deadline_of(self._gateway, trip, tries, began), began
+        self._ask = ask_of(trip, deadline_s, self._usable(), returns=tries is not None and tries.failure is not None)
+        name = arrive(self._served, self, began, self._ask)
+        return None if name is None else self._has(name)
+
+    async def wait(self) -> Replica:
+        """Wait for the slot and return its replica; raises Refusal."""
+        trip, began = self._trip, self._taken
+        try:
+            name = await wait_for(self._served, self, began, self._ask, self._usable, self._cleared)
+        except BaseException as error:
+            self.asked.over()  # a slot may have been given in the moment of giving up
+            if isinstance(error, Refusal) and error.code == "queue_timeout" and trip.wait_s is not None:
+                error.should_retry = False  # the caller's own time is over: nobody waits for the answer
+            raise
+        self._taken = self._gateway.now()
+        trip.queue_s = max(trip.queue_s, self._taken - began)
+        return self._has(name)
+
+    async def __aenter__(self) -> Replica:
+        """Take it, or wait for it."""
+        return self.take() or await self.wait()
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Free it."""
+        self.free()
+
+    def _has(self, name: str) -> Replica:
+        replica = self._served.replicas.get(name)
+        if replica is None:
+            self.asked.over()
+            self._served.return_unused(name, self._ask)
+            raise self._served.not_ready()
+        self._name, self._trip.replica, self.asked.heard = name, replica, self._read
+        return replica
+
+    def _usable(self) -> Usable:
+        usable = self._gateway.usable(self._trip)
+        return usable if self._tries is None else self._tries.elsewhere(usable)
+
+    def _cleared(self) -> Usable:
+        return self._gateway.usable(self._trip)
+
+    def _read(self) -> None:
+        if admitted := self._served.queue.read(self._name, self._ask):
+            self._served.wake(admitted)
+
+    def free(self) -> None:
+        """Give it to the next in line."""
+        unread = self.asked.heard is not None
+        self.asked.over()
+        now = self._gateway.now()
+        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask, unread)
+        if admitted:
+            self._served.wake(admitted)
