@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +21,8 @@ from benchmarks.figures import median
 from benchmarks.load import Job
 from fastness.config import run_directory
 from fastness.core.replica import Replica, RoutingSnapshot
+
+VERB_TIMEOUT_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,25 @@ def installation(home: Path, key: str | None = None, settings: Mapping[str, str]
         shown = told.get("admin_key") or key
         assert shown, "the admin key is shown once: it must be kept from the first start"
         yield Running(port, shown, process.pid, _gateway_of(process.pid), _chat_replica(home), ready_s)
+
+
+def verb(home: Path, *arguments: str) -> dict[str, Any]:
+    """Run a verb of the installation on `home` and return what it says in JSON; raises CalledProcessError."""
+    code = "from fastness.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments, "--json"],
+        capture_output=True,
+        check=True,
+        env=dict(os.environ) | {"FASTNESS_HOME": str(home)},
+        timeout=VERB_TIMEOUT_S,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def tenant_key(home: Path, tenant: str, *options: str) -> str:
+    """Make a tenant, and return a key of it."""
+    verb(home, "tenants", "create", tenant, *options)
+    return str(verb(home, "keys", "create", "--tenant", tenant, "--name", "bench")["key"])
 
 
 def measure(home: Path, starts: int) -> tuple[dict[str, float], str]:

@@ -46,6 +46,7 @@ class Job(msgspec.Struct):
     arrive by chance, so many a second on average, whether or not earlier ones have ended (`connections` at a time at
     most). With `hold`, each connection opens one stream; the client says `ready` when all have begun, and keeps them
     until a line comes. `stamped`: the fake engine answers, whose events tell when they were written.
+    `headers` are further header lines, each with its end.
     """
 
     where: int | str
@@ -59,6 +60,7 @@ class Job(msgspec.Struct):
     requests: int = 0
     hold: bool = False
     stamped: bool = False
+    headers: str = ""
 
 
 class Outcome(msgspec.Struct):
@@ -184,8 +186,8 @@ class Client:
         job, encoded = self.job, body.encode()
         host = f"127.0.0.1:{job.where}" if isinstance(job.where, int) else "engine"
         key = f"authorization: Bearer {job.key}\r\n" if job.key else ""
-        head = f"POST {job.path} HTTP/1.1\r\nhost: {host}\r\n{SDK_HEADERS}{key}content-length: {len(encoded)}\r\n\r\n"
-        return head.encode() + encoded
+        head = f"POST {job.path} HTTP/1.1\r\nhost: {host}\r\n{SDK_HEADERS}{key}{job.headers}"
+        return f"{head}content-length: {len(encoded)}\r\n\r\n".encode() + encoded
 
     async def connect(self) -> Line:
         """Open a connection; llama-server's backlog is short, so a full one is tried again."""

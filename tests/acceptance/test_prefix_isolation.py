@@ -1,6 +1,6 @@
 """No tenant's question is answered sooner for what another tenant asked (law 12): a real engine says what it reused.
 
-What a clock can tell is measured by `benchmarks/prefix_timing.py`.
+What a clock can tell is measured by `benchmarks/cache_timing.py`.
 """
 
 from __future__ import annotations

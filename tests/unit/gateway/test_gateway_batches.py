@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from fastness.batches.asking import GatewayDoor
+from fastness.batches.lines import Line
+from fastness.batches.records import BatchRecord, OutputPlan
 from fastness.core.batch import ON_BEHALF_OF, SOCKET_NAME
-from policed import CHAT, Answer, Door, opened, run
+from fastness.core.tenant import Principal
+from policed import ANN, CHAT, CLOSED, Answer, Door, opened, run, until
 
 BATCH = {"input_file_id": "file-1", "endpoint": CHAT, "completion_window": "24h"}
 BODY = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
@@ -75,6 +79,35 @@ def test_nobody_outside_can_ask_on_behalf_of_a_key(tmp_path):
             assert (await inside(door)).status == 401
             assert (await inside(door, name, "Fastness-Marking: SECRET")).code == "marking_not_cleared"
             assert [one["key"] for one in door.entries() if one.get("key")] == ["key_ann", "key_ann"]
+
+    run(test)
+
+
+def test_a_batch_gives_way_to_whoever_asks_after_it_even_in_another_tenant(tmp_path):
+    bob = Principal("key_bob", "works", frozenset({"developer"}), tenant_clearance=CLOSED)
+    plan = OutputPlan("file-2", b"")
+    batch = BatchRecord("batch_1", "health", "CLOSED", "key_ann", CHAT, "file-1", 0, 1, 1, plan, plan)
+
+    async def test() -> None:
+        async with opened(tmp_path, ANN, bob) as door:
+            await door.server.listen_at(tmp_path / "gateway.sock")
+            room, engine = GatewayDoor(tmp_path / "gateway.sock", 20.0), door.engines["high"]
+            lines = [Line(number, str(number), json.dumps(BODY).encode()) for number in range(4)]
+            engine.busy = True
+            asking = [asyncio.create_task(room.ask(batch, lines[0]))]
+            await until(lambda: len(engine.asked) == 1)
+            asking += [asyncio.create_task(room.ask(batch, line)) for line in lines[1:]]
+            await until(lambda: door.waiting == 3)
+            for number, key in enumerate(("bob", "ann", "bob"), start=4):
+                asking.append(asyncio.create_task(door.chat("CLOSED", key)))
+                await until(lambda wanted=number: door.waiting == wanted)
+            engine.free()
+            assert {answer.status for answer in await asyncio.gather(*asking)} == {200}
+            await room.close()
+            served = [(one["tenant"], one["band"]) for one in door.entries()]
+            assert served[0] == ("health", "batch"), "what has begun is finished"
+            assert {band for _, band in served[1:4]} == {"standard"}
+            assert served[4:] == [("health", "batch")] * 3
 
     run(test)
 
