@@ -138,6 +138,7 @@ class Quotas:
                 self._trouble(name, f"the ledger of {name} ends at {end}, and {known.position} were counted")
                 return True
             place = place_of(self._ledgers / name, known.position)
+        self._places.pop(name, None)  # what was read and refused by the disk may be other entries now: then look anew
         entries, after = follow(self._ledgers / name, place, ENTRIES_MAX)
         if entries and not self._store.settle(name, known.position, after.index, uses_of(entries, self._limits())):
             return True  # another control process was quicker: from where it stopped

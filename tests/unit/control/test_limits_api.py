@@ -214,6 +214,22 @@ def test_a_ledger_that_cannot_be_read_is_logged_once_and_stops_nothing(site):
     assert site.get("/usage")["usage"][0]["charged"] == 10
 
 
+def test_entries_that_were_read_and_then_written_anew_do_not_stop_the_counting(site):
+    site.post("/limits", {"tenant": "health", "requests_per_day": 100})
+    lease(site, wish(40))
+    answered(site, 5)
+    site.run(site.quotas.count())
+    (path,) = (site.root / "ledger/gateway-0").glob("*.jsonl")
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    anew = last.replace(b"queue_full", b"something_longer")
+    after = lines[0].replace(b'"index":0', b'"index":%d' % (len(lines) + 1))
+    path.write_bytes(b"".join((*lines, anew, after)))  # the disk refused the last one, after it had been read
+    used = site.get("/usage")["usage"][0]["used"]
+    for _ in range(2):
+        site.run(site.quotas.count())
+    assert site.get("/usage")["usage"][0]["used"] == used + 1
+
+
 def test_what_the_disk_lost_does_not_stop_the_counting(site):
     site.post("/limits", {"tenant": "health", "requests_per_day": 100})
     lease(site, wish(10))
