@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import os
 from collections import Counter
@@ -145,6 +146,21 @@ def test_a_line_that_no_limit_will_ever_let_through_does_not_wait_for_it(tmp_pat
         assert (done.progress.completed, done.progress.failed) == (2, 1)
         assert room.asked["n0"] == 1
         assert room.lines(done.errors.file)["n0"]["response"]["status_code"] == 429
+
+    run(work)
+
+
+def test_a_batch_that_cannot_be_destroyed_holds_nobody_else_back(tmp_path, monkeypatch):
+    def refuse(_record: object) -> None:
+        raise OSError(errno.EIO, "the disk refuses")
+
+    async def work() -> None:
+        room = Room(tmp_path, lambda _name: OK)
+        await room.end(await room.make(1))
+        room.now += 40 * 86_400
+        monkeypatch.setattr(room.shelf, "destroy", refuse)
+        assert (await room.end(await room.make(1))).out().status == "completed"
+        assert room.log.records.count(("batch.disk", {"reason": "OSError"})) > 2, "the batch, its input, its output"
 
     run(work)
 
