@@ -29,7 +29,7 @@ AT_ONCE_MAX: Final = 64
 AT_ONCE_TENANT_MAX: Final = 4
 """Batches worked on at the same time, of all tenants and of one; the others are validating until their turn comes."""
 REST_S: Final = 5.0
-"""After a failure of the disk or the ledger, before a batch is taken up again."""
+"""After a failure of the disk or the ledger, before a batch, or a file that is to go, is taken up again."""
 _LEFT: Final = {
     State.COMPLETED: ("result_lost", "The result of this line was written, and then lost from the disk."),
     State.EXPIRED: ("batch_expired", "The batch's completion window was over before this line was answered."),
@@ -110,11 +110,7 @@ class Runner:
     async def _tick(self) -> None:
         now = self._clock()
         for batch in list(self._shelf.batches.values()):
-            ended_s = batch.progress.ended_s
-            if ended_s is not None and now >= ended_s + self._settings.file_lifetime_s:
-                await asyncio.to_thread(self._shelf.destroy, batch)
-            elif not batch.progress.ended and now >= batch.expires_s:
-                await self.change(batch.id, Turn.WINDOW_OVER)
+            await self._guarded("time", self._in_time(batch, now))
         await self._sweep_files(now)
         for name in [name for name, task in self._tasks.items() if task.done()]:
             del self._tasks[name]
@@ -129,15 +125,24 @@ class Runner:
                 task.add_done_callback(lambda _: self.stir())
                 self._tasks[batch.id] = task
 
+    async def _in_time(self, batch: BatchRecord, now: float) -> None:
+        """Destroy a batch whose time is over, or end its window."""
+        ended_s = batch.progress.ended_s
+        if ended_s is not None and now >= ended_s + self._settings.file_lifetime_s:
+            await asyncio.to_thread(self._shelf.destroy, batch)
+        elif not batch.progress.ended and now >= batch.expires_s:
+            await self.change(batch.id, Turn.WINDOW_OVER)
+
     async def _sweep_files(self, now: float) -> None:
         in_use = self.files_in_use()
-        for file in [one for one in self._shelf.files.values() if now >= one.expires_s and one.id not in in_use]:
+        kept = in_use.keys() | self._resting.keys()
+        for file in [one for one in self._shelf.files.values() if now >= one.expires_s and one.id not in kept]:
             try:
                 await self._record(EventType.FILE_DELETED, file=file.id, tenant=file.tenant, reason="expired", by=None)
                 await asyncio.to_thread(self._shelf.destroy, file)
             except (OSError, LedgerUnavailable) as error:
                 self._log.record("error", "batch.disk", reason=type(error).__name__)
-                return
+                self._resting[file.id] = now + REST_S
 
     async def _work(self, name: str) -> None:
         """Take a batch from where it stands to its end. What fails rests, and is taken up again."""

@@ -61,9 +61,14 @@ class Quotas:
             return await asyncio.to_thread(self._lease, name, boot, sequence, wishes, now_s)
 
     async def count(self) -> None:
-        """Count what every gateway's ledger shows and is not counted yet; a problem is logged once."""
-        async with self._order:
-            await asyncio.to_thread(self._count_all)
+        """Count what every gateway's ledger shows and is not counted yet; a problem is logged once.
+
+        A part at a time, with leases in between: after a pause of control's own there may be much of it.
+        """
+        more = True
+        while more:
+            async with self._order:
+                more = await asyncio.to_thread(self._count_parts)
 
     def used(self, limit: Limit, metric: Metric, now_s: float) -> tuple[int, int]:
         """Return what was used in the present window as the ledgers show it, and what is charged with leases. Blocks.
@@ -96,13 +101,16 @@ class Quotas:
         if known is None:
             position = end_of(self._ledgers / name)
         elif known.boot != boot:
-            self._count(name)
+            while self._count_part(name):
+                pass
         return self._store.lease(Gateway(name, boot, sequence, position, now_s), wishes)
 
-    def _count_all(self) -> None:
+    def _count_parts(self) -> bool:
+        """Count a part of every ledger; tell whether there is more."""
+        more = False
         for gateway in self._store.gateways():
             try:
-                self._count(gateway.name)
+                more |= self._count_part(gateway.name)
             except (LedgerCorrupt, OSError) as error:
                 self._trouble(gateway.name, str(error))
             else:
@@ -113,27 +121,29 @@ class Quotas:
         if now_s % MINUTE_S < FOLLOW_S:
             self._store.forget_uses(minutes, now_s - MINUTES_KEPT_S)
             self._store.forget_uses(days, now_s - DAYS_KEPT_S)
+        return more
 
-    def _count(self, name: str) -> None:
-        """Count one ledger to its end. Where it stands is asked of the store: it alone knows what was counted."""
-        limits = self._limits()
-        while True:
-            known = self._store.gateway(name)
-            if known is None:
-                return
-            place = self._places.get(name)
-            if place is None or place.index != known.position:
-                if (end := end_of(self._ledgers / name)) < known.position:  # the disk lost what was counted already
-                    self._store.settle(name, known.position, end, {})
-                    self._trouble(name, f"the ledger of {name} ends at {end}, and {known.position} were counted")
-                    continue
-                place = place_of(self._ledgers / name, known.position)
-            entries, after = follow(self._ledgers / name, place, ENTRIES_MAX)
-            if entries and not self._store.settle(name, known.position, after.index, uses_of(entries, limits)):
-                continue  # another control process was quicker: from where it stopped
-            self._places[name] = after
-            if len(entries) < ENTRIES_MAX:
-                return
+    def _count_part(self, name: str) -> bool:
+        """Count a part of one ledger; tell whether there is more.
+
+        Where it stands is asked of the store: it alone knows what was counted.
+        """
+        known = self._store.gateway(name)
+        if known is None:
+            return False
+        place = self._places.get(name)
+        if place is None or place.index != known.position:
+            if (end := end_of(self._ledgers / name)) < known.position:  # the disk lost what was counted already
+                self._store.settle(name, known.position, end, {})
+                self._trouble(name, f"the ledger of {name} ends at {end}, and {known.position} were counted")
+                return True
+            place = place_of(self._ledgers / name, known.position)
+        self._places.pop(name, None)  # what was read and refused by the disk may be other entries now: then look anew
+        entries, after = follow(self._ledgers / name, place, ENTRIES_MAX)
+        if entries and not self._store.settle(name, known.position, after.index, uses_of(entries, self._limits())):
+            return True  # another control process was quicker: from where it stopped
+        self._places[name] = after
+        return len(entries) == ENTRIES_MAX
 
     def _limits(self) -> tuple[Limit, ...]:
         """The limits in force; all of access is read only when something of it has changed."""

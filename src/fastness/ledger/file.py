@@ -47,6 +47,8 @@ class FileLedger:
         self._busy = False  # whether a hand-over is coming, or a report from the writer that makes the next one
         self._put_entries = 0  # counted by who puts, and
         self._taken_entries = 0  # by the writer: each number has one thread that changes it
+        self._handed_entries = 0  # to the writer, counted by who hands over, and
+        self._settled_entries = 0  # by the writer, once it is done with them
         self._kept: list[Waiting] = []
         self._retrying = False  # whether the writer holds some back, to try them again by itself
         self._ending = False
@@ -151,6 +153,7 @@ class FileLedger:
 
     def _hand_over(self) -> None:
         if (batch := self._next_batch()) and self._closed is None:
+            self._handed_entries += len(batch)
             self._queue.put(batch)
 
     def _next_batch(self) -> list[Waiting]:
@@ -193,9 +196,11 @@ class FileLedger:
             chains = self._segments.append([drafted for drafted, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             self._undo(batch, error)
+            self._settled_entries = self._taken_entries  # after it is known whether any are kept
         else:
             self._segments.mark_head()
             self._retrying = False
+            self._settled_entries = self._taken_entries
             self._deliver(self._confirm, batch, first, chains)
 
     def _undo(self, batch: list[Waiting], error: Exception) -> None:

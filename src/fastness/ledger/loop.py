@@ -53,7 +53,8 @@ class LoopLedger(FileLedger):
             if self._watching is loop:
                 return  # its outcome makes the next hand-over
             self._wait(kernel)
-        if self._retrying or self._segments.has_upkeep or loop.time() < self._thread_until:
+        thread_works = self._retrying or self._handed_entries != self._settled_entries
+        if thread_works or self._segments.has_upkeep or loop.time() < self._thread_until:
             super()._hand_over()
         elif batch := self._next_batch():
             self._put_entries -= len(batch)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import errno
 import os
-from collections import Counter
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,97 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batch_room import ANN, CHAT, OK, SECRET, Room, form, run
 from fastness.batches.asking import Reply
-from fastness.batches.keeping import Keeping
-from fastness.batches.line_work import ATTEMPTS_MAX, LineWork
-from fastness.batches.multipart import Form
+from fastness.batches.line_work import ATTEMPTS_MAX
 from fastness.batches.progress import State
-from fastness.batches.records import WINDOW_S, Asker, BatchRecord
-from fastness.batches.runner import Runner
-from fastness.batches.shelf import Shelf
-from fastness.batches.vault import Vault
-from fastness.config import BatchSettings
+from fastness.batches.records import WINDOW_S, Asker
 from fastness.core.batch import NewBatch
 from fastness.core.error import Refusal
-from fastness.ledger.memory import MemoryLedger
-
-CHAT = "/v1/chat/completions"
-ANN = Asker("key_ann", "health", "api_key", "OFFICIAL", "req_1")
-OK = Reply(200, b'{"choices":[]}', "req_9")
-SECRET = b"what the patient said"
-
-
-class Log:
-    def __init__(self) -> None:
-        self.records: list[tuple[str, dict[str, Any]]] = []
-
-    def record(self, _level: str, event: str, **fields: Any) -> None:
-        self.records.append((event, fields))
-
-
-class Room:
-    """The room without its socket, on a disk of its own; a new one on the same disk is a new start."""
-
-    def __init__(self, root: Path, answer: Callable[[str], Reply], secret: bytes = b"s" * 32, **bounds: int) -> None:
-        self.answer = answer
-        self.over = ""
-        self.asked: Counter[str] = Counter()
-        self.now = 1_000.0
-        self.ledger, self.log = MemoryLedger("control"), Log()
-        vault = Vault(secret, os.urandom)
-        self.shelf = Shelf(root / "batches", vault)
-        self.unreadable: list[str] = []
-        self.shelf.load(self.unreadable.append)
-        settings = BatchSettings(**bounds)
-        self.runner = Runner(self.shelf, settings, LineWork(self, 4), self.ledger, self.log, lambda: self.now)
-        self.keeping = Keeping(self.shelf, vault, self.runner, settings, self.ledger, lambda: self.now)
-
-    async def ask(self, batch: BatchRecord, line: Any) -> Reply:
-        await asyncio.sleep(0)
-        self.asked[line.custom_id] += 1
-        return Reply(429, retry_after_s=3) if batch.id == self.over else self.answer(line.custom_id)
-
-    async def make(self, count: int, asker: Asker = ANN) -> str:
-        file = await self.keeping.upload(asker, form(content(count)))
-        return (await self.keeping.create(asker, NewBatch(file.id, CHAT))).id
-
-    async def end(self, batch: str, limit_s: float = 10.0) -> BatchRecord:
-        work = asyncio.create_task(self.runner.run())
-        try:
-            async with asyncio.timeout(limit_s):
-                while not self.shelf.batches[batch].progress.ended:
-                    await asyncio.sleep(0.002)
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-            await asyncio.to_thread(int)  # what a thread was at is done: none goes on beside the next room
-        return self.shelf.batches[batch]
-
-    def lines(self, file: str) -> dict[str, dict[str, Any]]:
-        text = b"".join(self.keeping.content(self.keeping.file(ANN, file)))
-        found = [json.loads(line) for line in text.splitlines()]
-        assert len({one["custom_id"] for one in found}) == len(found), "a line is there twice"
-        return {one["custom_id"]: one for one in found}
-
-
-def run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def on_one_thread() -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
-        await work()
-
-    asyncio.run(on_one_thread())
-
-
-def content(count: int) -> bytes:
-    lines = [
-        {"custom_id": f"n{number}", "method": "POST", "url": CHAT, "body": {"model": "m", "x": SECRET.decode()}}
-        for number in range(count)
-    ]
-    return "\n".join(map(json.dumps, lines)).encode()
-
-
-def form(content: bytes, name: str = "what-it-is-called.jsonl", **fields: str) -> Form:
-    return Form({"purpose": "batch"} | fields, name, memoryview(content))
 
 
 def test_each_line_gets_its_result_and_content_is_nowhere_in_clear(tmp_path):
@@ -145,6 +59,21 @@ def test_a_line_that_no_limit_will_ever_let_through_does_not_wait_for_it(tmp_pat
         assert (done.progress.completed, done.progress.failed) == (2, 1)
         assert room.asked["n0"] == 1
         assert room.lines(done.errors.file)["n0"]["response"]["status_code"] == 429
+
+    run(work)
+
+
+def test_a_batch_that_cannot_be_destroyed_holds_nobody_else_back(tmp_path, monkeypatch):
+    def refuse(_record: object) -> None:
+        raise OSError(errno.EIO, "the disk refuses")
+
+    async def work() -> None:
+        room = Room(tmp_path, lambda _name: OK)
+        await room.end(await room.make(1))
+        room.now += 40 * 86_400
+        monkeypatch.setattr(room.shelf, "destroy", refuse)
+        assert (await room.end(await room.make(1))).out().status == "completed"
+        assert room.log.records.count(("batch.disk", {"reason": "OSError"})) > 2, "the batch, its input, its output"
 
     run(work)
 

@@ -1,5 +1,6 @@
 """Limits over the management API: set, shown, recorded and published; leased and counted for gateways."""
 
+import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastness.core.limit import Limit, Metric, Scope
 from fastness.gateway.usage import LimitOut, UsageOut
 from fastness.ledger.file import FileLedger
 from fastness.store.memory_limits import MemoryLimitStore
+from fastness.traffic.quota import Wish
 
 DOCS = Path(__file__).parents[3] / "docs"
 PAGE = (DOCS / "reference/limits-api.md").read_text()
@@ -146,6 +148,41 @@ def test_a_gateway_that_died_is_counted_to_its_end_before_its_next_start_gets_an
     assert lease(site, wish(8), boot="second").json() == {"grants": [{"held": 2, "others": 6}]}
 
 
+def test_leases_are_answered_while_a_long_ledger_is_counted(site, monkeypatch):
+    monkeypatch.setattr("fastness.control.quotas.ENTRIES_MAX", 1)
+    site.post("/limits", {"tenant": "health", "requests_per_day": 100})
+    lease(site, wish(40))
+    answered(site, 5)
+
+    async def both():
+        counting = asyncio.create_task(site.quotas.count())
+        await asyncio.sleep(0)
+        await site.quotas.lease("gateway-0", "first", 2, (Wish("tenant:health", Metric.REQUESTS_PER_DAY, DAY_S, 50),))
+        position = site.limit_store.gateway("gateway-0").position
+        await counting
+        return position
+
+    assert site.run(both()) < site.limit_store.gateway("gateway-0").position
+    assert site.get("/usage")["usage"][0]["used"] == 6
+
+
+def test_a_defect_while_ledgers_are_counted_is_logged_and_not_the_end_of_it(site, monkeypatch):
+    site.post("/limits", {"tenant": "health", "requests_per_day": 100})
+    lease(site, wish(40))
+    answered(site, 5)
+    monkeypatch.setattr("fastness.control.quotas.uses_of", None)
+
+    async def counting():
+        async with site.quotas.keep_counting(0.001):
+            while not site.log.records or site.log.records[-1][1] != "quota.not_counted":
+                await asyncio.sleep(0.001)
+            monkeypatch.undo()
+            while site.limit_store.gateway("gateway-0").position == 0:
+                await asyncio.sleep(0.001)
+
+    site.run(counting())
+
+
 def test_what_met_no_limit_and_what_was_before_the_first_lease_is_not_counted(site):
     answered(site, 9)
     site.post("/limits", {"tenant": "health", "requests_per_day": 100})
@@ -175,6 +212,22 @@ def test_a_ledger_that_cannot_be_read_is_logged_once_and_stops_nothing(site):
         site.run(site.quotas.count())
     assert [event for _, event, _ in site.log.records].count("quota.not_counted") == 1
     assert site.get("/usage")["usage"][0]["charged"] == 10
+
+
+def test_entries_that_were_read_and_then_written_anew_do_not_stop_the_counting(site):
+    site.post("/limits", {"tenant": "health", "requests_per_day": 100})
+    lease(site, wish(40))
+    answered(site, 5)
+    site.run(site.quotas.count())
+    (path,) = (site.root / "ledger/gateway-0").glob("*.jsonl")
+    *lines, last = path.read_bytes().splitlines(keepends=True)
+    anew = last.replace(b"queue_full", b"something_longer")
+    after = lines[0].replace(b'"index":0', b'"index":%d' % (len(lines) + 1))
+    path.write_bytes(b"".join((*lines, anew, after)))  # the disk refused the last one, after it had been read
+    used = site.get("/usage")["usage"][0]["used"]
+    for _ in range(2):
+        site.run(site.quotas.count())
+    assert site.get("/usage")["usage"][0]["used"] == used + 1
 
 
 def test_what_the_disk_lost_does_not_stop_the_counting(site):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dying import BEGINNING, WORDS, Told, dying, stream_of, told
 from fastness.core.replica import ReplicaState
+from fastness.traffic.counters import cost
 from policed import Answer, Rules, run, until
 
 SCHEMA = {
@@ -148,6 +149,30 @@ def test_a_resumed_answer_says_so_in_ledger_and_metrics(tmp_path):
             page = (await site.door.send("/metrics")).body
             assert b'fastness_retries_total{gen_ai_request_model="small",outcome="resumed"} 1.0' in page
             assert b'fastness_circuits{circuit="closed",gen_ai_request_model="small"} 2.0' in page
+
+    run(test)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("deaths", [(), (BEGINNING,), (-500, BEGINNING), (-400,), (0, 0, 0, 0, 0, 0)])
+@pytest.mark.parametrize("shape", ["plain", "choices", "json", "prompts"])
+def test_what_failed_is_charged_to_nobody_and_what_was_answered_once(tmp_path, shape, deaths, stream):
+    async def test() -> None:
+        async with dying(tmp_path, *deaths) as site:
+            answer = await ask(site.door, shape, stream=stream)
+            served = site.door.gateway.routing.find("small")
+            assert served
+            queue = served.queue
+            account = queue.counters.find("health")
+            assert account
+            assert (account.pending, account.waiting, queue.waiting) == (0.0, 0, {})
+            assert {(lane.in_flight, lane.unread) for lane in queue.lanes.values()} <= {(0, 0)}
+            known = served.choosing.replicas._known.values()
+            assert [(one.under_way, one.unread) for one in known] == [(0, 0)] * 2
+            if answer.status == 200 and b'"error"' not in answer.body:
+                usage = told(answer).usage
+                inputs = usage["prompt_tokens"] * SHAPES[shape].get("n", 1)
+                assert account.counter == pytest.approx(cost(inputs, usage["completion_tokens"], 1.0))
 
     run(test)
 

@@ -2,15 +2,17 @@ import asyncio
 import errno
 import os
 import select
+import threading
 
 import pytest
 
 from fastness.config import LedgerSettings
 from fastness.core.event import Event, EventType
-from fastness.ledger import kernel_sync, loop
+from fastness.ledger import kernel_sync, loop, segments
 from fastness.ledger.kernel_sync import open_kernel_sync
 from fastness.ledger.loop import LoopLedger
-from ledger_disk import Disk, opened
+from fastness.ledger.verify import verify
+from ledger_disk import Disk, opened, until
 
 
 @pytest.fixture
@@ -60,8 +62,6 @@ def test_a_disk_on_which_writing_takes_long_is_written_by_the_thread_for_a_while
 
     class Counting(Disk):
         def write(self, fd: int, content: bytes, offset: int) -> int:
-            import threading
-
             writers.add(threading.current_thread().name)
             return super().write(fd, content, offset)
 
@@ -77,3 +77,43 @@ def test_a_disk_on_which_writing_takes_long_is_written_by_the_thread_for_a_while
         await ledger.close()
 
     asyncio.run(main())
+
+
+def test_the_loop_writes_nothing_while_the_thread_is_at_a_batch_or_has_one_before_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("fastness.ledger.file.RETRY_S", 0.01)
+    sealing, go_on, seal = threading.Event(), threading.Event(), segments.seal
+
+    def slowly(drafted, index, chain):
+        if index == 1 and threading.current_thread().name == "ledger-gateway-0":
+            sealing.set()
+            assert go_on.wait(10)
+        return seal(drafted, index, chain)
+
+    monkeypatch.setattr(segments, "seal", slowly)
+
+    def entry(pid: int) -> Event:
+        return Event(EventType.STOPPED, 0, {"pid": pid})
+
+    async def main() -> None:
+        disk = Disk()
+        ledger = opened(tmp_path, disk, of_loop=True)
+        disk.full = True
+        ledger.append(entry(1))  # refused and kept: the thread tries it again
+        await until(lambda: ledger._retrying)
+        disk.open_gate.clear()
+        disk.full = False
+        await until(lambda: ledger._segments.has_upkeep)  # it is at it
+        second = asyncio.create_task(ledger.commit(entry(2)))
+        await asyncio.sleep(0.01)
+        third = asyncio.create_task(ledger.commit(entry(3)))
+        await asyncio.sleep(0.01)
+        disk.open_gate.set()
+        await until(sealing.is_set)
+        await asyncio.sleep(0.05)
+        go_on.set()
+        assert [(await one).index for one in (second, third)] == [1, 2]
+        await ledger.close()
+
+    asyncio.run(main())
+    report = verify(tmp_path)
+    assert (report.sound, report.logs[0].entries) == (True, 3)
