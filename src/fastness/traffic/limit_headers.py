@@ -27,10 +27,12 @@ def head_lines(meters: Sequence[Meter], now_s: float) -> bytes:
             left, of = meter.bound - meter.others - meter.taken, meter.counts_tokens
             if least[of] is None or left < lefts[of]:
                 least[of], lefts[of] = meter, left
+    requests, tokens = least
     lines = b""
-    for form, one, left in zip(_LINES, least, lefts, strict=True):
-        if one is not None:
-            lines += form % (one.bound, max(0, left), duration(one.until_s - now_s))
+    if requests is not None:
+        lines = _LINES[0] % (requests.bound, max(0, lefts[0]), duration(requests.until_s - now_s))
+    if tokens is not None:
+        lines += _LINES[1] % (tokens.bound, max(0, lefts[1]), duration(tokens.until_s - now_s))
     return lines
 
 
