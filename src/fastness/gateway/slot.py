@@ -82,8 +82,10 @@ class Slot:
 
     def free(self) -> None:
         """Give it to the next in line."""
-        unread = self.asked.heard is not None
-        self.asked.over()
+        asked = self.asked
+        unread = asked.heard is not None
+        if unread or asked.choice is not None:
+            asked.over()
         now = self._gateway.now()
         admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask, unread)
         if admitted:

@@ -138,8 +138,7 @@ class FairQueue:
     def settle(self, tenant: str, ask: Ask, input_tokens: int, output_tokens: int) -> None:
         """Put real tokens in the place of those that a dispatch was charged; a tenant that was forgotten stays so."""
         if (account := self.counters.find(tenant)) is not None:
-            charged = cost(ask.input_tokens, ask.output_tokens, ask.weight)
-            account.counter += cost(input_tokens, output_tokens, ask.weight) - charged
+            account.counter += cost(input_tokens - ask.input_tokens, output_tokens - ask.output_tokens, ask.weight)
             if account.waiting:
                 self._moved(account)
 

@@ -18,19 +18,24 @@ _LINES: Final = tuple(
 
 def head_lines(meters: Sequence[Meter], now_s: float) -> bytes:
     """Write the lines that tell the limits of which least is left: one on requests, one on tokens; empty for none."""
-    least: list[Meter | None] = [None, None]
-    lefts = [0, 0]
+    requests: Meter | None = None
+    tokens: Meter | None = None
+    requests_left = tokens_left = 0
     for meter in meters:
         if now_s >= meter.until_s:
             meter.roll(now_s)
         if meter.period_s:
-            left, of = meter.bound - meter.others - meter.taken, meter.counts_tokens
-            if least[of] is None or left < lefts[of]:
-                least[of], lefts[of] = meter, left
+            left = meter.bound - meter.others - meter.taken
+            if meter.counts_tokens:
+                if tokens is None or left < tokens_left:
+                    tokens, tokens_left = meter, left
+            elif requests is None or left < requests_left:
+                requests, requests_left = meter, left
     lines = b""
-    for form, one, left in zip(_LINES, least, lefts, strict=True):
-        if one is not None:
-            lines += form % (one.bound, max(0, left), duration(one.until_s - now_s))
+    if requests is not None:
+        lines = _LINES[0] % (requests.bound, max(0, requests_left), duration(requests.until_s - now_s))
+    if tokens is not None:
+        lines += _LINES[1] % (tokens.bound, max(0, tokens_left), duration(tokens.until_s - now_s))
     return lines
 
 

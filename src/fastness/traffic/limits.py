@@ -89,16 +89,22 @@ class Limits:
 
     def take(self, meters: tuple[Meter, ...], tokens: int, now_s: float) -> Reservation | Meter:
         """Take one request and `tokens` of all these limits, or of none: then the first that lacks some is returned."""
-        for meter in meters:
+        low = False
+        for at, meter in enumerate(meters):
             if now_s >= meter.until_s:
                 meter.roll(now_s)
-            if meter.taken + (tokens if meter.counts_tokens else 1) > meter.held:
+            need = tokens if meter.counts_tokens else 1
+            left = meter.held - meter.taken - need
+            if left < 0:
+                for before in meters[:at]:
+                    before.taken -= tokens if before.counts_tokens else 1
                 return meter
+            meter.taken += need
+            if left < meter.low:
+                low = True
         for meter in meters:
-            meter.taken += tokens if meter.counts_tokens else 1
             meter.taken_s = now_s
-            if meter.held - meter.taken < meter.low:
-                self.low = True
+        self.low = low or self.low
         return Reservation(meters, tokens, now_s)
 
     def lacking(self, meters: tuple[Meter, ...], tokens: int, now_s: float) -> list[tuple[Meter, int]]:
@@ -133,15 +139,16 @@ class Limits:
 
         To be called once for each reservation. What a request took in a window that is over is past.
         """
+        at_s, beyond, active = reservation.at_s, (tokens or 0) - reservation.tokens, self._active
         for meter in reservation.meters:
             if not meter.period_s:
                 meter.taken -= 1
-            elif reservation.at_s >= meter.window_s:
+            elif at_s >= meter.window_s:
                 if meter.counts_tokens:
-                    meter.taken += (tokens or 0) - reservation.tokens
+                    meter.taken += beyond
                 elif tokens is None:
                     meter.taken -= 1
-            self._active[meter] = None
+            active[meter] = None
 
     def wishes(self, now_s: float) -> list[tuple[Meter, Wish]]:
         """Return what to ask control for: more where a lease runs low or is waited for, less where it lies idle.

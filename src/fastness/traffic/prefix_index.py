@@ -38,8 +38,9 @@ class PrefixIndex:
     """
 
     size_max: int
-    _blocks: OrderedDict[int, tuple[int, int]] = field(default_factory=OrderedDict)
-    """By hash: its size, and when it was used last."""
+    _blocks: OrderedDict[int, int] = field(default_factory=OrderedDict)
+    """By hash: when it was used last."""
+    _sizes: dict[int, int] = field(default_factory=dict)
     _open: OrderedDict[int, None] = field(default_factory=OrderedDict)
     _size: int = 0
     _uses: int = 0
@@ -52,20 +53,17 @@ class PrefixIndex:
     def send(self, prompt: Prompt) -> Sent:
         """Believe that the engine has read all of it. To be followed by `ended`, whatever happens."""
         self._uses = number = self._uses + 1
-        blocks, hashes, ends, used = self._blocks, prompt.blocks, prompt.ends, list[int]()
+        blocks, used = self._blocks, list[int]()
+        get, move, note = blocks.get, blocks.move_to_end, used.append
         oldest_open = next(iter(self._open), number)
         self._open[number] = None
-        for at in range(len(hashes) - 1, -1, -1):  # from its end, so that what others may share is forgotten last
-            one = hashes[at]
-            if (block := blocks.get(one)) is None:
-                size = ends[at] - ends[at - 1] if at else ends[0]
-                self._size += size
-                blocks[one] = size, number
-            else:
-                size, before = block
-                used.append(before)
-                blocks[one] = size, number
-                blocks.move_to_end(one)
+        for one in reversed(prompt.blocks):  # from its end, so that what others may share is forgotten last
+            if (before := get(one)) is not None:
+                note(before)
+                move(one)
+            blocks[one] = number
+        if (depth := len(used)) < len(prompt.blocks):
+            self._measure(prompt, depth)
         if self._size > self.size_max or len(blocks) > BLOCKS_MAX:
             self._forget()
         return Sent(prompt, used, oldest_open, number)
@@ -96,12 +94,18 @@ class PrefixIndex:
     def __len__(self) -> int:
         return len(self._blocks)
 
+    def _measure(self, prompt: Prompt, depth: int) -> None:
+        """Note the sizes of the blocks that were not known."""
+        before, sizes = prompt.ends[depth - 1] if depth else 0, self._sizes
+        for one, end in zip(prompt.blocks[depth:], prompt.ends[depth:], strict=True):
+            sizes[one] = end - before
+            before = end
+        self._size += prompt.size - (prompt.ends[depth - 1] if depth else 0)
+
     def _forget(self) -> None:
         while self._blocks and (self._size > self.size_max or len(self._blocks) > BLOCKS_MAX):
-            _, (size, _) = self._blocks.popitem(last=False)
-            self._size -= size
+            self._size -= self._sizes.pop(self._blocks.popitem(last=False)[0], 0)
 
     def _forget_used_until(self, used: int) -> None:
-        while self._blocks and next(iter(self._blocks.values()))[1] <= used:
-            _, (size, _) = self._blocks.popitem(last=False)
-            self._size -= size
+        while self._blocks and next(iter(self._blocks.values())) <= used:
+            self._size -= self._sizes.pop(self._blocks.popitem(last=False)[0], 0)

@@ -106,8 +106,8 @@ def _cut(chained: int, text: str | Sequence[int], unit: int, blocks: list[int], 
         for at in range(0, total, step):
             chained = hash((chained, text[at : at + step]))
             blocks.append(chained)
-            ends.append(before + (at + step) * unit)
-        ends[-1] = before + total * unit
+        ends.extend(range(before + step * unit, before + total * unit, step * unit))
+        ends.append(before + total * unit)
         return chained
     for until, step in GRAINS:
         if start >= total:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastness.core.request import Delta, Usage
+from fastness.core.value import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Head:
     """What every answer and every chunk of it repeats."""
