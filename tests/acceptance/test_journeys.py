@@ -192,6 +192,9 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(home, environ, code, s
 
 # ---- settings, limits and verbs
 
+NO_END = {"0": -100, "2": -100}
+"""The starter model's two ways to end an answer: without them it writes for as long as it may."""
+
 
 def test_settings_of_file_and_environment_work_and_are_explained(narrow):
     assert document(narrow, "ps")["replicas"][0]["slots"] == 1
@@ -200,7 +203,8 @@ def test_settings_of_file_and_environment_work_and_are_explained(narrow):
 
 
 def test_more_requests_than_may_wait_are_429_with_the_time_to_try_again(narrow):
-    running = Together(narrow, [chat(random.Random(), True, 200)])
+    path, body = chat(random.Random(), True, 400)
+    running = Together(narrow, [(path, body | {"logit_bias": NO_END})])
     eventually(lambda: narrow.busy_slots() == 1, "the slot works")
     heard = Together(narrow, [chat(random.Random(), False, 1) for _ in range(5)]).heard()
     refused = [one for one in heard if not one.whole]
