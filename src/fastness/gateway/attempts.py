@@ -173,7 +173,9 @@ class _Passing:
         answer = self._trip.answer
         assert answer
         if events := answer.texts(self._choice, texts):
-            self._send(events)
+            if self._trip.first_token_at is None:
+                self._start()
+            self._trip.exchange.send(events)
 
     def delta(self, delta: Delta) -> None:
         """See Taker."""
@@ -183,14 +185,14 @@ class _Passing:
         answer = self._trip.answer
         assert answer
         if events := answer.take(self._choice, delta):
-            self._send(events)
+            if self._trip.first_token_at is None:
+                self._start()
+            self._trip.exchange.send(events)
 
-    def _send(self, events: bytes) -> None:
+    def _start(self) -> None:
         trip = self._trip
-        if trip.first_token_at is None:
-            trip.first_token_at = self._gateway.now()
-            trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
-        trip.exchange.send(events)
+        trip.first_token_at = self._gateway.now()
+        trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
 
 
 class _New:

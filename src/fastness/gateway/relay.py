@@ -109,7 +109,8 @@ class StreamRun:
         if self._status != 200:
             self._trouble = (self._trouble + data)[:ERROR_BYTES_MAX]
             return
-        text_of, texts = self._dialect.text, list[str]()
+        text_of = self._dialect.text
+        texts: list[str] = []
         try:
             for event in self._splitter.feed(data):
                 text = text_of(event)
@@ -121,7 +122,9 @@ class StreamRun:
                 elif text:
                     texts.append(text)
             if texts:
-                self._pass_on(texts)
+                self._progress_at = self._now()
+                self._tokens += len(texts)
+                self._taker.texts(texts)
         except EngineError as error:
             self._fail(engine_refusal(error))
         except Refusal as refusal:

@@ -53,13 +53,13 @@ class PrefixIndex:
     def send(self, prompt: Prompt) -> Sent:
         """Believe that the engine has read all of it. To be followed by `ended`, whatever happens."""
         self._uses = number = self._uses + 1
-        blocks, used = self._blocks, list[int]()
-        get, move, note = blocks.get, blocks.move_to_end, used.append
+        used: list[int] = []
+        blocks, get, move = self._blocks, self._blocks.get, self._blocks.move_to_end
         oldest_open = next(iter(self._open), number)
         self._open[number] = None
         for one in reversed(prompt.blocks):  # from its end, so that what others may share is forgotten last
             if (before := get(one)) is not None:
-                note(before)
+                used.append(before)
                 move(one)
             blocks[one] = number
         if (depth := len(used)) < len(prompt.blocks):
@@ -96,11 +96,10 @@ class PrefixIndex:
 
     def _measure(self, prompt: Prompt, depth: int) -> None:
         """Note the sizes of the blocks that were not known."""
-        before, sizes = prompt.ends[depth - 1] if depth else 0, self._sizes
+        before = prompt.ends[depth - 1] if depth else 0
+        self._size += prompt.size - before
         for one, end in zip(prompt.blocks[depth:], prompt.ends[depth:], strict=True):
-            sizes[one] = end - before
-            before = end
-        self._size += prompt.size - (prompt.ends[depth - 1] if depth else 0)
+            self._sizes[one], before = end - before, end
 
     def _forget(self) -> None:
         while self._blocks and (self._size > self.size_max or len(self._blocks) > BLOCKS_MAX):

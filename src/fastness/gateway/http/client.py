@@ -32,16 +32,17 @@ class WholeAnswer:
 
     __slots__ = ("_body", "_status", "future", "stream")
 
-    stream: EngineStream
-
     def __init__(self, future: asyncio.Future[Answer]) -> None:
         self.future = future
+        self.stream: EngineStream | None = None
         self._status = 0
         self._body: bytes | bytearray = b""
 
     def cancel(self) -> None:
         """Close the connection at once, unless the answer came."""
-        self.stream.cancel()
+        stream, self.stream = self.stream, None  # it leads back here: no cycle is left
+        if stream is not None:
+            stream.cancel()
 
     def on_head(self, status: int) -> None:
         """See Sink."""

@@ -176,13 +176,13 @@ class EngineConnection(asyncio.Protocol):
     def _deliver(self) -> bool:
         """Give what one read brought of the body, in one piece; tell whether it was taken."""
         call, pieces = self._call, self._pieces
-        if call is None or not pieces:
-            pieces.clear()
+        if not pieces:
             return True
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = pieces.pop() if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         try:
-            call.sink.on_data(data)
+            if call is not None:
+                call.sink.on_data(data)
         except Exception as error:  # noqa: BLE001 - the sink is a stranger here
             self._report(error)
             self._fail(EngineBroken(_NOT_TAKEN))
