@@ -9,6 +9,7 @@ writer thread does the work.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from typing import Final
@@ -39,14 +40,14 @@ class KernelSync:
         self._seen = ctypes.create_string_buffer(_EVENT.size)
         self._request = ctypes.create_string_buffer(_REQUEST.size)
         self._requests = (ctypes.c_void_p * 1)(ctypes.addressof(self._request))
-        self._checked(self._call(setup, self._one, ctypes.byref(self._context)))
+        self._do(setup, self._one, ctypes.byref(self._context))
         self.descriptor: Final = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def begin(self, file: int) -> None:
         """Have what was written to `file` made durable; raises OSError when it cannot even be begun."""
         fields = (0, 0, 0, _FDSYNC, 0, file, 0, 0, 0, 0, _TELL_DESCRIPTOR, self.descriptor)
         _REQUEST.pack_into(self._request, 0, *fields)
-        self._checked(self._call(self._submit, self._context, self._one, self._requests))
+        self._do(self._submit, self._context, self._one, self._requests)
 
     def outcome(self, *, wait: bool = False) -> int | None:
         """Return 0, or the errno of the failure; None when it is not over yet (never, if it may `wait`)."""
@@ -56,7 +57,7 @@ class KernelSync:
             except BlockingIOError:
                 return None
         least = self._one if wait else self._none
-        if not self._checked(self._call(self._events, self._context, least, self._one, self._seen, None)):
+        if not self._do(self._events, self._context, least, self._one, self._seen, None):
             return None
         return -int(_EVENT.unpack(self._seen)[2])
 
@@ -65,10 +66,12 @@ class KernelSync:
         self._call(self._destroy, self._context)
         os.close(self.descriptor)
 
-    def _checked(self, result: int) -> int:
-        if result < 0:
+    def _do(self, *call: object) -> int:
+        """Make a call, again when a signal came in between; raises OSError."""
+        while (result := int(self._call(*call))) < 0:
             number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            if number != errno.EINTR:
+                raise OSError(number, os.strerror(number))
         return result
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import ctypes
 import errno
 import os
 import select
@@ -43,6 +44,24 @@ def test_what_cannot_be_synced_is_an_error_at_once(kernel):
     assert raised.value.errno == errno.EINVAL
     os.close(reading)
     os.close(writing)
+
+
+def test_a_signal_in_between_is_no_failure_of_the_disk(kernel, tmp_path, monkeypatch):
+    real, interrupted = kernel._call, []
+
+    def call(number, *arguments):
+        if len(interrupted) < 2:
+            interrupted.append(number)
+            ctypes.set_errno(errno.EINTR)
+            return -1
+        return real(number, *arguments)
+
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        file.write(b"entry\n")
+        kernel.begin(file.fileno())
+        monkeypatch.setattr(kernel, "_call", call)
+        assert kernel.outcome(wait=True) == 0
+        assert len(interrupted) == 2
 
 
 @pytest.mark.parametrize("numbers", [{}, {os.uname().machine: (4_095,) * 4}], ids=["machine", "kernel"])
