@@ -43,6 +43,8 @@ PROMPTS: Final = 400
 MODEST_AT_ONCE, FLOOD_AT_ONCE, BACKLOG = 64, 900, 24
 """Connections: of the modest tenant, of the other one (more than may wait for it), of each of two that compete."""
 WARM_UP_S, CAPACITY_S = 4.0, 12.0
+SHARES_S: Final = 30.0
+"""At least so long tenants compete: in ten seconds one answer more or less moves the index."""
 KNOWN_S: Final = 1.5
 """A changed share is known to gateways within this."""
 TURNS: Final = 3
@@ -159,7 +161,7 @@ def main() -> None:
         site = Site(running, Path(folder))
         _, input_tokens, _ = uvloop.run(ask_once(site))
         print(flood_report(*against_a_flood(site, chosen.seconds)), end="\n\n", flush=True)
-        print(by_shares(site, input_tokens, chosen.seconds))
+        print(by_shares(site, input_tokens, max(SHARES_S, chosen.seconds)))
     watch.calibrate()
     for line in warnings(start, watch.busyness()):
         print(f"WARNING: {line}")
