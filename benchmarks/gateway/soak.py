@@ -102,7 +102,10 @@ def run(requests: int, streams: int, seconds: float) -> dict[str, Any]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     possible = streams_possible(streams, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 2 * possible + SPARE_FILES)), hard))
-    environ = {"FASTNESS__GATEWAY__CONNECTIONS_MAX": str(possible + SPARE_FILES)}
+    environ = {
+        "FASTNESS__GATEWAY__CONNECTIONS_MAX": str(possible + SPARE_FILES),
+        "FASTNESS__TRAFFIC__QUEUE_MAX": str(2 * possible),  # all come at once; prompts are sent one after the other
+    }
     with tempfile.TemporaryDirectory(prefix="fst-bench-") as folder, engines(Path(folder)) as behind:
         with fastness(Path(folder), behind, environ=environ, slots=possible) as rows:
             _ask(rows[0], SATURATED, WARM_UP // 10)
