@@ -46,7 +46,11 @@ USAGE_COLUMNS = (
 Tenant = Annotated[str | None, typer.Option(metavar="ID", help="Requests of this tenant.")]
 Key = Annotated[str | None, typer.Option(metavar="ID", help="Requests with this key.")]
 Model = Annotated[str | None, typer.Option(metavar="NAME", help="Requests for this model.")]
-Number = Annotated[int | None, typer.Option(metavar="N", min=0)]
+RequestsPerMinute = Annotated[int | None, typer.Option(metavar="N", min=0, help="Requests in a minute.")]
+TokensPerMinute = Annotated[int | None, typer.Option(metavar="N", min=0, help="Tokens, in and out, in a minute.")]
+RequestsPerDay = Annotated[int | None, typer.Option(metavar="N", min=0, help="Requests in a day.")]
+TokensPerDay = Annotated[int | None, typer.Option(metavar="N", min=0, help="Tokens, in and out, in a day.")]
+Concurrent = Annotated[int | None, typer.Option(metavar="N", min=0, help="Requests at the same time.")]
 
 
 def listing(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -66,11 +70,11 @@ def put(
     tenant: Tenant = None,
     key: Key = None,
     model: Model = None,
-    requests_per_minute: Number = None,
-    tokens_per_minute: Number = None,
-    requests_per_day: Number = None,
-    tokens_per_day: Number = None,
-    concurrent: Number = None,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    requests_per_day: RequestsPerDay = None,
+    tokens_per_day: TokensPerDay = None,
+    concurrent: Concurrent = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for a slot: the queue decides, here it is waited for."""
+"""Taking a slot, and waiting for one: the queue decides, here it is waited for."""
 
 from __future__ import annotations
 
@@ -8,24 +8,6 @@ from collections.abc import Callable, Hashable
 from fastness.core.error import Refusal
 from fastness.gateway.routing import Served, Waiter
 from fastness.traffic.fair_queue import Ask, Full, Usable
-
-
-async def admit(
-    served: Served,
-    ticket: Hashable,
-    now_s: float,
-    ask: Callable[[Usable], Ask],
-    usable: Callable[[], Usable] = lambda: None,
-    cleared: Callable[[], Usable] | None = None,
-) -> str:
-    """Wait for a slot on a usable replica and return that replica's id. `usable` is asked again after every change.
-
-    `cleared`, unless None, are those that policy allows, where `usable` leaves some of them out for other reasons.
-
-    Raises Refusal: queue_full, queue_timeout, no_replica_ready, or what `usable` raises.
-    """
-    asked = ask(usable())
-    return arrive(served, ticket, now_s, asked) or await wait_for(served, ticket, now_s, asked, usable, cleared)
 
 
 def arrive(served: Served, ticket: Hashable, now_s: float, asked: Ask) -> str | None:
@@ -50,7 +32,12 @@ async def wait_for(
     usable: Callable[[], Usable],
     cleared: Callable[[], Usable] | None = None,
 ) -> str:
-    """Wait for the slot that `arrive` did not have; see `admit`."""
+    """Wait for the slot that `arrive` did not have, and return its replica's id. `usable` is asked after every change.
+
+    `cleared`, unless None, are those that policy allows, where `usable` leaves some of them out for other reasons.
+
+    Raises Refusal: queue_timeout, no_replica_ready, or what `usable` raises.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
     served.waiters[ticket] = Waiter(future, usable, asked)

@@ -16,14 +16,12 @@ from fastness.core.event import Event
 from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.tenant import Principal
-from fastness.gateway.choosing import Asked
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Routing, Served, may_name
-from fastness.gateway.slot import Slot
 from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
@@ -165,10 +163,6 @@ class Gateway:
             and self.may_use(principal, mark, one, trip.parameters)
         ]
         return refusal(query, decision, others)
-
-    def slot(self, trip: Trip) -> Slot:
-        """Hold a slot on the replica that takes this trip, for the length of a block."""
-        return Slot(self, trip, Asked(""))
 
     def budget(self, model: str) -> RetryBudget:
         """The retries that a model's generations have left here."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Slot:
     """A slot on a replica: to be taken, or else waited for at once, and to be freed however its use ends.
 
-    `tries` is None as long as nothing has failed. An `async with` block does all of it.
+    `tries` is None as long as nothing has failed.
     """
 
     __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked")
@@ -51,14 +51,6 @@ class Slot:
         self._taken = self._gateway.now()
         trip.queue_s = max(trip.queue_s, self._taken - began)
         return self._has(name)
-
-    async def __aenter__(self) -> Replica:
-        """Take it, or wait for it."""
-        return self.take() or await self.wait()
-
-    async def __aexit__(self, *_error: object) -> None:
-        """Free it."""
-        self.free()
 
     def _has(self, name: str) -> Replica:
         replica = self._served.replicas.get(name)

@@ -22,9 +22,11 @@ from fastness.core.marking import Label, Node
 from fastness.core.policy import Parameters
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.request import Operation
+from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.in_force import Mark, PolicyInForce
 from fastness.gateway.routing import Routing
+from fastness.gateway.slot import Slot
 from fastness.gateway.trip import Trip
 from policed import ANN, CLOSED, LATTICE, OPEN, SECRET, Keys, Rules, card
 
@@ -88,12 +90,16 @@ class Changes:
         trip.served, trip.parameters = self.routing.find("small"), Parameters(uses)
         try:
             began = self.turn
-            async with self.gateway.slot(trip) as replica:
+            slot = Slot(self.gateway, trip, Asked(""))
+            replica = slot.take() or await slot.wait()
+            try:
                 self.check(asked, uses, replica)
                 self.entered += 1
                 self.waited += self.turn > began
                 self.inside[number] = asyncio.Event()
                 await self.inside[number].wait()
+            finally:
+                slot.free()
         except Refusal as refusal:
             self.codes.add(refusal.code)
         finally:

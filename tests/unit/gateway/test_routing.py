@@ -17,7 +17,7 @@ from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState, RoutingSnapshot
 from fastness.engines.port import Dialect
-from fastness.gateway.admit import admit
+from fastness.gateway.admit import arrive, wait_for
 from fastness.gateway.routing import Routing, Served, find_model
 from fastness.traffic.fair_queue import Ask, Band
 
@@ -57,12 +57,8 @@ class Site:
 
     async def enter(self, ticket: str, timeout_s: float = 60.0) -> str:
         now_s = asyncio.get_running_loop().time()
-        return await admit(
-            self.small(),
-            ticket,
-            now_s,
-            lambda usable: Ask("health", 1.0, Band.STANDARD, 10, 10, now_s + timeout_s, usable),
-        )
+        served, ask = self.small(), Ask("health", 1.0, Band.STANDARD, 10, 10, now_s + timeout_s, None)
+        return arrive(served, ticket, now_s, ask) or await wait_for(served, ticket, now_s, ask, lambda: None)
 
     def leave(self, replica: str = "small-0") -> None:
         self.small().wake(self.small().queue.release(replica, 0.0))
