@@ -33,7 +33,11 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One replica as observed. `epoch` grows with every start of its engine; `memory_bytes` is its resident size."""
+    """One replica as observed. `epoch` grows with every start of its engine; `memory_bytes` is its resident size.
+
+    `deployment` is what callers name, `model_digest` what is loaded: an answer goes on only where that is the same.
+    `term` is that of the order it was started for.
+    """
 
     id: str
     model: str
@@ -50,6 +54,10 @@ class Replica:
     memory_bytes: int | None = None
     diagnosis: Diagnosis | None = None
     node: str = "local"
+    deployment: str = ""
+    revision: int = 0
+    model_digest: str = ""
+    term: int = 0
 
 
 @dataclass(frozen=True, slots=True)

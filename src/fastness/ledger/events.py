@@ -5,24 +5,13 @@ docs/reference/ledger-events.md shows this table to readers; a test holds the tw
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """One row: the type, the log or logs it is written to, what it means, and its fields with their meanings."""
-
-    type: EventType
-    logs: str
-    meaning: str
-    fields: Mapping[str, str]
-
+from fastness.ledger.event_row import EventRow
+from fastness.ledger.fleet_rows import FLEET_ROWS
 
 _REQUEST: Final = {
     "request_id": "the `x-request-id` of the answer",
@@ -331,6 +320,7 @@ _ROWS: Final = (
             "failed": "lines that were not",
         },
     ),
+    *FLEET_ROWS,
     EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",

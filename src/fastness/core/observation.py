@@ -1,0 +1,109 @@
+"""What is seen of the fleet: reports of nodes and of gateways, each whole, each replaced by the next.
+
+Times are milliseconds since 1970 of whoever wrote the report; the control plane compares them with its own clock only
+to tell that somebody is silent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastness.core.desired import DeploymentSpec
+from fastness.core.fleet_event import Part
+from fastness.core.node import FleetNode
+from fastness.core.replica import Replica
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains."""
+
+    replica: str
+    spec: DeploymentSpec
+    revision: int
+    term: int
+    part: Part
+    routed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOrders:
+    """All that a node has to run, and nothing else. `version` grows; a node obeys no version older than one it knows.
+
+    `served` are the specs of all deployments, so that those without a replica are known, too.
+    """
+
+    node: str
+    version: int
+    assignments: tuple[Assignment, ...] = ()
+    served: tuple[DeploymentSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a node says of itself: what it offers, the orders it has taken, and its replicas as they are.
+
+    `stages` are pairs of a replica's id and what is done for it now (`verify`, `load`, ...), for people.
+    """
+
+    node: FleetNode
+    at_ms: int
+    version: int
+    replicas: tuple[Replica, ...] = ()
+    stages: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionLoad:
+    """What one revision of a deployment did since its gateway began: counts only grow.
+
+    `ttft_ms_sum` is the sum of the times to the first token of those `answered`.
+    """
+
+    revision: int
+    answered: int
+    failed: int
+    ttft_ms_sum: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentLoad:
+    """What a gateway has to do for a deployment at this moment; `asked` counts requests since the gateway began.
+
+    `waiting` is without batches, `batch_waiting` with nothing else. `oldest_wait_s` is how long the first has waited.
+    `cache_part` is the most that a replica uses of its KV cache, 0.0 to 1.0.
+    """
+
+    deployment: str
+    waiting: int
+    batch_waiting: int
+    oldest_wait_s: float
+    running: int
+    asked: int
+    cache_part: float = 0.0
+    revisions: tuple[RevisionLoad, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayReport:
+    """What a gateway says: the snapshot it routes by, and for each replica how much of it runs there.
+
+    A replica that drains is drained when every gateway knows a snapshot in which it does, and has nothing there.
+    """
+
+    gateway: str
+    at_ms: int
+    routing_version: int
+    draining: tuple[str, ...] = ()
+    in_flight: tuple[tuple[str, int], ...] = ()
+    loads: tuple[DeploymentLoad, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that is seen now: the last report of each node and gateway that is not silent for good."""
+
+    at_ms: int
+    nodes: tuple[NodeReport, ...] = ()
+    gateways: tuple[GatewayReport, ...] = ()

@@ -1,0 +1,88 @@
+"""What the events of the fleet say. The state of the fleet is their fold, so they say all of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastness.core.event import EventType
+from fastness.ledger.event_row import EventRow
+
+_BY: Final = {
+    "by": "id of the principal that asked; `local` for the installation itself, `control` for the control plane"
+}
+_WHY: Final = {"reason": "a sentence for people"}
+_DEPLOYMENT: Final = {"deployment": "name of the deployment"}
+_REVISION: Final = {**_DEPLOYMENT, "revision": "number of its revision"}
+_NODE: Final = {"node": "name of the node"}
+_REPLICA: Final = {"replica": "id of the replica"}
+
+FLEET_ROWS: Final = (
+    EventRow(
+        EventType.DEPLOYMENT_APPLIED,
+        "control",
+        "A deployment is wanted.",
+        {"spec": "what is wanted, as JSON", "revision": "grows when replicas are replaced for it", **_BY},
+    ),
+    EventRow(EventType.DEPLOYMENT_REMOVED, "control", "A deployment is not wanted any more.", {**_DEPLOYMENT, **_BY}),
+    EventRow(
+        EventType.DEPLOYMENT_SCALED,
+        "control",
+        "Another number of replicas is wanted.",
+        {**_DEPLOYMENT, "replicas": "how many", **_BY, **_WHY},
+    ),
+    EventRow(
+        EventType.REVISION_PROMOTED,
+        "control",
+        "A revision has taken the place of the one before.",
+        {**_REVISION, **_WHY},
+    ),
+    EventRow(
+        EventType.REVISION_REVERTED,
+        "control",
+        "A revision was found worse; the one before it is wanted again.",
+        {**_REVISION, **_WHY},
+    ),
+    EventRow(
+        EventType.NODE_CORDONED,
+        "control",
+        "Nothing new is placed on a node.",
+        {**_NODE, "drain": "whether what is there moves elsewhere", **_BY, **_WHY},
+    ),
+    EventRow(EventType.NODE_UNCORDONED, "control", "A node may be placed on again.", {**_NODE, **_BY}),
+    EventRow(
+        EventType.NODE_LABELLED,
+        "control",
+        "A node has other labels.",
+        {**_NODE, "labels": "pairs of key and value, as JSON", **_BY},
+    ),
+    EventRow(EventType.NODE_LOST, "control", "Nothing was heard of a node for too long.", {**_NODE, **_WHY}),
+    EventRow(EventType.NODE_RETURNED, "control", "A lost node was heard of again.", _NODE),
+    EventRow(
+        EventType.SHARE_SET,
+        "control",
+        "A department or team is guaranteed a number of devices.",
+        {"owner": "tenant id, or `department/team`", "pool": "name of the pool", "devices": "how many", **_BY},
+    ),
+    EventRow(
+        EventType.REPLICA_PLACED,
+        "control",
+        "A replica was given devices.",
+        {
+            **_REPLICA,
+            **_REVISION,
+            "parts": "nodes and devices, as JSON",
+            "device_bytes": "memory that it takes on each device",
+            "term": "greater than any before",
+            "borrowed": "whether it is beyond the guarantee of its owner",
+            **_WHY,
+        },
+    ),
+    EventRow(
+        EventType.REPLICA_DRAINING,
+        "control",
+        "A replica gets nothing new.",
+        {**_REPLICA, "deadline_ms": "when it is stopped at the latest, milliseconds since 1970", **_WHY},
+    ),
+    EventRow(EventType.REPLICA_STOPPING, "control", "A replica is told to end.", {**_REPLICA, **_WHY}),
+    EventRow(EventType.REPLICA_REMOVED, "control", "A replica is gone; its devices are free.", {**_REPLICA, **_WHY}),
+)
