@@ -40,6 +40,8 @@ def place_missing(draft: Draft, wants: Iterable[Want]) -> set[str]:
                 stuck.add(want.deployment)
             elif want.count > 1:
                 left.append(replace(want, count=want.count - 1))
+    for want in left:
+        draft.pend(want.deployment, hopes="its turn comes next: there is much to place")
     return stuck
 
 
