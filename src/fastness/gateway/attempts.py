@@ -30,6 +30,7 @@ from fastness.gateway.relay import (
     run_stream,
 )
 from fastness.gateway.seat import take_seat
+from fastness.gateway.served import Superseded
 from fastness.gateway.slot import Slot
 from fastness.gateway.tries import Tries
 from fastness.traffic.continuation import Diverged, Replay, Written, continuation, usage_at_end, usage_of
@@ -131,6 +132,8 @@ async def on_some_replica(
                 tries.note(replica, failure)  # before the slot goes to the next in line
             finally:
                 slot.free()
+        except Superseded:
+            raise
         except Refusal as refusal:
             if tries is not None and tries.failure is not None and refusal.code in _NOBODY:
                 raise tries.failure from None
@@ -151,7 +154,7 @@ def _succeeded(gateway: Gateway, trip: Trip, replica: Replica, tries: Tries | No
     assert served
     if served.circuits:
         served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
-    gateway.budget(served.card.name).succeeded()
+    gateway.budget(served.name).succeeded()
     for one in tries.erred if tries is not None else ():
         if one.id != replica.id:
             served.failed(one, gateway.now())

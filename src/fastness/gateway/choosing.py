@@ -30,7 +30,7 @@ NOTHING: Final = Prompt(None, (), ())
 
 
 class Explained(NamedTuple):
-    """One choice of one request: of which model, when (seconds since 1970), and from what."""
+    """One choice of one request: of which deployment, when (seconds since 1970), and from what."""
 
     model: str
     at_s: float
@@ -113,7 +113,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Choosing:
-    """The choice among one model's replicas. `clock` tells seconds since 1970."""
+    """The choice among one deployment's replicas. `clock` tells seconds since 1970."""
 
     model: str
     explanations: Explanations = field(default_factory=Explanations)
@@ -125,7 +125,7 @@ class Choosing:
         names = []
         for replica, pinned in replicas:
             names.append(replica.id)
-            start = (replica.epoch, replica.slots, pinned)
+            start = (replica.epoch, replica.slots, pinned, replica.model_digest)
             self.replicas.start(replica.id, start, partial(_memory, replica, pinned))
         self.replicas.retain(names)
 
@@ -156,7 +156,7 @@ class Choosing:
 
 
 def prompt_of(owner: Hashable, model: str, work: Generation) -> Prompt:
-    """Hash what a generation asks, for its owner (a tenant and a label: law 12)."""
+    """Hash what a generation asks, for its owner (a tenant and a label: law 12); `model` is the digest of its model."""
     if work.prompt is not None:
         return plain_prompt(owner, model, work.prompt)
     return chat_prompt(owner, model, [(message.role, message.content) for message in work.messages])
