@@ -139,7 +139,7 @@ async def on_some_replica(
                 raise tries.failure from None
             raise
         if failure is None or tries is None:
-            _succeeded(gateway, trip, replica, tries)
+            _succeeded(gateway, trip, slot, replica, tries, result)
             return result
         if not tries.again(failure):
             try:
@@ -148,16 +148,20 @@ async def on_some_replica(
                 del failure  # its frames hold the trip
 
 
-def _succeeded(gateway: Gateway, trip: Trip, replica: Replica, tries: Tries | None) -> None:
+def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, replica: Replica, tries: Tries | None, result: object) -> None:
     """Count a run that came to its end."""
     served = trip.served
     assert served
+    if slot.asked.request_id:  # else it was but a question
+        tokens = result.output_tokens if isinstance(result, Usage) else 0
+        served.tallies.of(replica.revision).add(slot.first_s or slot.held_s, tokens)
     if served.circuits:
         served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
     gateway.budget(served.name).succeeded()
     for one in tries.erred if tries is not None else ():
         if one.id != replica.id:
             served.failed(one, gateway.now())
+            served.tallies.of(one.revision).failed += 1
 
 
 class _Passing:

@@ -74,7 +74,7 @@ class Explanations:
 class Asked:
     """What the choice needs to know of one generation, and what became of it on the replica that has it now."""
 
-    __slots__ = ("choice", "heard", "prompt", "reading", "request_id")
+    __slots__ = ("choice", "heard", "is_read", "prompt", "reading", "request_id")
 
     def __init__(self, request_id: str, prompt: Prompt = NOTHING) -> None:
         self.request_id = request_id
@@ -83,11 +83,13 @@ class Asked:
         self.reading: Reading | None = None
         self.heard: Callable[[], None] | None = None
         """Whom to tell once the prompt has been read; None: nobody any more."""
+        self.is_read = False
 
     def read(self) -> None:
         """The first token came: the prompt has been read."""
         if self.choice and self.reading:
             self.choice.read(self.reading)
+        self.is_read = True
         self.let_next()
 
     def let_next(self) -> None:
@@ -147,6 +149,11 @@ class Choosing:
     def weigh(self, prompt: Prompt, lanes: Sequence[Lane]) -> Choice:
         """Choose without sending; a benchmark puts another rule here."""
         return self.replicas.choose(prompt, lanes)
+
+    def used_part(self, replica: Replica) -> float:
+        """What part of a replica's context the prompts under way there take, by estimate, 0.0 to 1.0."""
+        size = replica.slots * replica.context_tokens * TOKEN_BYTES
+        return min(1.0, self.replicas.under_way(replica.id) / size) if size else 0.0
 
     def slots_of(self, replica: Replica) -> EngineSlots:
         """The pinned slots of a replica's engine, and whose memory is in each."""

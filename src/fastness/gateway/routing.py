@@ -9,7 +9,7 @@ from fastness.config import TrafficSettings
 from fastness.core.deployment import Deployment
 from fastness.core.error import Refusal
 from fastness.core.model import ModelCard, ModelKind
-from fastness.core.replica import Replica, RoutingSnapshot
+from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
@@ -39,13 +39,21 @@ class Routing:
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
-        self.visits: dict[str, int] = {}
+        self._leaving: list[Served] = []
+        self._visits: dict[str, int] = {}
+        self.version = 0
+        self.draining: tuple[str, ...] = ()
+        """Ids of the replicas that drain, by the last snapshot, whether anything was ever sent there or not."""
+        self.hurry: Callable[[], None] = lambda: None
+        """Whom to tell when something is known of a replica that drains, or when the last of one that closed ends."""
         self.changes = 0
         """How often anything changed that decides on where a request may run."""
 
     def replace(self, snapshot: RoutingSnapshot) -> None:
         """Take a new snapshot: replicas that left or restarted get nothing more, those that wait may move on."""
         self.changes += 1
+        self.version = snapshot.version
+        self.draining = tuple(sorted(one.id for one in snapshot.replicas if one.state is ReplicaState.DRAINING))
         nodes = {node.name: node for node in snapshot.nodes}
         described = _described(snapshot)
         replicas: dict[str, list[Replica]] = {name: [] for name in described}
@@ -63,6 +71,10 @@ class Routing:
             gone = self._served.pop(name)
             self._forget_those_that_left(gone.replicas.values(), {})
             gone.refuse_all()
+            self._leaving.append(gone)
+        self._leaving = [one for one in self._leaving if one.queue.lanes]
+        if self.draining:
+            self.hurry()
 
     def _forget_those_that_left(self, known: Iterable[Replica], now: dict[str, Replica]) -> None:
         for before in known:
@@ -75,6 +87,7 @@ class Routing:
         traffic = self._traffic
         part, unread_max = traffic.tenant_queue_percent / 100, traffic.unread_tokens_max
         queue = FairQueue(traffic.queue_max, choosing.choose, part, unread_max)
+        queue.emptied = self._emptied
         wanted = ServedModel(card, deployment)
         one = self._served[name] = Served(name, queue, choosing, wanted, circuits=Circuits(self._bounds))
         return one
@@ -106,13 +119,28 @@ class Routing:
     @contextmanager
     def visit(self, replica: Replica) -> Iterator[None]:
         """Count a question that takes no slot as under way on its replica."""
-        self.visits[replica.id] = self.visits.get(replica.id, 0) + 1
+        visits = self._visits
+        visits[replica.id] = visits.get(replica.id, 0) + 1
         try:
             yield
         finally:
-            self.visits[replica.id] -= 1
-            if not self.visits[replica.id]:
-                del self.visits[replica.id]
+            visits[replica.id] -= 1
+            if not visits[replica.id]:
+                del visits[replica.id]
+                self._emptied(replica.id)
+
+    def in_flight(self) -> dict[str, int]:
+        """How much runs on each replica that something runs on, of whatever deployment, also of those removed."""
+        found = dict(self._visits)
+        for served in (*self._served.values(), *self._leaving):
+            for name, lane in served.queue.lanes.items():
+                if lane.in_flight:
+                    found[name] = found.get(name, 0) + lane.in_flight
+        return found
+
+    def _emptied(self, replica: str) -> None:
+        if replica in self.draining:
+            self.hurry()
 
     def models(self) -> list[Served]:
         """Everything served, by name."""

@@ -16,6 +16,7 @@ from fastness.gateway.choosing import Choosing
 from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
+from fastness.traffic.tally import Tallies
 
 TICK_S: Final = 0.001
 """How exact the loop's timers are: one may ring this much early."""
@@ -115,7 +116,7 @@ class Served:
     """One deployment, by the name that callers use. `card` and `deployment` are those of the model that is wanted.
 
     `models` has every model that serves it, by digest; `replicas` are those of all of them. `strays` are replicas that
-    get nothing, and why: nothing says what their node or their model is cleared for (law 4).
+    get nothing, and why: nothing says what their node or their model is cleared for (law 4). `asked` counts requests.
     """
 
     name: str
@@ -129,6 +130,8 @@ class Served:
     circuits: Circuits = field(default_factory=lambda: Circuits(CircuitBounds()))
     estimate: Estimate = field(default_factory=Estimate)
     alarm: tuple[float, asyncio.Handle] | None = None
+    tallies: Tallies = field(default_factory=Tallies)
+    asked: int = 0
 
     @property
     def card(self) -> ModelCard:
