@@ -85,7 +85,9 @@ def soak(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: dict[
     for name, need in sorted(needs.items()):
         deployed = draft.deployed(name)
         extra = need.with_batches - deployed.replicas
-        if extra <= 0 or need.with_batches <= need.replicas or name in stuck or deployed.revision != deployed.stable:
+        if extra <= 0 or need.with_batches <= need.replicas or name in stuck:
+            continue
+        if deployed.revision != deployed.stable or draft.leaving(name):
             continue
         spec = deployed.spec
         found: list[tuple[Placement, bool]] = []
