@@ -19,6 +19,7 @@ from fastness.core.fleet_state import FleetState, Impossible
 from fastness.core.observation import GatewayReport, NodeOrders, NodeReport, Observation
 from fastness.fleet.port import Fleet, Unreachable
 from fastness.ledger.port import LedgerUnavailable
+from fastness.scheduling.filters import Clears, identical
 from fastness.scheduling.orders import orders
 from fastness.scheduling.plan import Plan, PlanBounds, PlanMemory, plan
 
@@ -37,7 +38,8 @@ async def _nothing(_log: FleetLog) -> None: ...
 class Reconciler:
     """Runs rounds until it is told to end. `gateways` reads the reports of those that live; it may block shortly.
 
-    `first` decides, before anything is planned, what configuration wants by now.
+    `first` decides, before anything is planned, what configuration wants by now. `clears` returns what tells whether a
+    ceiling permits a marking, under the policy in force.
     """
 
     def __init__(
@@ -48,11 +50,12 @@ class Reconciler:
         clock_ms: Callable[[], int],
         journal: Log,
         first: Callable[[FleetLog], Awaitable[None]] = _nothing,
+        clears: Callable[[], Clears] = lambda: identical,
         bounds: PlanBounds | None = None,
         pace_s: float = PACE_S,
     ) -> None:
         self._fleet, self._log, self._gateways, self._clock_ms = fleet, log, gateways, clock_ms
-        self._journal, self._first = journal, first
+        self._journal, self._first, self._clears = journal, first, clears
         self._bounds, self._pace_s = bounds or PlanBounds(), pace_s
         self._memory = PlanMemory()
         self._nodes: tuple[NodeReport, ...] = ()
@@ -117,7 +120,7 @@ class Reconciler:
 
         def decide(state: FleetState) -> Sequence[FleetEvent]:
             nonlocal made
-            made = plan(state, seen, self._memory, seen.at_ms, self._bounds)
+            made = plan(state, seen, self._memory, seen.at_ms, self._bounds, self._clears())
             return made.events
 
         try:

@@ -169,8 +169,13 @@ class LocalNode:
             lane.stage = stage
             self._changed(None)
 
+        preparing = asyncio.ensure_future(self._workshop.prepare(lane.assignment, tell))
+        ended = asyncio.ensure_future(lane.ended.wait())
         try:
-            execution = await self._workshop.prepare(lane.assignment, tell)
+            await asyncio.wait((preparing, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not preparing.done():
+                return None
+            execution = preparing.result()
         except CannotRun as error:
             lane.diagnosis = error.diagnosis
         except Exception as error:  # noqa: BLE001 - one replica's trouble, whatever it is, ends no other
@@ -178,6 +183,10 @@ class LocalNode:
         else:
             lane.diagnosis, lane.stage = None, ""
             return execution
+        finally:
+            for task in (preparing, ended):
+                task.cancel()
+            await asyncio.gather(preparing, ended, return_exceptions=True)
         lane.stage = ""
         self._changed(_without_process(lane))
         return None

@@ -63,7 +63,15 @@ class HostedFleet:
         log, gateways = self.log, GatewayReports(self._run, milliseconds)
         wanted = _wanted(self._settings, self._policies, self._library)
         configured = Configured(wanted, self._configured_before)
-        return Reconciler(fleet, log, gateways.read, milliseconds, self._log, configured.settle)
+        return Reconciler(
+            fleet,
+            log,
+            gateways.read,
+            milliseconds,
+            self._log,
+            configured.settle,
+            lambda: self._policies.lattice.dominates,
+        )
 
     @asynccontextmanager
     async def reconciling(self) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ from fastness.core.fleet_event import DeploymentApplied, DeploymentScaled, Repli
 from fastness.core.fleet_state import FleetState, fold
 from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
-from fastness.core.observation import NodeOrders, NodeReport
+from fastness.core.observation import GatewayReport, NodeOrders, NodeReport
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.port import Unreachable
 from fastness.ledger.memory import MemoryLedger
@@ -55,6 +55,11 @@ class Nodes:
     async def close(self):
         self.closed = True
 
+    def gateways(self):
+        """One gateway, which knows at once what drains, and has nothing there."""
+        draining = tuple(one.replica for taken in self.taken.values() for one in taken.assignments if not one.routed)
+        return (GatewayReport("gateway-0", self.now_ms, 1, draining),)
+
     def running(self):
         return {one.replica for taken in self.taken.values() for one in taken.assignments}
 
@@ -86,7 +91,9 @@ class Control:
     def new(self, first=None):
         """A reconciler as it begins, on what the ledger has."""
         more = {} if first is None else {"first": first}
-        return Reconciler(self.fleet, self.log, tuple, lambda: self.fleet.now_ms, self.journal, pace_s=0.01, **more)
+        return Reconciler(
+            self.fleet, self.log, self.fleet.gateways, lambda: self.fleet.now_ms, self.journal, pace_s=0.01, **more
+        )
 
     async def want(self, replicas: int) -> None:
         if "chat" not in self.log.state.deployments:
@@ -95,6 +102,7 @@ class Control:
 
     async def rounds(self, count: int = 3) -> None:
         for _ in range(count):
+            self.fleet.now_ms += 250
             await self.reconciler.round()
             for _ in range(5):
                 await asyncio.sleep(0)

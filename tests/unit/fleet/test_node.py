@@ -51,10 +51,12 @@ class Keeper:
 class Workshop:
     def __init__(self) -> None:
         self.refusal, self.held, self.prepared = None, set(), 0
+        self.allowed = asyncio.Event()
+        self.allowed.set()
 
     async def prepare(self, assignment, tell):
         tell("verify")
-        await asyncio.sleep(0)
+        await self.allowed.wait()
         self.prepared += 1
         if self.refusal:
             raise self.refusal
@@ -237,6 +239,18 @@ def test_what_is_revoked_ends_at_once_and_runs_again_only_once_it_can_be_prepare
         assert bench.keeper.kept == {} and bench.workshop.held == set()
         bench.workshop.refusal = None
         await bench.until(lambda: bench.states() == {"a": "ready"})
+
+    on_a_bench(journey)
+
+
+def test_what_is_being_prepared_ends_without_waiting_for_that():
+    async def journey(bench):
+        bench.workshop.allowed.clear()
+        await bench.node.obey(orders(1, assigned("a"), assigned("b", "cpu-1")))
+        await bench.node.obey(orders(2, assigned("b", "cpu-1")))
+        await bench.until(lambda: bench.states() == {"b": "starting"})
+        await bench.node.close()
+        assert bench.states() == {} and bench.keeper.journal == []
 
     on_a_bench(journey)
 
