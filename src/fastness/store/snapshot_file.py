@@ -45,8 +45,8 @@ class SnapshotProblem:
 def write_snapshot(path: Path, value: object, *, durable: bool = True) -> None:
     """Replace the file at `path` by `value` as JSON (mode 0600): a reader sees the old one or the new one, whole.
 
-    Durable on return, unless it need not outlive the machine's power: then it costs no wait for a disk.
-    Raises OSError (full, read-only, no such directory), leaving the old file as it was.
+    Durable on return, unless that does not matter. Raises OSError (full, read-only, no such directory), leaving the old
+    file as it was.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
