@@ -20,6 +20,7 @@ from fastness.main.process import (
     write_no_core,
 )
 from fastness.main.proofs import proof_routes
+from fastness.main.reconciling import HostedFleet
 
 if TYPE_CHECKING:
     from fastness.control.api import ControlDeps
@@ -80,6 +81,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     trusted = identities(settings, run, ledger, log, policies, authenticator)
     identities_kept = partial(keep_identities, trusted, settings.identity.refresh_s)
     batches = HostedBatches(settings, run, pepper, ledger, log)
+    fleet = HostedFleet(settings, run, ledger, policies, library, log)
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
@@ -104,7 +106,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=declared,
         extra_routes=(*routes, *proof_routes(settings.home, ledger), *limit_routes, *batches.routes()),
-        companions=(finishing, *((identities_kept, counting, batches.serve) if process else ())),
+        companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
     )
 
 
