@@ -154,6 +154,12 @@ class ModelLibrary:
         found += [one.card for one in records if one.card is not None and not self.is_shipped(one.card.name)]
         return tuple(sorted(found, key=lambda card: card.name))
 
+    def loadable(self) -> tuple[ModelCard, ...]:
+        """Return `cards`, and those of shipped models that are laid down at the first load; raises CardError."""
+        here = {card.name: card for card in self.cards()}
+        shipped = (read_card(text, f"card {name}")[0] for name, text in self._cards.items() if name not in here)
+        return tuple(sorted((*here.values(), *shipped), key=lambda card: card.name))
+
     def _lay_down(self, card: ModelCard, source: Source, weights: Path, progress: Progress) -> None:
         folder = _folder(card.name, source)
         self._models.mkdir(parents=True, exist_ok=True, mode=0o700)
