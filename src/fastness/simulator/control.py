@@ -25,7 +25,7 @@ class ControlRules:
     plan: Callable[[FleetState, Observation, PlanMemory, int, PlanBounds], Plan] = plan
     orders: Callable[[FleetState, str], NodeOrders] = orders
     bounds: PlanBounds = field(default_factory=PlanBounds)
-    keeps_log: bool = True
+    restore: Callable[[Iterable[FleetEvent]], FleetState] = fold
 
 
 class Site(Protocol):
@@ -45,6 +45,10 @@ class Site(Protocol):
 
     def decided(self, event: FleetEvent, before: FleetState, after: FleetState) -> None:
         """Hear of each event, once it counts."""
+        ...
+
+    def misfolded(self) -> None:
+        """Hear that the state after a restart is another than before."""
         ...
 
     def impossible(self, event: FleetEvent, why: str) -> None:
@@ -108,12 +112,11 @@ class SimulatedControl:
         """Fold what the log has; remember nothing else."""
         before = self.state
         self.up, self.paused = True, False
-        self.state = fold(self.log)
-        if not self._rules.keeps_log:
-            self.state = FleetState()
+        self.state = self._rules.restore(self.log)
         self.memory, self.pending = PlanMemory(), ()
         self._told.clear()
-        assert not self._rules.keeps_log or self.state == before, "the state is the fold of its events"
+        if self.state != before:
+            self._site.misfolded()
 
     def now_ms(self) -> int:
         """Its clock."""

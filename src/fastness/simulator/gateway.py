@@ -63,13 +63,14 @@ class TrafficRules:
         lattice.dominates(ceiling, label) for ceiling in route.ceilings
     )
     goes_on: Callable[[Route, str], bool] = lambda route, digest: not digest or route.digest == digest
-    release_on_failure: bool = True
-    ends_on_failure: bool = False
+    slots: Callable[[Route], int] = lambda route: route.slots
     circuits: CircuitBounds = field(default_factory=CircuitBounds)
 
 
 @dataclass(slots=True)
-class _Counts:
+class Counts:
+    """What one revision did: see RevisionLoad."""
+
     answered: int = 0
     failed: int = 0
     ttft_ms_sum: int = 0
@@ -77,7 +78,7 @@ class _Counts:
 
 
 @dataclass(slots=True)
-class _Served:
+class Served:
     """What a gateway keeps for one deployment."""
 
     queue: FairQueue
@@ -87,7 +88,7 @@ class _Served:
     running: dict[Request, None] = field(default_factory=dict)
     in_flight: Counter[str] = field(default_factory=Counter)
     asked: int = 0
-    counts: dict[int, _Counts] = field(default_factory=dict)
+    counts: dict[int, Counts] = field(default_factory=dict)
 
 
 class SimulatedGateway:
@@ -95,7 +96,7 @@ class SimulatedGateway:
 
     def __init__(self, name: str, site: Site, now_s: Callable[[], float], rules: TrafficRules) -> None:
         self.name, self._site, self._now_s, self._rules = name, site, now_s, rules
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
         self._version = 0
         self.up = True
 
@@ -157,8 +158,8 @@ class SimulatedGateway:
         self._open(served)
         self._site.at(now_s + self._rules.circuits.open_s + 0.001, lambda: self._open(served))
         if request.tries >= TRIES_MAX and request.sent < request.asked.output_tokens:
-            served.counts.setdefault(request.revision, _Counts()).failed += 1
-        self._leave(served, request, unread=unread, release=self._rules.release_on_failure)
+            served.counts.setdefault(request.revision, Counts()).failed += 1
+        self._leave(served, request, unread=unread)
         if request.cut_s < 0.0:
             request.cut_s = now_s
         self._go_on(served, request)
@@ -209,7 +210,7 @@ class SimulatedGateway:
             loads.append(self._load(name, served))
         return GatewayReport(self.name, at_ms, self._version, tuple(draining), tuple(flying), tuple(loads))
 
-    def _load(self, name: str, served: _Served) -> DeploymentLoad:
+    def _load(self, name: str, served: Served) -> DeploymentLoad:
         now_s = self._now_s()
         urgent = [one for one in served.queue.waiting.values() if one.ask.band is not Band.BATCH]
         oldest = min((one.ticket.asked.at_s for one in urgent if isinstance(one.ticket, Request)), default=now_s)
@@ -228,12 +229,12 @@ class SimulatedGateway:
             revisions,
         )
 
-    def _of(self, deployment: str) -> _Served:
+    def _of(self, deployment: str) -> Served:
         served = self._served.get(deployment)
         if served is None:
             choice = ReplicaChoice()
             queue = FairQueue(QUEUE_MAX, lambda ticket, lanes: self._choose(choice, ticket, lanes), 0.75)
-            served = self._served[deployment] = _Served(queue, choice, Circuits(self._rules.circuits))
+            served = self._served[deployment] = Served(queue, choice, Circuits(self._rules.circuits))
         return served
 
     def _choose(self, choice: ReplicaChoice, ticket: Hashable, lanes: Sequence[Lane]) -> Lane:
@@ -242,7 +243,7 @@ class SimulatedGateway:
         ticket.reading = choice.send(prompt_of(ticket), found)
         return next(lane for lane in lanes if lane.replica == found.replica)
 
-    def _usable(self, served: _Served, request: Request) -> Usable:
+    def _usable(self, served: Served, request: Request) -> Usable:
         """The replicas that a request may use; None: any."""
         rules, label = self._rules, request.asked.label
         fit = frozenset(
@@ -252,12 +253,12 @@ class SimulatedGateway:
         )
         return None if len(fit) == len(served.routes) and not request.digest else fit
 
-    def _reconsider(self, served: _Served) -> None:
+    def _reconsider(self, served: Served) -> None:
         for one in tuple(served.queue.waiting.values()):
             if isinstance(one.ticket, Request):
                 served.queue.allow(one.ticket, self._usable(served, one.ticket))
 
-    def _open(self, served: _Served) -> None:
+    def _open(self, served: Served) -> None:
         """Give the routable replicas their lanes, as their circuits allow."""
         if not self.up:
             return
@@ -267,10 +268,10 @@ class SimulatedGateway:
         for one in served.routes.values():
             state = served.circuits.state(one.replica, one.epoch, now_s)
             if self._rules.is_open(one) and state is not CircuitState.OPEN:
-                lanes.append((one.replica, 1 if state is CircuitState.HALF_OPEN else one.slots))
+                lanes.append((one.replica, 1 if state is CircuitState.HALF_OPEN else self._rules.slots(one)))
         self._begin(served, served.queue.set_lanes(lanes))
 
-    def _queue(self, served: _Served, request: Request, ask: Ask) -> None:
+    def _queue(self, served: Served, request: Request, ask: Ask) -> None:
         now_s = self._now_s()
         served.running[request] = None
         taken = served.queue.arrive(request, ask, now_s)
@@ -281,18 +282,18 @@ class SimulatedGateway:
         else:
             self._site.at(ask.deadline_s + 0.001, lambda: self._expire(served))
 
-    def _expire(self, served: _Served) -> None:
+    def _expire(self, served: Served) -> None:
         if self.up:
             for ticket in served.queue.expire(self._now_s()):
                 assert isinstance(ticket, Request)
                 self._end(served, ticket, End.ERROR if ticket.tries else End.EXPIRED)
 
-    def _begin(self, served: _Served, moved: Moved) -> None:
+    def _begin(self, served: Served, moved: Moved) -> None:
         for ticket, replica in moved:
             assert isinstance(ticket, Request)
             self._run(served, ticket, served.routes[replica])
 
-    def _run(self, served: _Served, request: Request, route: Route) -> None:
+    def _run(self, served: Served, request: Request, route: Route) -> None:
         asked = request.asked
         request.replica, request.epoch, request.began_s = route.replica, route.epoch, self._now_s()
         request.tries, request.revision, request.on_digest = request.tries + 1, route.revision, route.digest
@@ -303,7 +304,7 @@ class SimulatedGateway:
         if not self._site.send(request, route, run):
             self.fail(request, 0, gone=True)
 
-    def _leave(self, served: _Served, request: Request, *, unread: bool, release: bool = True) -> None:
+    def _leave(self, served: Served, request: Request, *, unread: bool) -> None:
         """Give back what a run holds."""
         now_s, ask, replica = self._now_s(), request.ask, request.replica
         assert ask
@@ -312,15 +313,14 @@ class SimulatedGateway:
         served.in_flight[replica] -= 1
         request.replica, request.run, request.reading = "", None, None
         served.queue.settle(ask.tenant, ask, request.asked.input_tokens, request.sent)
-        if release:
-            self._begin(served, served.queue.release(replica, now_s, now_s - request.began_s, ask, unread))
+        self._begin(served, served.queue.release(replica, now_s, now_s - request.began_s, ask, unread))
 
-    def _go_on(self, served: _Served, request: Request) -> None:
+    def _go_on(self, served: Served, request: Request) -> None:
         """Try elsewhere, behind what was sent; or end."""
         asked, now_s = request.asked, self._now_s()
         if request.sent >= asked.output_tokens:
             self._end(served, request, End.ANSWER)
-        elif request.tries >= TRIES_MAX or self._rules.ends_on_failure:
+        elif request.tries >= TRIES_MAX:
             self._end(served, request, End.ERROR)
         else:
             request.resumed += request.sent > 0
@@ -330,13 +330,13 @@ class SimulatedGateway:
             request.ask = Ask(asked.tenant, asked.weight, asked.band, tokens, left, deadline_s, usable, returns=True)
             self._queue(served, request, request.ask)
 
-    def _count(self, served: _Served, request: Request) -> None:
-        counts = served.counts.setdefault(request.revision, _Counts())
+    def _count(self, served: Served, request: Request) -> None:
+        counts = served.counts.setdefault(request.revision, Counts())
         counts.answered += 1
         counts.output_tokens += request.asked.output_tokens
         counts.ttft_ms_sum += int(request.ttft_s * 1_000)
 
-    def _end(self, served: _Served, request: Request, end: End) -> None:
+    def _end(self, served: Served, request: Request, end: End) -> None:
         served.running.pop(request, None)
         self._site.ended(request, end)
 

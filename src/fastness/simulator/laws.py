@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastness.core import fleet_event as events
-from fastness.core.fleet_event import FleetEvent
+from fastness.core.desired import Needs
+from fastness.core.fleet_event import FleetEvent, Part
 from fastness.core.fleet_state import FleetState, NodeWish, Phase
 from fastness.core.marking import Lattice
 from fastness.core.node import DeviceKind, FleetNode
@@ -122,9 +123,13 @@ class Laws:
         self.checks += 1
         if change.cause is Cause.LEASE and not deaf:
             raise self.broken("serving stopped", change.node, f"{change.assignment.replica} ended by its lease")
-        if change.cause is not Cause.ORDERS or not answers:
+        if change.cause is not Cause.ORDERS:
             return
         one = state.replicas.get(change.assignment.replica)
+        if one is not None and one.phase is Phase.PLACED:
+            raise self.broken("cut before its deadline", change.node, f"orders end {one.id}, which is wanted")
+        if not answers:
+            return
         if one is None or one.phase is Phase.LOST or not one.deadline_ms:
             lost = one is not None and one.phase in (Phase.LOST, Phase.STOPPING) and not one.deadline_ms
             if not lost:
@@ -135,8 +140,8 @@ class Laws:
             what = f"{answers} answers of {one.id}, {left_s:.1f} s before the deadline"
             raise self.broken("cut before its deadline", change.node, what)
 
-    def sent(self, request: Request, route: Route, engine: Engine | None) -> None:
-        """A request is sent to a replica: it is cleared, ready, and of the model that the answer began with."""
+    def sent(self, request: Request, route: Route, engine: Engine | None, in_flight: int) -> None:
+        """A request is sent to a replica that is cleared and ready, has a slot free, and the model of its beginning."""
         self.checks += 1
         where = ", ".join(route.nodes)
         for ceiling in route.ceilings:
@@ -148,6 +153,10 @@ class Laws:
         if since_s is not None and self._now_s() - since_s > ROUTED_UNREADY_S:
             late_s = self._now_s() - since_s
             raise self.broken("routed unready", where, f"{route.replica} has not been ready for {late_s:.1f} s")
+        if in_flight > route.slots:
+            raise self.broken(
+                "beyond a bound", where, f"{in_flight} answers for {route.slots} slots of {route.replica}"
+            )
         if engine is not None and not engine.is_within_bounds:
             raise self.broken("beyond a bound", where, f"{engine.runs} answers on {route.replica}")
 
@@ -175,13 +184,7 @@ class Laws:
         if len({part.node for part in event.parts}) != needs.nodes:
             raise self.broken("not cleared", event.replica, f"{len(event.parts)} nodes, not {needs.nodes}")
         for part in event.parts:
-            node, wish = self._offers[part.node], before.nodes.get(part.node, NodeWish())
-            if why := oracle.unfit(needs, node, wish, self._lattice) or oracle.unfit_part(needs, node, part):
-                raise self.broken("not cleared", part.node, f"{event.replica} was placed there; {why}")
-            if wish.cordoned or wish.lost:
-                raise self.broken("not cleared", part.node, f"{event.replica} was placed there; it is closed")
-            if (held := oracle.node_bytes(after, node)) > node.memory_bytes:
-                raise self.broken("over-allocation", part.node, f"{held} of {node.memory_bytes} bytes")
+            self._check_part(event.replica, part, needs, before, after)
         if needs.apart:
             self._check_apart(event, before)
         at_s = self._now_s()
@@ -192,6 +195,19 @@ class Laws:
             raise self.broken("beyond a bound", event.deployment, f"{there} replicas, {deployed.replicas} are wanted")
         if len(recent) > PLACEMENTS_PER_HOUR_MAX:
             raise self.broken("beyond a bound", event.deployment, f"{len(recent)} placements within an hour")
+
+    def _check_part(self, replica: str, part: Part, needs: Needs, before: FleetState, after: FleetState) -> None:
+        node, wish = self._offers[part.node], before.nodes.get(part.node, NodeWish())
+        if why := oracle.unfit(needs, node, wish, self._lattice) or oracle.unfit_part(needs, node, part):
+            raise self.broken("not cleared", part.node, f"{replica} was placed there; {why}")
+        for device in part.devices:
+            if holder := self._holders.get((part.node, device)):
+                what = f"{replica} was placed on {device}, where {holder} still runs"
+                raise self.broken("over-allocation", part.node, what)
+        if wish.cordoned or wish.lost:
+            raise self.broken("not cleared", part.node, f"{replica} was placed there; it is closed")
+        if (held := oracle.node_bytes(after, node)) > node.memory_bytes:
+            raise self.broken("over-allocation", part.node, f"{held} of {node.memory_bytes} bytes")
 
     def _check_apart(self, event: events.ReplicaPlaced, before: FleetState) -> None:
         domains = {self._domain(part.node) for part in event.parts}

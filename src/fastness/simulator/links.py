@@ -133,6 +133,8 @@ class Links:
         control = self.hears_control(node) and world.control.up and not world.control.paused
         gateways = not link.dark and any(one.up for one in world.gateways.values())
         deaf = not control and not gateways
+        if world.rules.lease_needs_control and not control and not deaf:
+            world.nodes.deafen(world.now_s, node)
         if deaf == link.deaf:
             return
         link.deaf = deaf

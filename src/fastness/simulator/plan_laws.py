@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_state import FleetState, NodeWish, Phase, PlacedReplica
@@ -12,6 +12,9 @@ from fastness.core.node import FleetNode
 from fastness.scheduling.plan import Pending
 from fastness.simulator import oracle
 from fastness.simulator.laws import SHARE_GRACE_S, Broken
+
+if TYPE_CHECKING:
+    from fastness.simulator.world import World
 
 PLANS_APART_S: Final = 60.0
 """When the control plane was away for longer than that, what was owed before is counted anew."""
@@ -72,6 +75,38 @@ class PlanLaws:
                         what = f"{name} waits for {waited_s:.0f} s, {lenders[0].id} borrows, drain {longest_s:.0f} s"
                         raise self._broken("share not given back", owner, what)
         self._owed = owed
+
+    def converged(self, world: World) -> None:
+        """Nothing has broken for long: every replica is settled and ready, and what is missing fits nowhere."""
+        state, pending = world.control.state, {one.deployment for one in world.control.pending}
+        for one in state.replicas.values():
+            if one.phase is not Phase.PLACED:
+                raise self._broken("not converged", one.id, f"it is {one.phase} still: {one.reason}")
+        for name, deployed in state.deployments.items():
+            there = state.of(name)
+            if len(there) > deployed.replicas:
+                raise self._broken("not converged", name, f"it wants {deployed.replicas} replicas, has {len(there)}")
+            bad = any(f"{name}@{one.revision}" in world.nodes.manners for one in there)
+            ready = sum(one.id in world.serving.live for one in there)
+            if ready < min(deployed.replicas, len(there)) and not bad:
+                raise self._broken("not converged", name, f"{ready} of {len(there)} replicas are ready")
+            if len(there) >= deployed.replicas or (bad and ready >= deployed.replicas):
+                continue
+            if name not in pending:
+                raise self._broken("no reason", name, f"it wants {deployed.replicas} replicas and has {len(there)}")
+            self._must_be_full(state, deployed.spec)
+
+    def _must_be_full(self, state: FleetState, spec: DeploymentSpec) -> None:
+        """No node has room for one more, as far as a plain look can tell: shares and gangs are left out."""
+        needs = spec.needs
+        if needs.nodes > 1 or needs.apart or any(pool == needs.pool for _, pool in state.shares):
+            return
+        for node in self._offers.values():
+            wish, free_bytes = state.nodes.get(node.name, NodeWish()), node.memory_bytes
+            if wish.cordoned or wish.lost or oracle.unfit(needs, node, wish, self._lattice):
+                continue
+            if oracle.room(needs, node, state.taken(), free_bytes - oracle.node_bytes(state, node)):
+                raise self._broken("not converged", spec.name, f"it would fit on {node.name}")
 
     def _borrowed(self, state: FleetState, owner: str, pool: str) -> Iterable[PlacedReplica]:
         """Replicas of others that hold more of the pool than they are guaranteed."""

@@ -42,6 +42,8 @@ TICK_S: Final = 1.0
 """Between two plans while anything is under way."""
 IDLE_TICK_S: Final = 30.0
 """Between two plans while nothing changes. A real one plans as often as ever, and nothing else would come of it."""
+UNFINISHED_S: Final = 1_800.0
+"""A request that is older than that should have ended, whatever happened to it."""
 BUSY_TICKS: Final = 12
 GATEWAY_SILENT_S: Final = 10.0
 """A gateway that was not heard of for so long is none."""
@@ -53,7 +55,10 @@ class Rules:
 
     control: ControlRules = field(default_factory=ControlRules)
     traffic: TrafficRules = field(default_factory=TrafficRules)
-    nodes: Callable[..., SimulatedNodes] = SimulatedNodes
+    gateway: type[SimulatedGateway] = SimulatedGateway
+    nodes: type[SimulatedNodes] = SimulatedNodes
+    lease_needs_control: bool = False
+    """Whether a node takes the absence of the control plane alone for isolation."""
 
 
 class World:
@@ -99,7 +104,18 @@ class World:
         self._draw()
         self.disturb()
         self.advance(scenario.until_s)
+        self.story.close(self.now_s, self.control.state)
+        self._look_at_the_end()
         return self
+
+    def _look_at_the_end(self) -> None:
+        """Every request has its end, and what is wanted is ready if nothing broke for long enough."""
+        for gateway in self.gateways.values():
+            for request in gateway.under_way():
+                if self.now_s > request.asked.at_s + UNFINISHED_S:
+                    raise self.laws.broken("not one end", gateway.name, f"request {request.number} never ends")
+        if self.scenario.quiet_s:
+            self.plan_laws.converged(self)
 
     def advance(self, until_s: float) -> None:
         """Let everything happen until then."""
@@ -125,7 +141,7 @@ class World:
 
     def new_gateway(self, name: str) -> SimulatedGateway:
         """A gateway that has just been started and knows nothing."""
-        return SimulatedGateway(name, self, lambda: self.now_s, self.rules.traffic)
+        return self.rules.gateway(name, self, lambda: self.now_s, self.rules.traffic)
 
     def pace(self, spec: DeploymentSpec) -> EnginePace:
         """How fast the engines of a deployment are."""
@@ -186,6 +202,10 @@ class World:
         self.laws.decided(event, before, after, self.links.silent())
         self.story.decided(self.now_s, event, before, self.serving.live)
         self.disturb()
+
+    def misfolded(self) -> None:
+        """See control.Site."""
+        raise self.laws.broken("state is not its events", "control", f"{len(self.control.log)} events")
 
     def impossible(self, event: FleetEvent, why: str) -> None:
         """See control.Site."""
