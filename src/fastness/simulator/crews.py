@@ -41,11 +41,11 @@ class _Scaled:
 
 
 class Hpa:
-    """HorizontalPodAutoscaler of Kubernetes (autoscaling/v2) with its defaults, on the part of the slots in use.
+    """HorizontalPodAutoscaler of Kubernetes (autoscaling/v2) with its defaults, on the utilisation of the replicas.
 
     It looks every 15 s; wants `replicas * use / target`, unless within a tenth; doubles, or adds four, at most at each
-    look; and has fewer only when the most that it wanted within 300 s is fewer. What waits counts as use, as it would
-    with a metric of requests in flight: a use that ends at 100% could not tell how much is missing.
+    look; and has fewer only when the most that it wanted within 300 s is fewer. A replica's use is the part of `most`
+    requests a second that it answered since the last look: no more than 100%, as of any utilisation.
     """
 
     EVERY_S: Final = 15.0
@@ -53,11 +53,12 @@ class Hpa:
     TOLERANCE: Final = 0.1
 
     def __init__(
-        self, target: float, slots: int, start_s: float, first: Mapping[str, int], most: int, devices: int = 1
+        self, target: float, most_rps: float, start_s: float, first: Mapping[str, int], most: int, devices: int = 1
     ) -> None:
-        self.target, self.slots, self.start_s, self.most, self.devices = target, slots, start_s, most, devices
-        self._looked_s = -self.EVERY_S
+        self.target, self.most_rps, self.start_s, self.most, self.devices = target, most_rps, start_s, most, devices
+        self._looked_s = 0.0
         self._now_s = 0.0
+        self._answered = dict.fromkeys(first, 0)
         self._all = {name: _Scaled() for name in first}
         for name, count in first.items():
             self._add(name, count, 0.0)
@@ -68,10 +69,11 @@ class Hpa:
         for one in self._all.values():
             for gone in [name for name in one.draining if not in_flight.get(name)]:
                 one.draining.discard(gone)
-        if now_s - self._looked_s >= self.EVERY_S - 1e-9:
+        passed_s = now_s - self._looked_s
+        if passed_s >= self.EVERY_S - 1e-9:
             self._looked_s = now_s
             for name, load in loads.items():
-                self._look(name, load)
+                self._look(name, sum(one.answered for one in load.revisions), passed_s)
 
     def ready(self, deployment: str) -> tuple[str, ...]:
         """See Crew."""
@@ -82,10 +84,11 @@ class Hpa:
         one = self._all[deployment]
         return (len(one.alive) + len(one.draining)) * self.devices
 
-    def _look(self, name: str, load: DeploymentLoad) -> None:
+    def _look(self, name: str, answered: int, passed_s: float) -> None:
         one = self._all[name]
         ready = len(self.ready(name))
-        use = (load.running + load.waiting) / (max(1, ready) * self.slots)
+        use = (answered - self._answered[name]) / passed_s / (max(1, ready) * self.most_rps)
+        self._answered[name] = answered
         wish = len(one.alive) if abs(use / self.target - 1) <= self.TOLERANCE else ceil(ready * use / self.target)
         wish = max(1, min(self.most, wish))
         one.wishes.append((self._now_s, wish))
