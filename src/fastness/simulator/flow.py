@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from fastness.core.observation import DeploymentLoad, RevisionLoad
-from fastness.simulator.play import QUEUE_MAX, Crew, Totals
+from fastness.simulator.play import QUEUE_MAX, Crew, Seen, Totals
 from fastness.simulator.profile import Profile
 from fastness.simulator.servegen import ClientRates
 from fastness.simulator.slo import Slo
@@ -107,6 +107,8 @@ class Flow:
     running: float = 0.0
     oldest_s: float = 0.0
     totals: Totals = field(default_factory=Totals)
+    asked_kept: list[tuple[float, float]] = field(default_factory=list)
+    """At each tick: requests that arrived until the next, and those of them that kept to the level."""
     _attains: list[float] = field(default_factory=list)
     _under_way: list[float] = field(default_factory=list)
 
@@ -169,9 +171,11 @@ def replay(flows: Sequence[Flow], crew: Crew, tick_s: float) -> None:
         for one in flows:
             arrivals = one.stream.arrivals[first : first + steps]
             ready, held = len(crew.ready(one.stream.name)), crew.held(one.stream.name)
+            asked, kept = one.asked, one.kept
             one.pass_steps(arrivals, ready)
             one.totals.held_s += held * len(arrivals) * one.stream.step_s
-            one.totals.seen.append((now_s, ready, held))
+            one.totals.seen.append(Seen(now_s, ready, held))
+            one.asked_kept.append((one.asked - asked, one.kept - kept))
 
 
 def least_static(stream_: Stream, profile: Profile, slo: Slo, part: float, most: int = 100_000) -> int:

@@ -5,11 +5,11 @@ A crew says which replicas there are; it is asked every `tick_s`, as the reconci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from fastness.core.observation import DeploymentLoad, RevisionLoad
 from fastness.simulator.engine import Engine, EnginePace, Progress, Run
@@ -80,6 +80,14 @@ class Use:
         self.looked_s = now_s
 
 
+class Seen(NamedTuple):
+    """One tick: when, in seconds; how many replicas are ready; how many devices are held."""
+
+    at_s: float
+    ready: int
+    held: int
+
+
 @dataclass(slots=True)
 class Totals:
     """What a gateway would report: counts that only grow."""
@@ -90,8 +98,7 @@ class Totals:
     output_tokens: int = 0
     ttft_ms_sum: int = 0
     held_s: float = 0.0
-    seen: list[tuple[float, int, int]] = field(default_factory=list)
-    """At each tick: when, replicas ready, devices held."""
+    seen: list[Seen] = field(default_factory=list)
 
 
 class Play:
@@ -119,16 +126,23 @@ class Play:
         self._runs: dict[Job, tuple[str, Run]] = {}
         self._events: list[tuple[float, int, str]] = []
         self._count = 0
-        self._ticked_s = 0.0
+        self._ticked_s, self._tick_s = 0.0, tick_s
 
     def run(self, jobs: Iterable[Job], until_s: float) -> None:
         """Play jobs, in the order of time, until then. Jobs then tell what became of them."""
         self._tick(0.0)
-        coming = iter(jobs)
-        job, tick_s = next(coming, None), self.tick_s
+        self._tick_s = self.tick_s
+        self._go(iter(jobs), until_s)
+
+    def go_on(self, until_s: float) -> None:
+        """After `run`: let what is under way end, with no more jobs."""
+        self._go(iter(()), until_s)
+
+    def _go(self, coming: Iterator[Job], until_s: float) -> None:
+        job = next(coming, None)
         while True:
             event_s = self._events[0][0] if self._events else inf
-            now_s = min(event_s, job.at_s if job else inf, tick_s)
+            now_s = min(event_s, job.at_s if job else inf, self._tick_s)
             if now_s > until_s:
                 break
             if now_s == event_s:
@@ -138,7 +152,7 @@ class Play:
                 job = next(coming, None)
             else:
                 self._tick(now_s)
-                tick_s += self.tick_s
+                self._tick_s += self.tick_s
         for one in self.use.values():
             one.look(until_s)
 
@@ -221,7 +235,7 @@ class Play:
                 self.engines[name], self.use[name] = Engine(self.pace), Use(looked_s=now_s)
         held = self.crew.held(self.name)
         self.totals.held_s += held * (now_s - self._ticked_s)
-        self.totals.seen.append((now_s, len(ready), held))
+        self.totals.seen.append(Seen(now_s, len(ready), held))
         self._ticked_s = now_s
         for other, where in self.queue.set_lanes((name, self.pace.slots) for name in ready):
             assert isinstance(other, Job)
