@@ -138,6 +138,10 @@ class Play:
         """After `run`: let what is under way end, with no more jobs."""
         self._go(iter(()), until_s)
 
+    def end_batches(self) -> None:
+        """No job that ends is followed by another any more."""
+        self._then = None
+
     def _go(self, coming: Iterator[Job], until_s: float) -> None:
         job = next(coming, None)
         while True:
