@@ -1,4 +1,4 @@
-"""The fleet port: where replicas run, whatever they are made of."""
+"""The fleet ports: where replicas run, whatever they are made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fastness.core.observation import NodeOrders, NodeReport
 from fastness.core.replica import Diagnosis, Replica
+
+
+class FleetPort(Protocol):
+    """The nodes of an installation, as the control plane sees them.
+
+    Orders are whole, so one that was lost or came twice does no harm: the next says all of it again. A node ends what
+    its orders do not name, obeys none of an older version than one it knows, and keeps to them while it hears nothing.
+    """
+
+    async def observe(self) -> tuple[NodeReport, ...]:
+        """Return the last report of each node that was ever heard of, however old it is."""
+        ...
+
+    async def order(self, orders: NodeOrders) -> None:
+        """Tell one node all that it has to run. Returns before it is done; whether it is, reports say."""
+        ...
+
+    async def close(self) -> None:
+        """Give up what was opened to reach the nodes. A fleet that runs in this process ends its replicas."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
