@@ -112,7 +112,8 @@ class Draft:
     def stock(self) -> Stock:
         """What may be placed on; made when it is first asked for, after nodes were judged."""
         if self._stock is None:
-            self._stock = Stock(self.state, (one.node for one in self.sight.nodes.values()), self._silent_s)
+            nodes = (one.node for one in self.sight.nodes.values())
+            self._stock = Stock(self.state, nodes, self._silent_s, self.clears)
         return self._stock
 
     @property
