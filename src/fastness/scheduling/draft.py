@@ -103,6 +103,10 @@ class Draft:
         wanted = self.deployed(name).replicas
         self._pending[name] = Pending(name, wanted, there, told, (before.hopes if before else "") or hopes)
 
+    def is_pending(self, name: str) -> bool:
+        """Tell whether it was said why a deployment is not as wanted."""
+        return name in self._pending
+
     @property
     def pending(self) -> tuple[Pending, ...]:
         """What is not as wanted, by deployment."""
