@@ -23,7 +23,7 @@ from fastness.core.fleet_event import (
 )
 from fastness.core.fleet_state import Phase
 from fastness.core.observation import DeploymentLoad, RevisionLoad
-from fleet_world import World, node, spec
+from small_fleet import World, node, spec
 
 NAMES, NODES = ("chat", "code"), ("a", "b", "c", "d")
 OWNERS = {"chat": "health", "code": "housing"}
