@@ -235,6 +235,7 @@ class Reference:
             Action.APPLY_POLICY: {"admin", "operator"},
             Action.OPEN_SEALED: {"auditor"},
             Action.BATCH: {"developer", "admin"},
+            Action.MANAGE_FLEET: {"admin", "operator"},
         }[action]
         tenants = world.deployment.tenants
         reads_own = (

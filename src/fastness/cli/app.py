@@ -21,6 +21,7 @@ from fastness.cli import (
     logs,
     models,
     perimeter,
+    plan,
     policy,
     processes,
     ps,
@@ -56,6 +57,7 @@ ORDER = (
     "explain",
     "ledger",
     "perimeter",
+    "plan",
     "doctor",
     "config",
     "stop",
@@ -158,6 +160,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "plan", "What would happen, and what would be needed, before anything does.", plan.ACTS)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),

@@ -53,7 +53,8 @@ class Deployed:
     """A deployment as wanted: `revisions` has the spec of each revision that is wanted or may still run.
 
     `revision` is the one wanted, `stable` the last that is known to be good; they differ while a roll is under way.
-    `replicas` is how many are wanted now. A removed deployment stays until its last replica is gone.
+    `replicas` is how many are wanted now. A removed deployment stays until its last replica is gone. `newest` is the
+    greatest revision that there was: a number that was rolled back is not given again.
     """
 
     revisions: Mapping[int, DeploymentSpec]
@@ -63,6 +64,7 @@ class Deployed:
     by: str
     removed: bool = False
     rolled_back: str = ""
+    newest: int = 1
 
     @property
     def spec(self) -> DeploymentSpec:
@@ -170,14 +172,18 @@ def _applied(state: FleetState, event: events.DeploymentApplied) -> FleetState:
         return _put(
             state,
             name,
-            Deployed(MappingProxyType({event.revision: event.spec}), event.revision, event.revision, wanted, event.by),
-        )
+            Deployed(
+                MappingProxyType({event.revision: event.spec}), event.revision, event.revision, wanted, event.by,
+                newest=event.revision,
+            ),
+        )  # fmt: skip
     if event.revision < before.revision:
         raise Impossible(f"revision {event.revision} of {name} comes after revision {before.revision}")
-    wanted = min(max(before.replicas, scaling.min), scaling.max)
+    wanted = min(max(1 if before.removed else before.replicas, scaling.min), scaling.max)
     stable = event.revision if before.removed or not state.of(name) else before.stable
     revisions = _with(before.revisions, event.revision, event.spec)
-    return _put(state, name, Deployed(revisions, event.revision, stable, wanted, event.by))
+    newest = max(before.newest, event.revision)
+    return _put(state, name, Deployed(revisions, event.revision, stable, wanted, event.by, newest=newest))
 
 
 def _removed(state: FleetState, event: events.DeploymentRemoved) -> FleetState:

@@ -21,6 +21,7 @@ class Action(StrEnum):
     APPLY_POLICY = "apply_policy"
     OPEN_SEALED = "open_sealed"
     BATCH = "batch"
+    MANAGE_FLEET = "manage_fleet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,20 @@ from typing import Final
 from fastness.core.event import EventType
 from fastness.ledger.event_row import EventRow
 
+PIECES_MAX: Final = 8
+"""Fields that one value of several parts may stand in."""
+
+
+def piece(name: str, number: int) -> str:
+    """Return the field that has a piece of a value, counted from 0: `spec`, `spec_2`, `spec_3`, ..."""
+    return f"{name}_{number + 1}" if number else name
+
+
+def _long(name: str, meaning: str) -> dict[str, str]:
+    more = {piece(name, number): f"`{name}` goes on" for number in range(1, PIECES_MAX)}
+    return {name: f"{meaning}; what does not fit into one string goes on in `{piece(name, 1)}`", **more}
+
+
 _BY: Final = {
     "by": "id of the principal that asked; `local` for the installation itself, `control` for the control plane"
 }
@@ -21,7 +35,7 @@ FLEET_ROWS: Final = (
         EventType.DEPLOYMENT_APPLIED,
         "control",
         "A deployment is wanted.",
-        {"spec": "what is wanted, as JSON", "revision": "grows when replicas are replaced for it", **_BY},
+        {**_long("spec", "what is wanted, as JSON"), "revision": "grows when replicas are replaced for it", **_BY},
     ),
     EventRow(EventType.DEPLOYMENT_REMOVED, "control", "A deployment is not wanted any more.", {**_DEPLOYMENT, **_BY}),
     EventRow(
@@ -53,7 +67,7 @@ FLEET_ROWS: Final = (
         EventType.NODE_LABELLED,
         "control",
         "A node has other labels.",
-        {**_NODE, "labels": "pairs of key and value, as JSON", **_BY},
+        {**_NODE, **_long("labels", "pairs of key and value, as JSON"), **_BY},
     ),
     EventRow(EventType.NODE_LOST, "control", "Nothing was heard of a node for too long.", {**_NODE, **_WHY}),
     EventRow(EventType.NODE_RETURNED, "control", "A lost node was heard of again.", _NODE),
@@ -70,7 +84,7 @@ FLEET_ROWS: Final = (
         {
             **_REPLICA,
             **_REVISION,
-            "parts": "nodes and devices, as JSON",
+            **_long("parts", "nodes and devices, as JSON"),
             "device_bytes": "memory that it takes on each device",
             "term": "greater than any before",
             "borrowed": "whether it is beyond the guarantee of its owner",

@@ -64,3 +64,15 @@ def test_a_term_is_given_once() -> None:
     with pytest.raises(Impossible, match="term 3"):
         apply(state, replace(placed(3, "cpu-1"), replica="chat-x"))
     assert state.replicas["chat-3"].phase is Phase.PLACED
+
+
+def test_a_revision_that_was_rolled_back_is_not_given_again() -> None:
+    state = fold([DeploymentApplied(SPEC, 1, "local"), placed(1), DeploymentApplied(SPEC, 2, "local")])
+    state = apply(state, RevisionRolledBack("chat", 2, "it fails"))
+    assert (state.deployments["chat"].revision, state.deployments["chat"].newest) == (1, 2)
+
+
+def test_what_is_wanted_again_while_it_still_drains_has_a_replica_again() -> None:
+    none = replace(SPEC, scaling=Scaling(0, 4))
+    state = fold([DeploymentApplied(none, 1, "local"), placed(1), DeploymentRemoved("chat", "local")])
+    assert apply(state, DeploymentApplied(none, 1, "local")).deployments["chat"].replicas == 1

@@ -176,6 +176,7 @@ def test_parameters_are_bounded_as_widely_as_the_api(parameters, rule):
         (Action.APPLY_POLICY, {"admin"}),
         (Action.OPEN_SEALED, {"auditor"}),
         (Action.BATCH, {"developer", "admin"}),
+        (Action.MANAGE_FLEET, {"admin"}),
     ],
 )
 def test_each_role_has_its_rights_on_the_installation_and_no_others(action, roles):
