@@ -29,7 +29,7 @@ READY_S_MAX = 120.0
 ANSWER_S_MAX = 1_800.0
 SAMPLE_S = 0.02
 OUTPUT_TOKENS = 12
-FILLED_TOKENS_MAX = 4_096
+FILLED_TOKENS_MAX = 2_048
 """Tokens read by all slots together, beyond the one that is always filled: more would read the same buffers again."""
 PART_TOKENS = 64
 SCHEMA = b'{"type":"object","properties":{"words":{"type":"array","items":{"type":"string"}}},"required":["words"]}'

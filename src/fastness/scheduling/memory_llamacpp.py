@@ -28,16 +28,25 @@ TOKEN_NUMBERS: Final = 16
 SCRATCH_BYTES: Final = 128 << 10
 """Rounding, and matrices that turn heads before they are quantised."""
 _MIB: Final = 1 << 20
-BASE_BYTES: Final = 36 * _MIB
-"""Python, the libraries' pages, and what the engine holds for any model."""
+BASE_BYTES: Final = 30 * _MIB
+"""Python, the pages of libraries that are used, and what the engine holds for any model."""
+CHAT_BYTES: Final = 5 * _MIB
+"""What only a model that writes needs of these: grammars, templates, samplers."""
 TOKEN_BYTES: Final = 240
 MERGE_BYTES: Final = 260
 """A token of the vocabulary, and a merge of its tokenizer, in the engine's tables."""
-GRAMMAR_TOKEN_BYTES: Final = 600
-"""A token in the index for constrained answers, which a chat model has."""
-SLOT_BYTES: Final = 3 * _MIB // 2
-"""A slot's tokens and candidates, its connection's thread, and an answer in the making."""
-THREAD_BYTES: Final = _MIB
+GRAMMAR_TOKEN_BYTES: Final = 330
+GRAMMAR_ROOM_BYTES: Final = 160
+"""The index for constrained answers: for each token, and for each place of tables that grow by doubling."""
+SLOT_BYTES: Final = 256 << 10
+"""A slot's connection, the thread that writes to it, and an answer in the making."""
+CANDIDATE_BYTES: Final = 18
+"""A token that may be next, of which each slot sorts its own list."""
+CONTEXT_TOKEN_BYTES: Final = 192
+"""A token of a prompt beside its keys and values: as it came in JSON, and as it is remembered."""
+THREAD_BYTES: Final = 128 << 10
+THREADS_ASSUMED: Final = 16
+"""Threads of a replica that takes as many as its node has cores: what it takes is said before there is a node."""
 PAGE_TABLES: Final = 1 / 512
 """Part of everything mapped: 8 bytes for a page of 4,096."""
 WORK_BYTES: Final[Mapping[str, float]] = MappingProxyType({"F32": 0.0, "F16": 2.0, "BF16": 2.0})
@@ -60,7 +69,7 @@ def llamacpp_memory(shape: ModelShape, parameters: Parameters, devices: int) -> 
     weights, cache = _weights(shape), parameters.slots * cells * token
     activations = _activations(shape, parameters.slots, batch, cells if cached else batch)
     tables = int((weights + cache + activations) * PAGE_TABLES)
-    return MemoryEstimate(weights, cache, activations, tables + _overhead(shape, parameters), devices)
+    return MemoryEstimate(weights, cache, activations, tables + _overhead(shape, parameters, context), devices)
 
 
 def _weights(shape: ModelShape) -> int:
@@ -72,25 +81,26 @@ def _weights(shape: ModelShape) -> int:
 
 
 def _activations(shape: ModelShape, slots: int, batch: int, cells: int) -> int:
-    """The compute buffer at its widest point, what each slot's last token gives out, and the threads' work space."""
+    """The compute buffer at its widest point, what is given out of it, and the threads' work space."""
     width, queries = shape.embedding, shape.heads * shape.key_width
     keys = shape.kv_heads * (shape.key_width + shape.value_width)
     gated = 1 if shape.architecture == "bert" else 3
     attention, forward = 3 * queries + keys, gated * shape.feed_forward
+    # A slot that writes gives out what its last token leads to; a text that is embedded, what each of its tokens does.
+    rows = slots if shape.kind is ModelKind.CHAT else max(slots, batch)
     outputs = slots * shape.vocabulary
     layer = batch * (5 * width + TOKEN_NUMBERS) + max(batch * max(attention, forward), outputs)
-    out = slots * (shape.vocabulary + width)
+    out = rows * (shape.vocabulary + width)
     widest = max(WORK_BYTES.get(one.type, BLOCKS_WORK_BYTES) for one in shape.weights)
     work = int(batch * max(shape.feed_forward, queries, width) * widest)
     return FLOAT_BYTES * (layer + out) + MASK_BYTES * batch * cells + work + SCRATCH_BYTES
 
 
-def _overhead(shape: ModelShape, parameters: Parameters) -> int:
-    grammar = GRAMMAR_TOKEN_BYTES if shape.kind is ModelKind.CHAT else 0
-    return (
-        BASE_BYTES
-        + shape.vocabulary * (TOKEN_BYTES + grammar)
-        + shape.merges * MERGE_BYTES
-        + parameters.slots * SLOT_BYTES
-        + parameters.threads * THREAD_BYTES
-    )
+def _overhead(shape: ModelShape, parameters: Parameters, context: int) -> int:
+    slot = SLOT_BYTES + context * CONTEXT_TOKEN_BYTES
+    fixed = BASE_BYTES + shape.vocabulary * TOKEN_BYTES + shape.merges * MERGE_BYTES
+    if shape.kind is ModelKind.CHAT:
+        slot += shape.vocabulary * CANDIDATE_BYTES
+        room = 1 << (shape.vocabulary - 1).bit_length()
+        fixed += CHAT_BYTES + shape.vocabulary * GRAMMAR_TOKEN_BYTES + room * GRAMMAR_ROOM_BYTES
+    return fixed + parameters.slots * slot + (parameters.threads or THREADS_ASSUMED) * THREAD_BYTES

@@ -38,7 +38,7 @@ PARAMETERS = st.builds(
     Parameters,
     slots=st.integers(1, 64),
     slot_context_tokens=st.integers(128, 16_384),
-    threads=st.integers(0, 64),
+    threads=st.integers(1, 64),
     cache_type=st.sampled_from(sorted(CACHE_TYPES)),
 )
 
