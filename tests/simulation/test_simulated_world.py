@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 
-from small_worlds import ends, ready, spec, steady, tell, world
-
 from fastness.fleet.simulated import FOREVER_S
 from fastness.simulator.command import Scale
 from fastness.simulator.drawing import draw
 from fastness.simulator.faults import Fault, Kind
 from fastness.simulator.request import Asked
+from small_worlds import ends, ready, spec, steady, tell, world
 
 PROGRAM = """
 from small_worlds import spec, steady, tell, world
