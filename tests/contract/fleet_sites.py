@@ -13,7 +13,7 @@ from typing import Protocol
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
-from fastness.fleet.port import FleetPort
+from fastness.fleet.port import Fleet
 from fastness.fleet.simulated import Change, SimulatedFleet, SimulatedNodes, Step
 
 OFFICIAL = Label("OFFICIAL")
@@ -23,7 +23,7 @@ POLL_S = 0.05
 class Site(Protocol):
     """One node behind a fleet port. `devices` are three at least; `spec` is of a model that it can run."""
 
-    port: FleetPort
+    port: Fleet
     node: str
     devices: tuple[str, ...]
     spec: DeploymentSpec

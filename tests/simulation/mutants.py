@@ -81,9 +81,8 @@ def stopped_at_once(only_borrowed: bool) -> Callable[[FleetState, Plan], Plan]:
 
 def without(kind: type, about: str = "") -> Callable[[FleetState, Plan], Plan]:
     def change(_: FleetState, made: Plan) -> Plan:
-        return with_events(made, (
-            one for one in made.events if not isinstance(one, kind) or about not in getattr(one, "reason", "")
-        ))  # fmt: skip
+        kept = (one for one in made.events if not isinstance(one, kind) or about not in getattr(one, "reason", ""))
+        return with_events(made, kept)
 
     return change
 
@@ -167,23 +166,43 @@ MUTANTS = (
     Mutant("devices are free before their engine is gone", "over-allocation", planned(freed_before_gone)),
     Mutant("a drain stops at once", "cut before its deadline", planned(stopped_at_once(False))),
     Mutant("reclaim kills", "cut before its deadline", planned(stopped_at_once(True)), 200),
-    Mutant("a borrowed share is never asked back", "share not given back", planned(without(events.ReplicaDraining, "guaranteed")), 200),
-    Mutant("orders forget a replica now and then", "cut before its deadline", Rules(control=ControlRules(orders=forgets_one))),
+    Mutant(
+        "a borrowed share is never asked back",
+        "share not given back",
+        planned(without(events.ReplicaDraining, "guaranteed")),
+        200,
+    ),
+    Mutant(
+        "orders forget a replica now and then",
+        "cut before its deadline",
+        Rules(control=ControlRules(orders=forgets_one)),
+    ),
     Mutant("a replica is never ordered", "not converged", Rules(control=ControlRules(orders=never_the_third))),
     Mutant("a lost node never returns", "not converged", planned(without(events.NodeReturned))),
     Mutant("what cannot grow cannot shrink", "not converged", planned(no_way_down_while_stuck), 200),
     Mutant("replicas are moved without end", "beyond a bound", planned(restless)),
     Mutant("no reasons", "no reason", planned(silent_about_lacks)),
     Mutant("the guard is off", "mass eviction", Rules(control=ControlRules(bounds=UNGUARDED))),
-    Mutant("a restart forgets an event", "state is not its events", Rules(control=ControlRules(restore=forgets_the_last))),
+    Mutant(
+        "a restart forgets an event", "state is not its events", Rules(control=ControlRules(restore=forgets_the_last))
+    ),
     Mutant("nodes obey old orders", "not fenced", Rules(nodes=ObeysOldOrders), 400),
     Mutant("an isolated node runs on", "not fenced", Rules(nodes=OutlivesItsLease)),
     Mutant("nodes live by the control plane", "serving stopped", Rules(lease_needs_control=True)),
-    Mutant("what is not ready is routed to", "routed unready", Rules(traffic=TrafficRules(is_open=lambda one: one.routed))),
+    Mutant(
+        "what is not ready is routed to", "routed unready", Rules(traffic=TrafficRules(is_open=lambda one: one.routed))
+    ),
     Mutant("markings are not looked at", "not cleared", Rules(traffic=TrafficRules(clears=lambda *_: True))),
-    Mutant("an answer goes on with any model", "substituted", Rules(traffic=TrafficRules(goes_on=lambda *_: True)), 400),
-    Mutant("a gateway sends more than there are slots", "beyond a bound", Rules(traffic=TrafficRules(slots=lambda one: 4 * one.slots)), 200),
+    Mutant(
+        "an answer goes on with any model", "substituted", Rules(traffic=TrafficRules(goes_on=lambda *_: True)), 400
+    ),
+    Mutant(
+        "a gateway sends more than there are slots",
+        "beyond a bound",
+        Rules(traffic=TrafficRules(slots=lambda one: 4 * one.slots)),
+        200,
+    ),
     Mutant("a failed request ends and goes on", "not one end", Rules(gateway=EndsTwice)),
     Mutant("a failed request is forgotten", "not one end", Rules(gateway=LosesRequests)),
     Mutant("a slot is lost with its client", "slot lost", Rules(gateway=KeepsSlots)),
-)  # fmt: skip
+)

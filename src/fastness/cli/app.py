@@ -21,6 +21,7 @@ from fastness.cli import (
     logs,
     models,
     perimeter,
+    plan,
     policy,
     processes,
     ps,
@@ -57,6 +58,7 @@ ORDER = (
     "explain",
     "ledger",
     "perimeter",
+    "plan",
     "simulate",
     "doctor",
     "config",
@@ -160,6 +162,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "plan", "What would happen, and what would be needed, before anything does.", plan.ACTS)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {

@@ -429,7 +429,7 @@ class SimulatedFleet:
         self._last: dict[str, NodeReport] = {}
 
     async def observe(self) -> tuple[NodeReport, ...]:
-        """See FleetPort."""
+        """See Fleet."""
         self._nodes.advance(self._now_s())
         for name in self._nodes.names:
             if self._nodes.is_on(name):
@@ -437,10 +437,10 @@ class SimulatedFleet:
         return tuple(self._last.values())
 
     async def order(self, orders: NodeOrders) -> None:
-        """See FleetPort."""
+        """See Fleet."""
         self._nodes.advance(self._now_s())
         self._nodes.order(self._now_s(), orders)
 
     async def close(self) -> None:
-        """See FleetPort."""
+        """See Fleet."""
         self._nodes.close(self._now_s())

@@ -59,7 +59,8 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
         authorise(gateway, trip)
         while True:
             try:
-                await wake(gateway, trip)
+                if trip.model is None or trip.model.last is None:
+                    await wake(gateway, trip)
                 prepare(gateway, trip)
                 await fit(gateway, trip)
                 await reserve(gateway, trip)

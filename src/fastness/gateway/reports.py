@@ -48,7 +48,7 @@ def _load(served: Served, now_s: float) -> DeploymentLoad:
         max((round(served.choosing.used_part(one), 4) for one in served.replicas.values()), default=0.0),
         tuple(
             RevisionLoad(revision, one.answered, one.failed, round(one.ttft_s * 1_000), one.output_tokens)
-            for revision, one in sorted(served.tallies.by_revision.items())
+            for revision, one in sorted(served.tallies.items())
         ),
     )
 

@@ -161,7 +161,7 @@ class Routing:
 
 def may_name(principal: Principal, served: Served) -> bool:
     """Tell whether a caller may know of a deployment: key and tenant may name it, and it is for its tenant."""
-    tenants = served.deployment.tenants
+    tenants = served.wanted.deployment.tenants
     return principal.may_use(served.name) and (tenants is None or principal.tenant in tenants)
 
 

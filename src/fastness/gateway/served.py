@@ -93,7 +93,9 @@ class ServedModel:
 
     def any_replica(self, usable: Usable = None) -> Replica | None:
         """Any replica whatever its state, for what depends on its engine only; None when there never was one."""
-        return next((one for name, one in self.replicas.items() if usable is None or name in usable), self.last)
+        if usable is None or (self.last is not None and self.last.id in usable):
+            return self.last
+        return next((one for name, one in self.replicas.items() if name in usable), self.last)
 
     def ready_replica(self, usable: Usable = None) -> Replica | None:
         """Any ready replica, for questions that take no slot; None when there is none."""

@@ -59,7 +59,7 @@ def retire(draft: Draft, name: str, goal: Goal) -> None:
     ready = sum(draft.is_ready(one) for one in placed)
     for one in order(draft, excess):
         counts = draft.is_ready(one)
-        if total - 1 < wanted or (counts and ready - 1 < wanted):
+        if total - 1 < wanted or (draft.may_be_used(one) and ready - counts < wanted):
             continue
         draft.drain(one, _why(draft, deployed, one))
         total, ready = total - 1, ready - counts

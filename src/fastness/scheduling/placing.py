@@ -34,12 +34,14 @@ def place_missing(draft: Draft, wants: Iterable[Want]) -> set[str]:
         line = sorted((_rank(draft, want), number, want) for number, want in enumerate(left))
         first, left = line[0][0][:2], []
         for rank, _, want in line:
-            if rank[:2] != first:
+            if rank[:2] != first or draft.placements_left <= 0:
                 left.append(want)
             elif not _settle(draft, want):
                 stuck.add(want.deployment)
             elif want.count > 1:
                 left.append(replace(want, count=want.count - 1))
+    for want in left:
+        draft.pend(want.deployment, hopes="its turn comes next: there is much to place")
     return stuck
 
 

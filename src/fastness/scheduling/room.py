@@ -29,12 +29,13 @@ def make_room(draft: Draft, name: str, goal: Goal) -> None:
         return
     ready = sum(draft.is_ready(one) for one in placed)
     for one in order(draft, old)[:TRIES_MAX]:
-        if draft.is_ready(one) and ready < wanted:
+        used = draft.may_be_used(one)
+        if used and ready < wanted:
             return
         found = attempt(draft, spec, draft.stock.coming((one,)), (one,))
         if not isinstance(found, Placement):
             continue
-        if draft.is_ready(one) and wanted == 1 and spec.rollout.surge > 0:
+        if used and wanted == 1 and spec.rollout.surge > 0:
             draft.pend(
                 name,
                 sentence=f"revision {deployed.revision} finds no device beside {one.id}, and ending that first would "

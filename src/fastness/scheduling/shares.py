@@ -177,10 +177,11 @@ def shares(state: FleetState, nodes: Iterable[FleetNode], clears: Clears = ident
     sizes: Counter[str] = Counter()
     for node in nodes:
         sizes[node.pool] += len(node.devices)
-    return Shares(state.shares, sizes, (_holder(state, one) for one in state.replicas.values()), clears)
+    return Shares(state.shares, sizes, (holder(state, one) for one in state.replicas.values()), clears)
 
 
-def _holder(state: FleetState, one: PlacedReplica) -> Holder:
+def holder(state: FleetState, one: PlacedReplica) -> Holder:
+    """Return a replica of a state as shares see it."""
     spec = state.deployments[one.deployment].revisions[one.revision]
     return Holder(
         one.id,
