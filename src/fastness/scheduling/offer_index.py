@@ -21,7 +21,10 @@ from fastness.scheduling.offers import Offer
 
 @dataclass(slots=True)
 class Bin:
-    """One node: what was offered of it, and what has changed since. `kept` counts devices kept for a replica."""
+    """One node: what was offered of it, and what has changed since. `kept` counts devices kept for a replica.
+
+    Of nodes with the same `profile` the same can be said in all that does not change but labels.
+    """
 
     offer: Offer
     domain: str
@@ -30,6 +33,7 @@ class Bin:
     coming: dict[str, Device]
     coming_bytes: int
     shelves: list[Shelf] = field(default_factory=list)
+    profile: tuple[object, ...] = ()
     kept: int = 0
     changed: bool = False
 
@@ -78,28 +82,49 @@ class Row:
             del self.domains[bisect_left(self.domains, shelf.domain)]
 
 
-class Group:
-    """Shelves that filters do not tell apart, of open nodes. `rows[n]` has those with n devices free."""
+class Rows:
+    """Shelves by how many of their devices are free: `rows[n]` has those with n."""
 
-    def __init__(self, node: FleetNode, kind: DeviceType, total: int) -> None:
-        """`node` is any of them; `total` the devices of each."""
-        self.node, self.kind, self.total = node, kind, total
+    __slots__ = ("rows",)
+
+    def __init__(self, total: int) -> None:
+        """`total` is the devices of each."""
         self.rows = [Row() for _ in range(total + 1)]
-        self.with_digest: dict[str, list[Shelf]] = defaultdict(list)
-        self.size = 0
 
     def put(self, shelf: Shelf) -> None:
         """Put a shelf in."""
-        shelf.group = self
-        self.size += 1
         self.rows[len(shelf.free)].put(shelf)
-        for digest in shelf.bin.digests:
-            self.with_digest[digest].append(shelf)
 
     def move(self, shelf: Shelf, before: int) -> None:
         """Put a shelf, which had `before` devices free, where it belongs now."""
         self.rows[before].remove(shelf)
         self.rows[len(shelf.free)].put(shelf)
+
+
+class Group:
+    """Shelves that filters do not tell apart, of open nodes: all of them, and those with a model on their disk."""
+
+    def __init__(self, node: FleetNode, kind: DeviceType, total: int) -> None:
+        """`node` is any of them; `total` the devices of each."""
+        self.node, self.kind, self.total, self.size = node, kind, total, 0
+        self.all = Rows(total)
+        self.with_model: dict[str, Rows] = {}
+
+    def put(self, shelf: Shelf) -> None:
+        """Put a shelf in."""
+        shelf.group = self
+        self.size += 1
+        self.all.put(shelf)
+        for digest in shelf.bin.digests:
+            if digest not in self.with_model:
+                self.with_model[digest] = Rows(self.total)
+            self.with_model[digest].put(shelf)
+
+    def move(self, shelf: Shelf, before: int) -> None:
+        """Put a shelf, which had `before` devices free, where it belongs now."""
+        self.all.move(shelf, before)
+        for digest in shelf.bin.digests:
+            self.with_model[digest].move(shelf, before)
 
 
 class OfferIndex:
@@ -187,6 +212,8 @@ class OfferIndex:
             if not offer.closed:
                 self.counts[node.pool, kind] += total
                 self._group(shelf).put(shelf)
+        place, kinds = node.place, tuple((shelf.kind, shelf.total) for shelf in one.shelves)
+        one.profile = (place.jurisdiction, place.operator, place.ceiling, kinds, node.memory_bytes)
         for deployment in offer.neighbours:
             self.deployments[deployment][node.name] += 1
 

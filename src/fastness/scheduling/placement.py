@@ -85,21 +85,23 @@ def _refusals(needs: Needs, index: OfferIndex, domains: Collection[str]) -> Iter
     if not there:
         pools = ", ".join(sorted({one.offer.node.pool for one in index.bins.values()})) or "none"
         yield NodeRefusal(WHOLE, f"no node is in pool {needs.pool}; there are {pools}")
-    sentences = [(one.offer.node.name, _refusal(needs, index, one, domains)) for one in there]
-    could = sum(not sentence for _, sentence in sentences)
-    if could:
-        yield NodeRefusal(
-            WHOLE, f"{could} of the {needs.nodes} nodes that it needs at once, alike in devices, could take a part now"
-        )
+    never: dict[tuple[object, ...], str] = {}
+    for one in there:
+        if one.profile not in never:
+            never[one.profile] = refused(needs, one.offer.node, index.clears)
+    sentences = [(one.offer.node.name, never[one.profile] or _refusal(needs, one, domains)) for one in there]
+    if could := sum(not sentence for _, sentence in sentences):
+        said = f"{could} of the {needs.nodes} nodes that it needs at once, alike in devices, could take a part now"
+        yield NodeRefusal(WHOLE, said)
     for name, sentence in sentences:
         yield NodeRefusal(name, sentence or f"could take one of {needs.nodes} parts")
 
 
-def _refusal(needs: Needs, index: OfferIndex, one: Bin, domains: Collection[str]) -> str:
-    """Say why a node cannot take one part: first what will not change, then what may."""
+def _refusal(needs: Needs, one: Bin, domains: Collection[str]) -> str:
+    """Say why a node that could take a part does not now: first what will not change by itself, then what may."""
     node = one.offer.node
-    never = refused(needs, node, index.clears) or refused_label(needs.labels, node.labels)
-    return never or one.offer.closed or refused_domain(needs, node, domains) or _too_little(needs, one)
+    label = refused_label(needs.labels, node.labels) if needs.labels else ""
+    return label or one.offer.closed or refused_domain(needs, node, domains) or _too_little(needs, one)
 
 
 def _too_little(needs: Needs, one: Bin) -> str:

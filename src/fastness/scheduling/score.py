@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fastness.core.desired import Needs
 from fastness.scheduling.filters import refused_label
-from fastness.scheduling.offer_index import Group, OfferIndex, Shelf
+from fastness.scheduling.offer_index import Group, OfferIndex, Rows, Shelf
 
 
 class Score(NamedTuple):
@@ -76,7 +76,7 @@ class Search:
     def _together(self, groups: Sequence[Group]) -> Sequence[Shelf]:
         roomy = Counter[str]()
         for group in groups:
-            for row in group.rows[self.needs.devices :]:
+            for row in group.all.rows[self.needs.devices :]:
                 for domain, orders in row.orders.items():
                     roomy[domain] += len(orders)
         domains = [one for one, count in roomy.items() if count >= self.needs.nodes and one not in self._barred]
@@ -88,10 +88,7 @@ class Search:
         chosen: list[Shelf] = []
         self._used = set()
         while len(chosen) < self.needs.nodes:
-            if domain is None:
-                found = [one for group in groups if (one := self._best(group))]
-            else:
-                found = [one for group in groups if (one := self._best_in(group, domain))]
+            found = [one for group in groups if (one := self._best(group, domain))]
             if not found:
                 return ()
             _, shelf = min(found)
@@ -99,44 +96,42 @@ class Search:
             self._used.add(shelf.order)
         return chosen
 
-    def _best(self, group: Group) -> Found | None:
+    def _best(self, group: Group, domain: str | None) -> Found | None:
+        """Return the best of a group: the best of all, or of those that have the model, which are few."""
+        found = self._best_of(group.all, domain)
+        if found is None or not found[0].fetches or self.digest not in group.with_model:
+            return found
+        has = self._best_of(group.with_model[self.digest], domain)
+        return found if has is None else min(found, has)
+
+    def _best_of(self, rows: Rows, domain: str | None) -> Found | None:
         """Look first where the deployment has nothing, then in the domains where it has least."""
-        for row in group.rows[self.needs.devices :]:
-            for domain in row.domains:
-                if domain not in self.in_domain and domain not in self._barred:
-                    for order in row.orders[domain]:
+        if domain is not None:
+            return self._best_in(rows, domain)
+        for row in rows.rows[self.needs.devices :]:
+            for one in row.domains:
+                if one not in self.in_domain and one not in self._barred:
+                    for order in row.orders[one]:
                         if self._may(shelf := self.index.shelves[order]):
-                            return self._or_with_model(group, (self.score(shelf), shelf))
+                            return self.score(shelf), shelf
         for count in sorted(self._crowded):
-            if found := [one for domain in self._crowded[count] if (one := self._best_in(group, domain))]:
+            if found := [best for one in self._crowded[count] if (best := self._best_in(rows, one))]:
                 return min(found)
         return None
 
-    def _best_in(self, group: Group, domain: str) -> Found | None:
+    def _best_in(self, rows: Rows, domain: str) -> Found | None:
         """Look from the fullest shelf to the emptiest; the first without this deployment is best, but for the model.
 
         What is passed over is chosen from only where every shelf with room has this deployment already.
         """
-        passed: list[Found] = []
-        for row in group.rows[self.needs.devices :]:
+        passed: list[Shelf] = []
+        for row in rows.rows[self.needs.devices :]:
             for order in row.orders.get(domain, ()):
-                shelf = self.index.shelves[order]
-                if not self._may(shelf):
-                    continue
-                found = (self.score(shelf), shelf)
-                if not found[0].on_node:
-                    return self._or_with_model(group, found, domain)
-                passed.append(found)
-        return min(passed, default=None)
-
-    def _or_with_model(self, group: Group, found: Found, domain: str | None = None) -> Found:
-        """Return what was found, or the best that has the model on its disk and is no worse in what weighs more."""
-        if not found[0].fetches:
-            return found
-        has = group.with_digest.get(self.digest, ())
-        there = (one for one in has if domain in (None, one.domain) and one.domain not in self._barred)
-        roomy = (one for one in there if len(one.free) >= self.needs.devices and self._may(one))
-        return min([found, *((self.score(one), one) for one in roomy)])
+                if self._may(shelf := self.index.shelves[order]):
+                    if shelf.name not in self.on_node:
+                        return self.score(shelf), shelf
+                    passed.append(shelf)
+        return min(((self.score(one), one) for one in passed), default=None)
 
     def _may(self, shelf: Shelf) -> bool:
         if shelf.order in self._used or not shelf.has_memory(self.needs):
