@@ -54,6 +54,7 @@ def configured_specs(
                 # What this machine is cleared for must do: a request above it is refused by policy, not by placement.
                 ceiling=ceiling if declaration.lattice.dominates(node, ceiling) else node,
                 device_bytes=device_bytes(card, parameters, 1),
+                pool=settings.node.pool,
             ),
             parameters=parameters,
             scaling=Scaling(min=replicas, max=replicas),
