@@ -49,6 +49,7 @@ def configured_specs(
                 # What this machine is cleared for must do: a request above it is refused by policy, not by placement.
                 ceiling=ceiling if declaration.lattice.dominates(node, ceiling) else node,
                 device_bytes=card.size_bytes,
+                pool=settings.node.pool,
             ),
             parameters=Parameters(
                 slots=engine.slots, slot_context_tokens=engine.slot_context_tokens, threads=engine.threads

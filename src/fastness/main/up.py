@@ -121,7 +121,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         node=partial(keeping, settings, run, perimeter, library),
         kept_orders=SnapshotReader(settings.home / ORDERS, NodeOrders, partial(_report, log)).poll,
         new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
-        offer=partial(offer, settings),
+        offer=offer(settings),
         digests=partial(digests, settings.home),
         first_admin=first_admin,
         control=control,
