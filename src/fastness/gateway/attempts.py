@@ -154,14 +154,14 @@ def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, replica: Replica, tries
     assert served
     if slot.asked.request_id:  # else it was but a question
         tokens = result.output_tokens if isinstance(result, Usage) else 0
-        served.tallies.of(replica.revision).add(slot.first_s or slot.held_s, tokens)
+        served.tallies[replica.revision].add(slot.first_s or slot.held_s, tokens)
     if served.circuits:
         served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
     gateway.budget(served.name).succeeded()
     for one in tries.erred if tries is not None else ():
         if one.id != replica.id:
             served.failed(one, gateway.now())
-            served.tallies.of(one.revision).failed += 1
+            served.tallies[one.revision].failed += 1
 
 
 class _Passing:

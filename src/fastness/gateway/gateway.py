@@ -138,7 +138,8 @@ class Gateway:
         assert served and principal and mark
         model = trip.model
         if model is None:
-            model = trip.model = self._model_for(trip, served, policy)
+            model = served.wanted if len(served.models) == 1 else self._model_for(trip, served, policy)
+            trip.model = model
         elif served.is_superseded(model, self.now()) and not trip.exchange.started:
             raise Superseded("no_replica_ready", f"{served.name} is another model now. Try again.", retry_after_s=1)
         clearance = policy.clear(principal, mark.label, trip.parameters, model.deployment, model.nodes)
@@ -153,8 +154,6 @@ class Gateway:
 
     def _model_for(self, trip: Trip, served: Served, policy: PolicyInForce) -> ServedModel:
         """Choose the model that a request is prepared for, where one is just taking the place of another."""
-        if len(served.models) == 1:
-            return served.wanted
         principal, mark = trip.principal, trip.mark
         assert principal and mark
         cleared = [

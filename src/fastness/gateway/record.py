@@ -36,7 +36,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "rule": trip.decision.rule if trip.decision else None,
     }
     if served and replica:
-        fields["model_digest"] = replica.model_digest or served.card.digest
+        fields["model_digest"] = replica.model_digest or served.wanted.card.digest
         fields["total_ms"] = _ms(gateway.now() - received_at)
         fields["replica"] = replica.id
         fields["epoch"] = replica.epoch

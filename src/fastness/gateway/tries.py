@@ -61,7 +61,7 @@ class Tries:
             self.erred.append(replica)
         else:
             served.failed(replica, self._gateway.now(), gone=isinstance(failure, EngineAway))
-            served.tallies.of(replica.revision).failed += 1
+            served.tallies[replica.revision].failed += 1
 
     def again(self, failure: EngineFailed) -> bool:
         """Tell whether it may be tried again, and count it."""

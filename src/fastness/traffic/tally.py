@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 REVISIONS_MAX: Final = 16
@@ -28,18 +28,11 @@ class Tally:
         self.output_tokens += output_tokens
 
 
-@dataclass(slots=True)
-class Tallies:
-    """The tallies of one deployment, by revision."""
+class Tallies(dict[int, Tally]):
+    """The tallies of one deployment, by revision; one that is asked for begins."""
 
-    by_revision: dict[int, Tally] = field(default_factory=dict)
-
-    def of(self, revision: int) -> Tally:
-        """The tally of a revision, begun where there is none."""
-        try:
-            return self.by_revision[revision]
-        except KeyError:
-            if len(self.by_revision) >= REVISIONS_MAX:
-                del self.by_revision[min(self.by_revision)]
-            tally = self.by_revision[revision] = Tally()
-            return tally
+    def __missing__(self, revision: int) -> Tally:
+        if len(self) >= REVISIONS_MAX:
+            del self[min(self)]
+        tally = self[revision] = Tally()
+        return tally
