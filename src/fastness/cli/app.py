@@ -26,6 +26,7 @@ from fastness.cli import (
     processes,
     ps,
     run,
+    simulate,
     stop,
     tenants,
     up,
@@ -58,6 +59,7 @@ ORDER = (
     "ledger",
     "perimeter",
     "plan",
+    "simulate",
     "doctor",
     "config",
     "stop",
@@ -161,6 +163,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
     _noun(app, "plan", "What would happen, and what would be needed, before anything does.", plan.ACTS)
+    _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),
