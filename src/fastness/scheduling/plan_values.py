@@ -135,7 +135,10 @@ class PlanMemory:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A deployment that is not as wanted, and why. `hopes` says what will change that, if anything."""
+    """A deployment that is not as wanted, and why. `hopes` says what will change that, if anything.
+
+    `there` are replicas that have devices. Where these are as many as wanted, one of them fails, or has to move.
+    """
 
     deployment: str
     wanted: int
