@@ -87,9 +87,9 @@ def _most(pace: EnginePace, sizes: list[tuple[int, int]]) -> float:
         size = next(coming, None)
         return Job(0.0, *size) if size else None
 
-    first = [Job(0.0, *next(coming)) for _ in range(min(len(sizes) // 2, 2 * pace.slots))]
+    begun = [Job(0.0, *next(coming)) for _ in range(min(len(sizes) // 2, 2 * pace.slots))]
     play = Play("most", pace, Static({"most": 1}), tick_s=1e9, then=then)
-    play.run(first, 1e8)
+    play.run(begun, 1e8)
     first, last = len(ended) // 10, 9 * len(ended) // 10
     return (last - first) / (ended[last] - ended[first])
 
