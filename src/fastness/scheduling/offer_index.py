@@ -33,7 +33,7 @@ class Bin:
     coming: dict[str, Device]
     coming_bytes: int
     shelves: list[Shelf] = field(default_factory=list)
-    profile: tuple[object, ...] = ()
+    profile: int = 0
     kept: int = 0
     changed: bool = False
 
@@ -138,6 +138,7 @@ class OfferIndex:
         self.deployments: dict[str, Counter[str]] = defaultdict(Counter)
         self.counts: Counter[tuple[str, DeviceType]] = Counter()
         self._groups: dict[tuple[object, ...], Group] = {}
+        self._profiles: dict[tuple[object, ...], int] = {}
         self._eligible: dict[Needs, tuple[tuple[Group, ...], ...]] = {}
         for offer in sorted(offers, key=_name):
             self._add(offer)
@@ -213,7 +214,8 @@ class OfferIndex:
                 self.counts[node.pool, kind] += total
                 self._group(shelf).put(shelf)
         place, kinds = node.place, tuple((shelf.kind, shelf.total) for shelf in one.shelves)
-        one.profile = (place.jurisdiction, place.operator, place.ceiling, kinds, node.memory_bytes)
+        profile = (place.jurisdiction, place.operator, place.ceiling, kinds, node.memory_bytes)
+        one.profile = self._profiles.setdefault(profile, len(self._profiles))
         for deployment in offer.neighbours:
             self.deployments[deployment][node.name] += 1
 

@@ -85,7 +85,7 @@ def _refusals(needs: Needs, index: OfferIndex, domains: Collection[str]) -> Iter
     if not there:
         pools = ", ".join(sorted({one.offer.node.pool for one in index.bins.values()})) or "none"
         yield NodeRefusal(WHOLE, f"no node is in pool {needs.pool}; there are {pools}")
-    never: dict[tuple[object, ...], str] = {}
+    never: dict[int, str] = {}
     for one in there:
         if one.profile not in never:
             never[one.profile] = refused(needs, one.offer.node, index.clears)
