@@ -17,9 +17,10 @@ from fastness.scheduling.filters import (
     refused_label,
     suits,
 )
-from fastness.scheduling.offer_index import Bin, OfferIndex
+from fastness.scheduling.offer_index import OfferIndex
 from fastness.scheduling.offers import Offer as Offer
 from fastness.scheduling.score import Search, reason
+from fastness.scheduling.shelves import Bin
 
 WHOLE = ""
 """In the place of a node's name: no single node is to blame."""
