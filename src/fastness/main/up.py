@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     import socket
 
     from fastness.control.declaration import Declared
-    from fastness.control.site import Site
+    from fastness.control.site import Model, Site
     from fastness.fleet.supervised import Supervised
+    from fastness.registry.library import ModelLibrary
     from fastness.store.snapshot_file import SnapshotProblem
     from fastness.telemetry.log import JsonLog
 
@@ -80,30 +81,19 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     import asyncio
     from functools import partial
 
-    from fastness.control.configured import configured_parameters
-    from fastness.control.site import Model, Site
+    from fastness.control.site import Site
     from fastness.control.this_node import ORDERS
     from fastness.core.observation import NodeOrders
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger
     from fastness.perimeter.local import LocalPerimeter
-    from fastness.registry.library import ModelLibrary, ModelRefused
-    from fastness.scheduling.fit import FitUnknown
+    from fastness.registry.library import ModelLibrary
     from fastness.store.snapshot_file import SnapshotReader
 
     run = run_directory(settings.home, os.getuid())
     log = open_log(settings, "supervisor")
     perimeter = LocalPerimeter()
     library = ModelLibrary(settings.home)
-    sizes = ReplicaSizes(library)
-
-    def ensure_model(name: str, tell: Callable[[str, int, int], None]) -> Model:
-        model = Model(*library.ensure(name, tell))
-        try:
-            sizes.device_bytes(model.card, configured_parameters(settings.engine), 1)
-        except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
-            raise ModelRefused(f"{name} cannot be served: {error}") from None
-        return model
 
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
@@ -126,7 +116,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=ensure_model,
+        ensure_model=partial(_ensured, library, settings),
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
@@ -140,6 +130,21 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         gateway=gateway,
         listener=listener,
     )
+
+
+def _ensured(library: ModelLibrary, settings: Settings, name: str, tell: Callable[[str, int, int], None]) -> Model:
+    """Return a model that was verified, and of which it is known what a replica takes; raises as the library does."""
+    from fastness.control.configured import configured_parameters
+    from fastness.control.site import Model
+    from fastness.registry.library import ModelRefused
+    from fastness.scheduling.fit import FitUnknown
+
+    model = Model(*library.ensure(name, tell))
+    try:
+        ReplicaSizes(library).device_bytes(model.card, configured_parameters(settings.engine), 1)
+    except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
+        raise ModelRefused(f"{name} cannot be served: {error}") from None
+    return model
 
 
 def _report(log: JsonLog, problem: SnapshotProblem) -> None:
