@@ -13,8 +13,9 @@ from typing import Protocol
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
-from fastness.fleet.port import FleetPort
+from fastness.fleet.port import Fleet
 from fastness.fleet.simulated import Change, SimulatedFleet, SimulatedNodes, Step
+from local_site import local
 
 OFFICIAL = Label("OFFICIAL")
 POLL_S = 0.05
@@ -23,7 +24,7 @@ POLL_S = 0.05
 class Site(Protocol):
     """One node behind a fleet port. `devices` are three at least; `spec` is of a model that it can run."""
 
-    port: FleetPort
+    port: Fleet
     node: str
     devices: tuple[str, ...]
     spec: DeploymentSpec
@@ -92,4 +93,4 @@ async def simulated() -> AsyncIterator[SimulatedSite]:
     yield SimulatedSite()
 
 
-SITES: dict[str, Callable[[], AbstractAsyncContextManager[Site]]] = {"simulated": simulated}
+SITES: dict[str, Callable[[], AbstractAsyncContextManager[Site]]] = {"simulated": simulated, "local": local}

@@ -19,6 +19,7 @@ import typer
 
 from fastness.cli.app import build_app
 from fastness.config import LimitSettings, load
+from fastness.control.fleet_wire import GivenFile
 from fastness.core.error import ERROR_CODES
 from fastness.core.event import EventType
 from fastness.gateway.wire.chat import ChatBody
@@ -211,6 +212,9 @@ def test_every_python_example_compiles() -> None:
 def test_every_settings_example_is_made_of_settings_that_exist(tmp_path: Path) -> None:
     for page, block in blocks("toml"):
         tomllib.loads(block)
+        if "[[deployment]]" in block:
+            msgspec.convert(tomllib.loads(block), GivenFile)
+            continue
         if "[[issuer]]" in block or "[[service]]" in block:
             read_identities(block.encode(), page)
             continue

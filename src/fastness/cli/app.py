@@ -21,10 +21,12 @@ from fastness.cli import (
     logs,
     models,
     perimeter,
+    plan,
     policy,
     processes,
     ps,
     run,
+    simulate,
     stop,
     tenants,
     up,
@@ -56,6 +58,8 @@ ORDER = (
     "explain",
     "ledger",
     "perimeter",
+    "plan",
+    "simulate",
     "doctor",
     "config",
     "stop",
@@ -158,6 +162,8 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "plan", "What would happen, and what would be needed, before anything does.", plan.ACTS)
+    _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),

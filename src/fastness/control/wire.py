@@ -212,7 +212,7 @@ async def read_body(request: Request, kind: type[T], bytes_max: int = BODY_BYTES
     try:
         return msgspec.json.decode(content or b"{}", type=kind)
     except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from None
+        raise misfit(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem("invalid_json", f"The body is not valid JSON: {error}.", "Send one JSON object.") from None
 
@@ -247,8 +247,8 @@ def read_integer(query: Mapping[str, str], name: str, default: int, low: int, hi
     return int(text)
 
 
-def _misfit(message: str) -> Problem:
-    """Read what msgspec says of a body that is JSON, but not the JSON that was needed."""
+def misfit(message: str) -> Problem:
+    """Return the problem that msgspec speaks of: a body that is JSON, but not the JSON that was needed."""
     path = _PATH.search(message)
     where = path.group(1) if path else ""
     text = _PATH.sub("", message)

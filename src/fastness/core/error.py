@@ -63,6 +63,7 @@ _ROWS: Final = (
     ErrorCode("body_too_large", 413, _INVALID, "The body exceeds the limit."),
     ErrorCode("expectation_failed", 417, _INVALID, "Only `Expect: 100-continue` is understood."),
     ErrorCode("artefact_refused", 422, _INVALID, "A model, adapter or bundle breaks a rule of admission."),
+    ErrorCode("no_node_fits", 422, _INVALID, "No node here could take a replica of this, even if it were empty."),
     ErrorCode("policy_invalid", 422, _INVALID, "The policy or its profile cannot be put in force; it says where."),
     ErrorCode("queue_full", 429, "rate_limit_error", "Too many requests wait for this model; try after Retry-After."),
     ErrorCode(

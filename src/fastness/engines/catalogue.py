@@ -12,6 +12,8 @@ from fastness.engines.port import Dialect, Engine
 
 _DIALECTS: Final = MappingProxyType[str, Dialect]({"llamacpp": LlamaCppDialect(), "fake": FakeDialect()})
 _ENGINES: Final = MappingProxyType[str, Engine]({"llamacpp": LlamaCppEngine(), "fake": FakeEngine()})
+ENGINES: Final = tuple(_ENGINES)
+"""The names of the engines there are."""
 
 
 def dialect(name: str) -> Dialect:

@@ -159,9 +159,9 @@ class SimulatedNodes:
         """Whether it has power; raises KeyError."""
         return self._nodes[node].on
 
-    def version(self, node: str) -> int:
-        """The version of the orders that a node obeys; raises KeyError."""
-        return self._nodes[node].orders.version
+    def orders(self, node: str) -> NodeOrders:
+        """The orders that a node obeys; raises KeyError."""
+        return self._nodes[node].orders
 
     def due_s(self) -> float | None:
         """When something happens next by itself; None: nothing does."""
@@ -205,7 +205,7 @@ class SimulatedNodes:
     def power_off(self, now_s: float, name: str) -> None:
         """Everything on it is gone at once; what is on its disk stays."""
         node = self._nodes[name]
-        node.on = False
+        node.on, node.deaf_since_s = False, None
         for one in tuple(node.kept.values()):
             self._lose(now_s, node, one, Cause.POWER)
         node.kept.clear()
@@ -215,8 +215,6 @@ class SimulatedNodes:
         """It starts what its last orders say."""
         node = self._nodes[name]
         node.on, node.fenced = True, False
-        if node.deaf_since_s is not None:
-            self.deafen(now_s, name)
         self._obey(now_s, node)
 
     def deafen(self, now_s: float, name: str) -> None:
@@ -431,7 +429,7 @@ class SimulatedFleet:
         self._last: dict[str, NodeReport] = {}
 
     async def observe(self) -> tuple[NodeReport, ...]:
-        """See FleetPort."""
+        """See Fleet."""
         self._nodes.advance(self._now_s())
         for name in self._nodes.names:
             if self._nodes.is_on(name):
@@ -439,10 +437,10 @@ class SimulatedFleet:
         return tuple(self._last.values())
 
     async def order(self, orders: NodeOrders) -> None:
-        """See FleetPort."""
+        """See Fleet."""
         self._nodes.advance(self._now_s())
         self._nodes.order(self._now_s(), orders)
 
     async def close(self) -> None:
-        """See FleetPort."""
+        """See Fleet."""
         self._nodes.close(self._now_s())

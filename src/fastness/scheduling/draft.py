@@ -17,7 +17,7 @@ from fastness.core.fleet_state import Deployed, FleetState, Phase, PlacedReplica
 from fastness.scheduling.filters import Clears
 from fastness.scheduling.placement import NodeRefusal
 from fastness.scheduling.plan_values import Pending
-from fastness.scheduling.shares import Shares, shares
+from fastness.scheduling.shares import Shares, holder, shares
 from fastness.scheduling.sight import Health, Sight
 from fastness.scheduling.stock import Stock
 
@@ -41,14 +41,18 @@ class Draft:
         """Decide something; raises Impossible for what cannot follow."""
         before, self.state = self.state, apply(self.state, event)
         self.events.append(event)
-        self._shares = None
         if isinstance(event, NodeLost):
-            self._by_deployment = _grouped(self.state)
+            self._by_deployment, self._shares = _grouped(self.state), None
+        elif isinstance(event, ReplicaRemoved):
+            del self._by_deployment[before.replicas[event.replica].deployment][event.replica]
+            self._shares = None
         elif isinstance(event, ReplicaPlaced | ReplicaDraining | ReplicaStopping):
             one = self.state.replicas[event.replica]
             self._by_deployment[one.deployment][one.id] = one
-        elif isinstance(event, ReplicaRemoved):
-            del self._by_deployment[before.replicas[event.replica].deployment][event.replica]
+            if self._shares and isinstance(event, ReplicaPlaced):
+                self._shares.take(holder(self.state, one))
+            elif self._shares:
+                self._shares.leave(one.id)
 
     def deployed(self, name: str) -> Deployed:
         """Return a deployment as it is wanted now."""
@@ -71,6 +75,10 @@ class Draft:
     def is_ready(self, one: PlacedReplica) -> bool:
         """Tell whether requests are sent to it."""
         return self.health(one) is Health.READY
+
+    def may_be_used(self, one: PlacedReplica) -> bool:
+        """Tell whether requests may be sent to it: it is ready, or its node is silent."""
+        return self.health(one) in (Health.READY, Health.UNSEEN)
 
     def must_move(self, one: PlacedReplica) -> bool:
         """Tell whether it is on a node that is being emptied."""
@@ -95,6 +103,10 @@ class Draft:
         wanted = self.deployed(name).replicas
         self._pending[name] = Pending(name, wanted, there, told, (before.hopes if before else "") or hopes)
 
+    def is_pending(self, name: str) -> bool:
+        """Tell whether it was said why a deployment is not as wanted."""
+        return name in self._pending
+
     @property
     def pending(self) -> tuple[Pending, ...]:
         """What is not as wanted, by deployment."""
@@ -104,7 +116,8 @@ class Draft:
     def stock(self) -> Stock:
         """What may be placed on; made when it is first asked for, after nodes were judged."""
         if self._stock is None:
-            self._stock = Stock(self.state, (one.node for one in self.sight.nodes.values()), self._silent_s)
+            nodes = (one.node for one in self.sight.nodes.values())
+            self._stock = Stock(self.state, nodes, self._silent_s, self.clears)
         return self._stock
 
     @property

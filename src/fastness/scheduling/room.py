@@ -7,7 +7,7 @@ from typing import Final
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.lifecycle import order
 from fastness.scheduling.placement import Placement
-from fastness.scheduling.placing import attempt, hold
+from fastness.scheduling.placing import attempt
 from fastness.scheduling.rolling import Goal
 
 TRIES_MAX: Final = 16
@@ -29,12 +29,13 @@ def make_room(draft: Draft, name: str, goal: Goal) -> None:
         return
     ready = sum(draft.is_ready(one) for one in placed)
     for one in order(draft, old)[:TRIES_MAX]:
-        if draft.is_ready(one) and ready < wanted:
+        used = draft.may_be_used(one)
+        if used and ready < wanted:
             return
-        found = attempt(draft, spec, draft.stock.coming((one,)), (one,))
+        found = attempt(draft, spec, draft.stock.instead_of(one), one)
         if not isinstance(found, Placement):
             continue
-        if draft.is_ready(one) and wanted == 1 and spec.rollout.surge > 0:
+        if used and wanted == 1 and spec.rollout.surge > 0:
             draft.pend(
                 name,
                 sentence=f"revision {deployed.revision} finds no device beside {one.id}, and ending that first would "
@@ -42,5 +43,5 @@ def make_room(draft: Draft, name: str, goal: Goal) -> None:
             )
             return
         draft.drain(one, f"revision {deployed.revision} takes its place; there was no spare device for it")
-        hold(draft, spec, found.parts)
+        draft.stock.keep(found.parts, spec.needs.device_bytes)
         return

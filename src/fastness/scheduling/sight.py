@@ -19,7 +19,7 @@ _DOWN: Final = frozenset({ReplicaState.STARTING, ReplicaState.BACKING_OFF, Repli
 
 
 class Health(StrEnum):
-    """How a placed replica does. `UNSEEN`: its node has not told of it, or is silent."""
+    """How a placed replica does. `UNSEEN`: its node is silent; it may well be ready and used."""
 
     READY = "ready"
     COMING = "coming"
@@ -47,9 +47,9 @@ class Sight:
     def health(self, one: PlacedReplica) -> Health:
         """Say how a replica does. A gang is ready when none of its nodes says otherwise."""
         parts = self._parts(one)
-        if not parts or any(part.node in self.silent or part.node not in self.nodes for part in one.parts):
+        if any(part.node in self.silent or part.node not in self.nodes for part in one.parts):
             return Health.UNSEEN
-        if all(part.state is ReplicaState.READY for part in parts):
+        if parts and all(part.state is ReplicaState.READY for part in parts):
             return Health.READY
         if any(part.state is ReplicaState.FAILED or part.restarts >= self.bounds.restarts_max for part in parts):
             return Health.FAILING
@@ -58,7 +58,10 @@ class Sight:
 
     def trouble(self, one: PlacedReplica) -> str:
         """Say what is wrong with a replica that is failing."""
-        worst = max(self._parts(one), key=lambda part: (part.state is not ReplicaState.READY, part.restarts))
+        parts = self._parts(one)
+        if not parts:
+            return f"{one.id} is not known to its node after {self.bounds.ready_within_s:.0f} s"
+        worst = max(parts, key=lambda part: (part.state is not ReplicaState.READY, part.restarts))
         why = f": {worst.diagnosis.summary}" if worst.diagnosis else ""
         if worst.state is not ReplicaState.FAILED and worst.restarts < self.bounds.restarts_max:
             return f"{one.id} is not ready after {self.bounds.ready_within_s:.0f} s{why}"

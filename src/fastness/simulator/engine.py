@@ -89,7 +89,7 @@ class Engine:
     """Held by what is read or written."""
     busy_s: float = 0.0
     """For how long it has read or written anything."""
-    _runs: set[Run] = field(default_factory=set)
+    _runs: dict[Run, None] = field(default_factory=dict)
     _read_at_s: float = 0.0
     _written: float = 0.0
     """Tokens that an answer which was there from the start would have by now."""
@@ -97,11 +97,16 @@ class Engine:
     _answers: list[tuple[float, int, Run]] = field(default_factory=list)
     _count: int = 0
     _answer_tokens: int = 0
+    _paused_s: float | None = None
 
     @property
     def runs(self) -> int:
         """How many are under way, those that wait here included."""
         return len(self._runs)
+
+    def under_way(self) -> tuple[Run, ...]:
+        """Every run that is here, in the order in which they were taken."""
+        return tuple(self._runs)
 
     @property
     def is_within_bounds(self) -> bool:
@@ -112,7 +117,7 @@ class Engine:
     def take(self, now_s: float, run: Run) -> None:
         """Begin a run, or let it wait in the engine."""
         self._look(now_s)
-        self._runs.add(run)
+        self._runs[run] = None
         self.waiting.append(run)
         self._read_next(now_s)
 
@@ -121,7 +126,7 @@ class Engine:
         if run not in self._runs:
             return
         self._look(now_s)
-        self._runs.discard(run)
+        self._runs.pop(run, None)
         if run is self.reading:
             self.reading = None
             self.kv_tokens -= run.kv_tokens
@@ -140,8 +145,22 @@ class Engine:
         self._look(now_s)
         return min(run.output_tokens, 1 + int(self._written - run._since + _ALMOST_TOKENS))
 
+    def pause(self, now_s: float) -> None:
+        """Let it stand still: it hangs, or nobody hears of what it does."""
+        if self._paused_s is None:
+            self._look(now_s)
+            self._paused_s = now_s
+
+    def go_on(self, now_s: float) -> None:
+        """Let it go on where it stood still."""
+        if self._paused_s is not None:
+            self._read_at_s += now_s - self._paused_s
+            self._looked_s, self._paused_s = now_s, None
+
     def due_s(self) -> float | None:
         """When something happens next, if nothing is taken or dropped before; None: nothing does."""
+        if self._paused_s is not None:
+            return None
         due = self._read_at_s if self.reading is not None else None
         if self._answers:
             left = max(0.0, self._answers[0][0] - self._written)
@@ -156,7 +175,7 @@ class Engine:
         while self._answers and self._answers[0][0] <= self._written + _ALMOST_TOKENS:
             run = heappop(self._answers)[2]
             self._leave(run)
-            self._runs.discard(run)
+            self._runs.pop(run, None)
             happened.append((Progress.LAST, run))
         run_read = self.reading
         if run_read is not None and self._read_at_s <= now_s:
@@ -169,7 +188,7 @@ class Engine:
     def _write(self, run: Run, happened: list[tuple[Progress, Run]]) -> None:
         if run.output_tokens <= 1:
             self.kv_tokens -= run.kv_tokens
-            self._runs.discard(run)
+            self._runs.pop(run, None)
             happened.append((Progress.LAST, run))
             return
         self._count += 1
@@ -199,7 +218,7 @@ class Engine:
 
     def _look(self, now_s: float) -> None:
         passed = now_s - self._looked_s
-        if passed > 0.0:
+        if passed > 0.0 and self._paused_s is None:
             if self.writing:
                 self._written += passed / self._step_s()
             if self.writing or self.reading is not None:

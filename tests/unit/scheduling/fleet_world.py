@@ -63,6 +63,14 @@ class SmallNode:
     ready_ms: dict[str, int] = field(default_factory=dict)
     said: NodeReport | None = None
 
+    def die(self) -> None:
+        """Lose power: what ran is gone, what was ordered is kept on disk."""
+        self.alive = False
+        self.inbox.clear()
+        self.engines.clear()
+        self.devices.clear()
+        self.ready_ms.clear()
+
     def crash(self, replica: str, now_ms: int) -> None:
         """End an engine; its node starts it again."""
         one = self.engines[replica]
@@ -166,6 +174,11 @@ class World:
         parts = [one.engines[replica] for one in self.nodes.values() if one.alive and replica in one.engines]
         return bool(parts) and all(part.state is READY for part in parts)
 
+    def _was_said_up(self, replica: str) -> bool:
+        """Tell whether it is ready by the last report: the control plane knows no better."""
+        reports = [one.said for one in self.nodes.values() if one.said]
+        return any(one.id == replica and one.state is READY for report in reports for one in report.replicas)
+
     def _reported(self, name: str) -> GatewayReport:
         if name in self.silent_gateways:
             return self.silent_gateways[name]
@@ -233,7 +246,7 @@ class World:
         }
         in_place = any(isinstance(e, ReplicaDraining) and "no spare device" in e.reason for e in made.events)
         for name, deployed in after.deployments.items():
-            was = [one.id for one in before.of(name) if one.phase is Phase.PLACED and self._is_up(one.id)]
+            was = [one.id for one in before.of(name) if one.phase is Phase.PLACED and self._was_said_up(one.id)]
             left = len(was) - sum(one in own for one in was)
             least = min(deployed.replicas - in_place, len(was))
             assert left >= least, f"{name} has {left} ready, {least} are wanted: {made.events}"

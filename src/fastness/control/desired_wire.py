@@ -1,0 +1,211 @@
+"""Deployments as people write them, in a file or to the management API, and the specs that they mean."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from fastness.control.model_lookup import named_model
+from fastness.control.models_here import DeviceBytes, ModelFacts
+from fastness.control.problem import Problem
+from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Scaling
+from fastness.core.marking import Label, Lattice, UnknownMarking
+from fastness.core.node import POOL
+
+OWNER: Final = "default"
+"""The owner of a deployment that names none: the tenant that the first start makes."""
+SLOT_CONTEXT_TOKENS: Final = Parameters().slot_context_tokens
+
+
+class GivenParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=False):
+    """How each replica's engine is run. `slot_context_tokens` null: 2,048, or the model's own where that is less."""
+
+    engine: str = "llamacpp"
+    slots: int = 8
+    slot_context_tokens: int | None = None
+    threads: int = 0
+    cache_type: str = "f16"
+
+
+class GivenNeeds(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a replica must have. Its memory is not given: it follows from the model and the parameters."""
+
+    devices: int = 1
+    nodes: int = 1
+    accelerator: str = ""
+    pool: str = POOL
+    labels: tuple[str, ...] = ()
+    jurisdictions: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    apart: bool = False
+
+
+class GivenScaling(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How many replicas, and when more or fewer."""
+
+    min: int = 1
+    max: int | None = None
+    queue_wait_s: float = 1.0
+    busy_part: float = 0.8
+    tokens_per_s: float = 0.0
+    down_s: float = 300.0
+    idle_s: float = 900.0
+
+
+class GivenRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """How a new revision takes the place of the old."""
+
+    surge: int = 1
+    canary_percent: int = 0
+    hold_s: float = 60.0
+    error_percent_max: float = 1.0
+    ttft_ratio_max: float = 2.0
+    samples_min: int = 20
+
+
+class GivenDeployment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """One deployment. `model` is a name, or `name@sha256:` and the first digits of the digest that it must have."""
+
+    name: str
+    model: str
+    owner: str = OWNER
+    ceiling: str | None = None
+    tenants: tuple[str, ...] | None = None
+    urgent: bool = False
+    drain_timeout_s: float = 30.0
+    parameters: GivenParameters = GivenParameters()
+    needs: GivenNeeds = GivenNeeds()
+    scaling: GivenScaling = GivenScaling()
+    rollout: GivenRollout = GivenRollout()
+
+
+_SECTIONS: Final = (GivenDeployment, GivenParameters, GivenNeeds, GivenScaling, GivenRollout)
+FIELDS: Final = tuple(dict.fromkeys(name for kind in _SECTIONS for name in kind.__struct_fields__))
+"""Every name that may stand in a file of deployments."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecReader:
+    """Turns what people write into specs, by the models there are and the markings in force."""
+
+    models: Mapping[str, ModelFacts]
+    lattice: Lattice
+    device_bytes: DeviceBytes
+
+    def read(self, given: GivenDeployment, before: DeploymentSpec | None = None) -> DeploymentSpec:
+        """Return the spec; raises Problem. `before` is the deployment as it is: its model need not be here any more."""
+        found = named_model(given.model, self.models, before)
+        ceiling = self._ceiling(given)
+        tokens = given.parameters.slot_context_tokens
+        parameters = Parameters(
+            given.parameters.engine,
+            given.parameters.slots,
+            min(SLOT_CONTEXT_TOKENS, found.context_tokens or SLOT_CONTEXT_TOKENS) if tokens is None else tokens,
+            given.parameters.threads,
+            given.parameters.cache_type,
+        )
+        scaling = msgspec.structs.asdict(given.scaling)
+        if given.scaling.max is None:
+            scaling["max"] = max(1, given.scaling.min)
+        return DeploymentSpec(
+            name=given.name,
+            owner=given.owner,
+            model=found.name,
+            model_digest=found.digest,
+            kind=found.kind,
+            ceiling=ceiling,
+            needs=self._needs(given, parameters, ceiling, before),
+            parameters=parameters,
+            scaling=Scaling(**scaling),
+            rollout=Rollout(**msgspec.structs.asdict(given.rollout)),
+            drain_timeout_s=given.drain_timeout_s,
+            tenants=None if given.tenants is None else _sorted(given.tenants),
+            urgent=given.urgent,
+        )
+
+    def _needs(
+        self, given: GivenDeployment, parameters: Parameters, ceiling: Label, before: DeploymentSpec | None
+    ) -> Needs:
+        needs, facts = given.needs, self.models.get(given.model.partition("@")[0])
+        if facts is None:  # it is what it was, or the check that follows refuses it
+            size_bytes = before.needs.device_bytes if before else 0
+        else:
+            devices = max(1, needs.devices) * max(1, needs.nodes)
+            try:
+                size_bytes = self.device_bytes(facts.card, parameters, devices)
+            except ValueError as error:
+                raise Problem(
+                    "invalid_value",
+                    f"`{given.name}`: how much memory a replica takes cannot be told: {error}.",
+                    "Change what `parameters` says.",
+                    param="parameters",
+                ) from None
+        labels, jurisdictions, operators = map(_sorted, (needs.labels, needs.jurisdictions, needs.operators))
+        return Needs(
+            ceiling, size_bytes, needs.devices, needs.nodes, needs.accelerator, needs.pool, labels, jurisdictions,
+            operators, needs.apart,
+        )  # fmt: skip
+
+    def _ceiling(self, given: GivenDeployment) -> Label:
+        if given.ceiling is None:
+            return Label(self.lattice.profile.default)
+        try:
+            return self.lattice.read(given.ceiling)
+        except UnknownMarking as error:
+            raise Problem(
+                "unknown_marking",
+                f"`{given.name[:80]}.ceiling`: {error}.",
+                "fastness policy show lists the markings.",
+                param="ceiling",
+            ) from None
+
+
+def given_of(spec: DeploymentSpec) -> GivenDeployment:
+    """Return what one would write for a spec, whole: read again, it is the same spec."""
+    parameters, needs = spec.parameters, spec.needs
+    return GivenDeployment(
+        name=spec.name,
+        model=f"{spec.model}@sha256:{spec.model_digest}",
+        owner=spec.owner,
+        ceiling=str(spec.ceiling),
+        tenants=spec.tenants,
+        urgent=spec.urgent,
+        drain_timeout_s=spec.drain_timeout_s,
+        parameters=GivenParameters(
+            parameters.engine,
+            parameters.slots,
+            parameters.slot_context_tokens,
+            parameters.threads,
+            parameters.cache_type,
+        ),
+        needs=GivenNeeds(
+            needs.devices, needs.nodes, needs.accelerator, needs.pool, needs.labels, needs.jurisdictions,
+            needs.operators, needs.apart,
+        ),
+        scaling=GivenScaling(
+            spec.scaling.min, spec.scaling.max, spec.scaling.queue_wait_s, spec.scaling.busy_part,
+            spec.scaling.tokens_per_s, spec.scaling.down_s, spec.scaling.idle_s,
+        ),
+        rollout=GivenRollout(
+            spec.rollout.surge, spec.rollout.canary_percent, spec.rollout.hold_s, spec.rollout.error_percent_max,
+            spec.rollout.ttft_ratio_max, spec.rollout.samples_min,
+        ),
+    )  # fmt: skip
+
+
+def _sorted(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
+
+
+def with_near_name(problem: Problem) -> Problem:
+    """Say which field may have been meant, of one that there is not."""
+    leaf = (problem.param or "").rpartition(".")[2]
+    near = difflib.get_close_matches(leaf, FIELDS, n=1)
+    if problem.code != "unknown_field" or not near:
+        return problem
+    hint = f"Did you mean `{near[0]}`? docs/reference/deployment-file.md lists every name."
+    return Problem(problem.code, problem.message, hint, param=problem.param)

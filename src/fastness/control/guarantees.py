@@ -1,0 +1,147 @@
+"""Commands on shares: what departments and teams are guaranteed, and never more than there is to give.
+
+What a department is guaranteed is also its weight in the fair queue (`tenant.share`): devices and tokens are shared out
+by one promise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fastness.control.access import Access
+from fastness.control.deployments import living
+from fastness.control.fleet_log import FleetLog
+from fastness.control.problem import Problem
+from fastness.control.spec_checks import check_owner, near
+from fastness.control.watching import Watching, nodes_of
+from fastness.core.fleet_event import FleetEvent, ShareSet
+from fastness.core.fleet_state import FleetState
+from fastness.core.ids import is_name
+from fastness.core.tenant import SHARE_MAX
+
+DEVICES_MAX: Final = 1_000_000
+assert DEVICES_MAX <= SHARE_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an owner is guaranteed of a pool, and what its replicas hold of it, in devices; `borrowed` is beyond."""
+
+    owner: str
+    pool: str
+    guaranteed: int
+    held: int
+    borrowed: int
+
+
+class Guarantees:
+    """The commands."""
+
+    def __init__(self, log: FleetLog, access: Access, watching: Watching) -> None:
+        self._log, self._access, self._watching = log, access, watching
+
+    async def put(self, owner: str, pool: str, devices: int, by: str) -> None:
+        """Guarantee an owner so many devices of a pool; 0 takes it away. Raises Problem, Unavailable.
+
+        The weight of its department follows, where that is a tenant.
+        """
+        known = await self._access.snapshot()
+        check_owner(owner, living(known) | {one for one, _ in self._log.state.shares})
+        _check_numbers(pool, devices)
+
+        def decide(state: FleetState) -> list[FleetEvent]:
+            if state.shares.get((owner, pool), 0) == devices:
+                return []
+            self._check_promise(state, owner, pool, devices)
+            return [ShareSet(owner, pool, devices, by)]
+
+        await self._log.decide(decide)
+        department = owner.partition("/")[0]
+        weight = float(self.guaranteed(department) or 1)
+        tenant = next((one for one in known.tenants if one.id == department), None)
+        if tenant is not None and tenant.share != weight:
+            await self._access.set_share(department, weight, by)
+
+    def guaranteed(self, owner: str) -> int:
+        """Return the devices that an owner is guaranteed, of all pools together."""
+        return sum(devices for (one, _), devices in self._log.state.shares.items() if one == owner)
+
+    def pools(self) -> Mapping[str, int]:
+        """Return the devices of each pool, as nodes report them."""
+        return pools(self._watching)
+
+    def _check_promise(self, state: FleetState, owner: str, pool: str, devices: int) -> None:
+        there = pools(self._watching)
+        if devices and pool not in there:
+            raise Problem(
+                "not_found",
+                f"No node of a pool {pool!r} has reported here, so nothing of it can be promised.",
+                near(pool, there),
+                param="pool",
+            )
+        shares = {one: count for (one, of), count in state.shares.items() if of == pool} | {owner: devices}
+        department = owner.partition("/")[0]
+        teams = sum(count for one, count in shares.items() if one.startswith(f"{department}/"))
+        if teams > shares.get(department, 0):
+            raise Problem(
+                "conflict",
+                f"The teams of {department} would be guaranteed {teams} devices of pool {pool}, and {department} "
+                f"itself {shares.get(department, 0)}: a team's share is a part of its department's.",
+                f"fastness shares set {department} {teams} --pool {pool}, and then the team's",
+                param="devices",
+            )
+        promised = sum(count for one, count in shares.items() if "/" not in one)
+        if devices and promised > there.get(pool, 0):
+            others = promised - devices
+            raise Problem(
+                "conflict",
+                f"{promised} devices of pool {pool} would be promised: {devices} to {owner}, {others} to others; its "
+                f"nodes have {there.get(pool, 0)}.",
+                f"{max(0, there.get(pool, 0) - others)} can be promised to {owner}: fastness shares show",
+                param="devices",
+            )
+
+
+def pools(watching: Watching) -> Mapping[str, int]:
+    """Return the devices of each pool, as nodes report them."""
+    counted = Counter[str]()
+    for node in nodes_of(watching.seen()):
+        counted[node.pool] += len(node.devices)
+    return counted
+
+
+def standings(state: FleetState) -> tuple[Standing, ...]:
+    """Return where each owner stands in each pool, by pool and owner; a department's devices are its teams', too."""
+    held = Counter[tuple[str, str]]()
+    for replica in state.replicas.values():
+        spec = state.deployments[replica.deployment].revisions[replica.revision]
+        devices = sum(len(part.devices) for part in replica.parts)
+        department = spec.owner.partition("/")[0]
+        for owner in {spec.owner, department}:
+            held[owner, spec.needs.pool] += devices
+    keys = sorted(held.keys() | state.shares.keys(), key=lambda key: (key[1], key[0]))
+    return tuple(
+        Standing(owner, pool, promised, held[owner, pool], max(0, held[owner, pool] - promised))
+        for owner, pool in keys
+        for promised in (state.shares.get((owner, pool), 0),)
+    )
+
+
+def _check_numbers(pool: str, devices: int) -> None:
+    if not is_name(pool):
+        raise Problem(
+            "invalid_value",
+            f"`pool` is {pool[:80]!r}; it needs lower-case letters, digits and hyphens.",
+            "Leave it out for the pool `default`.",
+            param="pool",
+        )
+    if not 0 <= devices <= DEVICES_MAX:
+        raise Problem(
+            "invalid_value",
+            f"`devices` is {devices:,}; it may be from 0 to {DEVICES_MAX:,}.",
+            "0 takes the guarantee away.",
+            param="devices",
+        )

@@ -1,0 +1,65 @@
+"""This machine as a node of the fleet, composed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.config import Settings
+from fastness.main.engines import Engines
+
+if TYPE_CHECKING:
+    from fastness.core.marking import Node
+    from fastness.core.node import FleetNode
+    from fastness.core.replica import Replica
+    from fastness.fleet.node import LocalNode
+    from fastness.perimeter.port import Perimeter
+    from fastness.registry.library import ModelLibrary
+
+
+def keeping(
+    settings: Settings,
+    run: Path,
+    perimeter: Perimeter,
+    library: ModelLibrary,
+    unsealed: bool,
+    allowed: asyncio.Event,
+    on_change: Callable[[Replica | None], None],
+) -> LocalNode:
+    """Build what keeps the engines of this machine as ordered."""
+    from fastness.control.this_node import ORDERS
+    from fastness.fleet.keeper import ReplicaKeeper
+    from fastness.fleet.node import LocalNode
+    from fastness.store.snapshot_file import write_snapshot
+
+    # What an engine writes to stderr is kept in memory for diagnosis only: it might quote a prompt (law 3).
+    keeper = ReplicaKeeper(settings.engine, on_change, time.time)
+    engines = Engines(settings, run, perimeter, library, allowed, unsealed=unsealed)
+    return LocalNode(
+        settings.node.name, keeper, engines, lambda orders: write_snapshot(settings.home / ORDERS, orders), on_change
+    )
+
+
+def offer(settings: Settings) -> Callable[[Node], FleetNode]:
+    """Look once at what this machine offers to the fleet; return it as that of a node at a place.
+
+    Raises ConfigError, and StartRefused where a driver does not say what it drives.
+    """
+    from fastness.control.site import StartRefused
+    from fastness.core.node import FleetNode
+    from fastness.fleet.devices import offered
+    from fastness.fleet.nvml import DevicesUnreadable
+
+    try:
+        found = offered(settings.node)
+    except DevicesUnreadable as error:
+        raise StartRefused(str(error)) from None
+    return lambda place: FleetNode(place, found.devices, found.memory_bytes, found.domain, found.pool, found.labels)
+
+
+def digests(home: Path) -> tuple[str, ...]:
+    """Return the models on this disk, by digest."""
+    return tuple(sorted(file.stem for file in (home / "models").glob("*.gguf")))
