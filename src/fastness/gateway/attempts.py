@@ -78,10 +78,12 @@ def generate(gateway: Gateway, trip: Trip, choice: int) -> Coroutine[object, obj
 def _generate_stream(
     gateway: Gateway, trip: Trip, choice: int, work: Generation, asked: Asked
 ) -> Coroutine[object, object, Usage]:
-    written, began = Written(), gateway.now()
+    written, began, known = Written(), gateway.now(), 0
 
     async def on(slot: Slot) -> Usage:
+        nonlocal known
         if written.begun and work.constraint and not trip.streams:
+            known = max(known, written.count)
             written.forget()
             trip.answer.restart(choice)  # type: ignore[union-attr]  # nobody has seen it
         if not written.begun:
@@ -102,7 +104,7 @@ def _generate_stream(
         seat = take_seat(trip, dialect, replica, work, asked.prompt)
         try:
             through = race.gate(slot, taker) if race else taker
-            run = StreamRun(gateway.loop, dialect, replica, through, began)
+            run = StreamRun(gateway.loop, dialect, replica, through, began, known)
             with gateway.watched(trip, run):
                 return await run_stream(gateway.engines, dialect, replica, seat.work, run)
         except asyncio.CancelledError:
@@ -263,7 +265,8 @@ class _Rest:
     async def run(self, taker: Taker) -> Usage:
         """Make it and give it to `taker`; return what the whole answer took. Raises Refusal."""
         if self._work.constraint is not None and self._written.finish is None:
-            return await self._run(self._work, _New(Replay(self._written.text), taker))
+            replay = _New(Replay(self._written.text), taker)
+            return await self._run(self._work, replay, self._written.count)
         return await self._go_on(taker)
 
     async def _go_on(self, taker: Taker) -> Usage:
@@ -280,8 +283,8 @@ class _Rest:
         self._cleared()
         return usage_of(written.prompt, said, await self._run(rest, taker))
 
-    async def _run(self, work: Generation, taker: Taker) -> Usage:
-        run = StreamRun(self._gateway.loop, self._dialect, self._replica, taker, self._began)
+    async def _run(self, work: Generation, taker: Taker, known: int = 0) -> Usage:
+        run = StreamRun(self._gateway.loop, self._dialect, self._replica, taker, self._began, known)
         with self._gateway.watched(self._trip, run):
             return await run_stream(self._gateway.engines, self._dialect, self._replica, work, run)
 

@@ -205,7 +205,7 @@ def find_model(
 
 
 def _described(snapshot: RoutingSnapshot) -> dict[str, list[tuple[ModelCard, Deployment]]]:
-    """The models of each deployment by its name, the wanted one first.
+    """The models of each deployment by its name, the one that it is known by first.
 
     No deployment, no ceiling; no card, no model: no route. A deployment's models are all of the first one's kind.
     """
