@@ -17,9 +17,10 @@ from fastness.scheduling.filters import (
     refused_label,
     suits,
 )
-from fastness.scheduling.offer_index import Bin, OfferIndex
+from fastness.scheduling.offer_index import OfferIndex
 from fastness.scheduling.offers import Offer as Offer
 from fastness.scheduling.score import Search, reason
+from fastness.scheduling.shelves import Bin
 
 WHOLE = ""
 """In the place of a node's name: no single node is to blame."""
@@ -95,7 +96,7 @@ def _refusals(needs: Needs, index: OfferIndex, domains: Collection[str]) -> Iter
     if not there:
         pools = ", ".join(sorted({one.offer.node.pool for one in index.bins.values()})) or "none"
         yield NodeRefusal(WHOLE, f"no node is in pool {needs.pool}; there are {pools}")
-    never: dict[tuple[object, ...], str] = {}
+    never: dict[int, str] = {}
     for one in there:
         if one.profile not in never:
             never[one.profile] = refused(needs, one.offer.node, index.clears)
