@@ -15,7 +15,7 @@ from fastness.control import wire
 from fastness.control.deployments import Deployments, applying, live, missing
 from fastness.control.desired_wire import GivenDeployment, SpecReader, given_of, with_near_name
 from fastness.control.explaining import explain
-from fastness.control.fleet_events import EVENTS_MAX, read_events
+from fastness.control.fleet_events import EVENTS_MAX, places_of, read_events
 from fastness.control.fleet_views import node_view, pool_views, reports, share_views, wanted_view
 from fastness.control.fleet_wire import (
     APPLY_BYTES_MAX,
@@ -137,7 +137,7 @@ class FleetApi:
         deployed = state.deployments.get(name)
         if deployed is None:
             raise missing(state, name)
-        last = await asyncio.to_thread(read_events, self._parts.ledger, 1, None, name)
+        last = await asyncio.to_thread(read_events, self._parts.ledger, state, 1, None, name)
         since_ms = last[0].time_ms if last else None
         seen, latest = self._watching.seen(), self._watching.latest()
         return 200, await asyncio.to_thread(explain, state, deployed, seen, latest, self._now_ms(), since_ms)
@@ -201,9 +201,9 @@ class FleetApi:
         query = wire.read_query(request, "since", "limit", "deployment", "node")
         since = wire.read_integer(query, "since", 0, 0, INDEX_MAX) if "since" in query else None
         limit = wire.read_integer(query, "limit", 50, 1, EVENTS_MAX)
-        found = await asyncio.to_thread(
-            read_events, self._parts.ledger, limit, since, query.get("deployment"), query.get("node")
-        )
+        named = query.get("deployment"), query.get("node")
+        state = self._deployments.state
+        found = await asyncio.to_thread(read_events, self._parts.ledger, state, limit, since, *named)
         return 200, {"events": found}
 
     async def _permitted(self, request: Request, given: Sequence[GivenDeployment]) -> list[DeploymentSpec]:
@@ -270,7 +270,7 @@ def _plan_view(
     state: FleetState, seen: Observation, events: list[FleetEvent], applied: list[Applied], now_ms: int
 ) -> PlanView:
     played: Preview = preview(state, seen, events, now_ms)
-    placed = {one.id: (one.deployment, tuple(p.node for p in one.parts)) for one in state.replicas.values()}
+    placed = places_of(state)
     steps = []
     for event in played.events:
         deployment, nodes = about(event, placed)

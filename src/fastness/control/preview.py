@@ -33,7 +33,7 @@ def preview(state: FleetState, seen: Observation, decided: Sequence[FleetEvent],
     state, memory, happened, pending = fold(decided, state), PlanMemory(), list[FleetEvent](), tuple[Pending, ...]()
     quiet = 0
     for _ in range(ROUNDS_MAX):
-        made = plan(state, _obedient(state, seen, now_ms), memory, now_ms, PlanBounds())
+        made = plan(state, obedient(state, seen, now_ms), memory, now_ms, PlanBounds())
         state, memory, pending = fold(made.events, state), made.memory, made.pending
         happened += made.events
         quiet = 0 if made.events else quiet + 1
@@ -43,7 +43,8 @@ def preview(state: FleetState, seen: Observation, decided: Sequence[FleetEvent],
     return Preview(tuple(happened[:EVENTS_MAX]), pending, quiet == QUIET_ROUNDS and _is_settled(state))
 
 
-def _obedient(state: FleetState, seen: Observation, now_ms: int) -> Observation:
+def obedient(state: FleetState, seen: Observation, now_ms: int) -> Observation:
+    """Return what would be seen if every node had done all of its orders, and gateways had nothing to do."""
     reports = []
     for one in seen.nodes:
         assigned = orders(state, one.node.name).assignments

@@ -26,6 +26,7 @@ from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
+from fastness.main.fleet import FleetControl
 from fastness.main.limits import limits
 from fastness.policy.bundle import shipped_bundle
 from fastness.policy.cedar import CedarEngine
@@ -60,6 +61,7 @@ class World:
         self.facts = []
         self.started = []
         self.admitted = ()
+        self.fleet = None
         self.run_up = lambda settings, progress, unsealed: 0
         self.composition = Composition(
             environ=self.environ,
@@ -75,6 +77,10 @@ class World:
     def load_settings(self, flags, config=None):
         named = {} if config is None else {"FASTNESS_CONFIG": str(config)}
         return load(self.environ | named, flags)
+
+    def loadable(self):
+        """What may be deployed, as ModelLibrary says it."""
+        return self.admitted
 
     def local_api(self, settings):
         return build_api(self.deps())
@@ -93,8 +99,14 @@ class World:
             engine_of,
         )
         access = Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom)
+        fleet = FleetControl(
+            self.settings, self.run_directory, ledger, store.database, access, policies, self, self.fleet
+        )
+        if self.fleet is not None:
+            self.fleet.log = fleet.log
         return ControlDeps(
-            extra_routes=limits(self.home, store, access, ledger, Silence())[0],
+            extra_routes=(*limits(self.home, store, access, ledger, Silence())[0], *fleet.routes),
+            companions=() if self.fleet is None else (self.fleet.serve,),
             policies=policies,
             authenticator=Authenticator(b"p" * 32),
             declared=lambda lattice: declare(self.settings, lattice).served(self.admitted),

@@ -53,7 +53,7 @@ def test_the_processes_below_up_are_hidden_but_run(fastness):
     assert fastness.started == ["gateway", "control"]
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("modles", "models"), ("tenant", "tenants"), ("pss", "ps")])
+@pytest.mark.parametrize(("typo", "meant"), [("modelz", "models"), ("tenant", "tenants"), ("pss", "ps")])
 def test_a_mistyped_verb_is_told_what_was_meant(fastness, typo, meant):
     result = fastness(typo)
     assert result.exit_code == 2
