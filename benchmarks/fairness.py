@@ -25,7 +25,7 @@ from typing import Final
 
 from benchmarks.fair_simulation import Fleet, Job, Simulation
 from benchmarks.figures import percentile, table
-from benchmarks.servegen import Client, read_clients
+from fastness.simulator.servegen import Client, read_clients
 
 ARCHIVE: Final = "language-m-small.tar.gz"
 SEED: Final = 7

@@ -9,7 +9,6 @@ and the same on every machine. The trace is not part of this repository.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from statistics import fmean
 from benchmarks.figures import percentile, table
 from benchmarks.routing_rules import RULES
 from benchmarks.routing_site import BLOCK_TOKENS, Pace, Request, run
+from fastness.simulator.traces import Requests
 
 TRACE = Path(__file__).resolve().parents[2] / "shared/data/traces/mooncake/conversation_trace.jsonl"
 REPLICAS = 8
@@ -38,13 +38,9 @@ class Seen:
 
 
 def read_trace(path: Path) -> list[Request]:
-    """Read the trace as published; raises OSError, ValueError."""
-    found = []
-    for number, line in enumerate(path.read_text().splitlines()):
-        one = json.loads(line)
-        arrives_s, blocks = one["timestamp"] / 1e3, tuple(one["hash_ids"])
-        found.append(Request(number, arrives_s, one["input_length"], max(1, one["output_length"]), blocks))
-    return found
+    """Read the trace as published; raises OSError, TraceError."""
+    asked = enumerate(Requests(path, "mooncake"))
+    return [Request(number, one.at_s, one.input_tokens, one.output_tokens, one.blocks) for number, one in asked]
 
 
 def bound(trace: Sequence[Request]) -> int:

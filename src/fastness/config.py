@@ -163,6 +163,14 @@ class NodeSettings:
         "", "Who runs it: an id of the profile's operators; empty is undeclared, which higher markings refuse."
     )
     ceiling: str = _setting("OFFICIAL", "The highest marking, with caveats, that may be handled here.")
+    pool: str = _setting("default", "Pool of nodes that it belongs to; shares of devices are counted in a pool.")
+    domain: str = _setting("", "What fails together with it (a rack, a site); empty: the node by itself.")
+    labels: str = _setting("", "What deployments may ask for: key=value or key, separated by commas.")
+    devices: str = _setting(
+        "", "Accelerators, such as 8xh100-80gb:80GB, separated by commas; empty: what NVML finds; none."
+    )
+    cpu_slots: int = _setting(0, "Replicas that run on the processor; 0: four a core where no GPU is.", 0, 4_096)
+    memory_bytes: int = _setting(0, "Memory for engines; 0 derives it from what the machine or its cgroup has.", 0)
 
 
 @dataclass(frozen=True, slots=True)

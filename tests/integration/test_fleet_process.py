@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from fastness.fleet.process import LINE_BYTES_MAX, LINES_MAX, Process
-from fleet_child import children, is_gone, soon
+from keeper_child import children, is_gone, soon
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 

@@ -195,7 +195,7 @@ def _fleet(app: typer.Typer) -> None:
     _verb(app, "undeploy", deploy.undeploy, deploy.UNDEPLOY_EXAMPLES)
     _verb(app, "why", events.why, events.WHY_EXAMPLES)
     _verb(app, "events", events.events, events.EVENTS_EXAMPLES)
-    _noun(app, "plan", "What would happen, before it does.", plan.ACTS)
+    _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 

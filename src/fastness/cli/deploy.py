@@ -107,7 +107,7 @@ def scale(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Want more or fewer replicas, or other bounds of their number; wait until it is so.
+    """Want more or fewer replicas, or other bounds of their number.
 
     Between its bounds the number changes by itself with the load.
     """

@@ -1,4 +1,4 @@
-"""`fastness plan`: what would happen, before it does."""
+"""`fastness plan`: what would happen, and what would be needed, before anything does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fastness.cli import plan_capacity
 from fastness.cli.apply import show_plan
 from fastness.cli.client import management_of
 from fastness.cli.deployment_file import read_deployments
@@ -43,4 +44,7 @@ def show(
     show_plan(talk, answer)
 
 
-ACTS: dict[str, tuple[Callable[..., None], str]] = {"show": (show, SHOW_EXAMPLES)}
+ACTS: dict[str, tuple[Callable[..., None], str]] = {
+    "show": (show, SHOW_EXAMPLES),
+    "capacity": (plan_capacity.capacity, plan_capacity.EXAMPLES),
+}

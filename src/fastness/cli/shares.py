@@ -24,12 +24,16 @@ COLUMNS = (
     Column("GUARANTEED", right=True),
     Column("HELD", right=True),
     Column("BORROWED", right=True),
+    Column("LEAVING", right=True),
 )
 POOLS = (Column("POOL"), Column("DEVICES", right=True), Column("FREE", right=True), Column("GUARANTEED", right=True))
 
 
 def show(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Show who is guaranteed how many devices of which pool, and who holds and borrows how many."""
+    """Show who is guaranteed how many devices of which pool, and who holds and borrows how many.
+
+    A department is without its teams. LEAVING is still held by what drains or is lost.
+    """
     talk = Talk(as_json, quiet)
     with management_of(ctx) as api:
         answer = api.get("/shares")
@@ -60,7 +64,7 @@ def _show(talk: Talk, answer: dict[str, Any]) -> None:
         talk.document(answer)
         return
     rows = [
-        (one["owner"], one["pool"], str(one["guaranteed"]), str(one["held"]), str(one["borrowed"]))
+        (one["owner"], one["pool"], *(str(one[what]) for what in ("guaranteed", "held", "borrowed", "leaving")))
         for one in answer["shares"]
     ]
     talk.table(COLUMNS, rows, "Nobody is guaranteed devices, and nobody holds any: fastness shares set OWNER DEVICES")

@@ -55,11 +55,12 @@ class Declaration:
             model=card.name,
             model_digest=card.digest,
             ceiling=self.ceiling,
-            model_ceiling=self._admitted_for(model_ceiling),
+            model_ceiling=self.admitted_for(model_ceiling),
             adapters=adapters,
         )
 
-    def _admitted_for(self, text: str | None) -> Label:
+    def admitted_for(self, text: str | None) -> Label:
+        """Read what a model was admitted for; None: the default marking. What the profile does not know is kept."""
         if text is None:
             return Label(self.lattice.profile.default)
         try:

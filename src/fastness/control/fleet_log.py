@@ -26,6 +26,8 @@ class FleetLog:
         self._order = asyncio.Lock()
         self.state = state
         """What was decided, as far as it is durable."""
+        self.decided = asyncio.Event()
+        """Set whenever something was; whoever waits for it clears it."""
 
     @classmethod
     def open(cls, directory: Path, ledger: Ledger, clock_ms: Callable[[], int]) -> FleetLog:
@@ -44,6 +46,7 @@ class FleetLog:
             for event in events:
                 await self._ledger.commit(to_ledger(event, self._clock_ms()))
                 self.state = fold((event,), self.state)
+                self.decided.set()
             return events
 
 

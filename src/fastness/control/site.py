@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +12,12 @@ from typing import Protocol
 from fastness.config import Settings
 from fastness.control.declaration import Declared
 from fastness.core.deployment import Adapter
+from fastness.core.marking import Node
 from fastness.core.model import ModelCard
+from fastness.core.node import FleetNode
+from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica
+from fastness.fleet.node import LocalNode
 from fastness.fleet.supervised import Supervised
 from fastness.ledger.port import Ledger
 from fastness.telemetry.log import JsonLog
@@ -42,22 +47,6 @@ class Progress(Protocol):
         ...
 
 
-class Fleet(Protocol):
-    """What the supervisor needs of the local fleet."""
-
-    def observe(self) -> tuple[Replica, ...]:
-        """Return every replica as it is now."""
-        ...
-
-    async def stop(self, replica_id: str) -> None:
-        """Stop a replica for good."""
-        ...
-
-    async def close(self) -> None:
-        """Stop every replica."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that was found and verified, and the file its weights are in.
@@ -73,7 +62,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the composition root gives the supervisor. The callables that block are run in threads."""
+    """What the composition root gives the supervisor. The callables that block are run in threads.
+
+    `known` finds a model that may be loaded here by its name, with what it was admitted for. `node` makes the node that
+    keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
+    changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
+    `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
+    """
 
     settings: Settings
     declared: Declared
@@ -84,7 +79,12 @@ class Site:
     ensure_model: Callable[[str, Callable[[str, int, int], None]], Model]
     is_revoked: Callable[[str], bool]
     prove_seal: Callable[[], str]
-    start_replicas: Callable[[Sequence[Model], bool, Callable[[Replica], None]], Awaitable[Fleet]]
+    known: Callable[[str], tuple[ModelCard, str | None] | None]
+    node: Callable[[bool, asyncio.Event, Callable[[Replica | None], None]], LocalNode]
+    kept_orders: Callable[[], NodeOrders | None]
+    new_orders: Callable[[], NodeOrders | None]
+    offer: Callable[[Node], FleetNode]
+    digests: Callable[[], tuple[str, ...]]
     first_admin: Callable[[], Awaitable[str | None]]
     control: Callable[[], Supervised]
     gateway: Callable[[], Supervised]

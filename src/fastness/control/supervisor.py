@@ -1,7 +1,7 @@
 """`fastness up`: brings the parts up in order, keeps them up, and takes them down in the reverse order.
 
-The supervisor is small on purpose: it starts engines, the control process and the gateway as children that can die
-alone, tells the gateways where replicas are, and never touches a request.
+The supervisor is small on purpose: it starts the control process and the gateway as children that can die alone, is the
+node of this machine, which keeps engines as control orders (this_node.py), and never touches a request.
 """
 
 from __future__ import annotations
@@ -11,27 +11,22 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from fastness import __version__
 from fastness.config import ConfigError
-from fastness.control.site import Fleet, Model, Progress, Site, StartRefused, Up
+from fastness.control.settling import is_settled, troubles
+from fastness.control.site import Model, Progress, Site, StartRefused, Up
+from fastness.control.this_node import ThisNode
 from fastness.core.event import Event, EventType, Scalar
-from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
+from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.supervised import Supervised
 from fastness.store.snapshot_file import write_snapshot
 
+LOOK_PERIOD_S: Final = 0.05
+"""How soon new orders are obeyed."""
 KEEP_PERIOD_S: Final = 0.2
 """How soon a policy just published changes what is told of this machine, and how often the log is written."""
-
-
-@dataclass(slots=True)
-class _Running:
-    """What has been started, in order, and must be taken down."""
-
-    fleet: Fleet | None = None
-    children: list[Supervised] = field(default_factory=list)
 
 
 class Supervisor:
@@ -41,14 +36,13 @@ class Supervisor:
         self._site = site
         self._progress = progress
         self._unsealed = unsealed
-        self._running = _Running()
+        self._children: list[Supervised] = []
         self._models: tuple[Model, ...] = ()
         self._is_up = False
-        self._version = int(site.clock() * 1_000)
         self._states: dict[str, tuple[int, ReplicaState]] = {}
         self._began: dict[str, float] = {}
-        self._replicas_ready = asyncio.Event()
         self._now = asyncio.get_running_loop().time
+        self._node = ThisNode(site, self._observed, unsealed=unsealed)
 
     async def run(self, on_ready: Callable[[Up], None]) -> int:
         """Bring everything up, serve until SIGTERM or SIGINT, take everything down; return the exit code."""
@@ -56,7 +50,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        keeper = loop.create_task(self._keep())
+        keepers = [loop.create_task(self._keep()), loop.create_task(self._look())]
         starting = loop.create_task(self._start())
         waiting = loop.create_task(ended.wait())
         try:
@@ -68,28 +62,27 @@ class Supervisor:
             starting.cancel()
             waiting.cancel()
             await asyncio.gather(starting, waiting, return_exceptions=True)
-            await self._stop()
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await self._stop(keepers)
         return 0
 
     async def _start(self) -> Up:
         began = self._now()
         site, settings = self._site, self._site.settings
+        await self._node.begin()
+        control = self._begin(site.control())  # it takes as long as the models do, and gives orders meanwhile
         proof, self._models = await asyncio.gather(self._prove(), self._ensure_models())
         await self._record(
             EventType.BOOT, process="supervisor", version=__version__, pid=os.getpid(), sealed=not self._unsealed
         )
         if self._unsealed:
             await self._record(EventType.UNSEALED_ALLOWED, process="supervisor")
-        self._publish(())
-        self._running.fleet = await site.start_replicas(self._models, self._unsealed, self._observed)
-        await self._child(site.control())
-        self._redeclare()  # control has published the policy in force: it may have another profile
+        self._node.allowed.set()
+        await self._serving(control)
+        self._node.redeclare()  # control has published the policy in force: it may have another profile
         admin_key = await site.first_admin()
         gateway_began = self._now()
         _listen(site.listener)
-        await self._child(site.gateway())
+        await self._serving(self._begin(site.gateway()))
         scheme = "https" if settings.gateway.tls_certificate else "http"
         base_url = f"{scheme}://{_host(site.listener)}/v1"
         self._progress.done("gateway", base_url, self._now() - gateway_began)
@@ -97,7 +90,7 @@ class Supervisor:
             site.run_directory / "fastness.json",
             {"pid": os.getpid(), "base_url": base_url, "started_s": site.clock(), "sealed": not self._unsealed},
         )
-        await self._all_replicas_ready()
+        await self._settled()
         self._is_up = True
         cards = tuple(model.card for model in self._models)
         return Up(base_url, admin_key, os.getpid(), self._now() - began, cards, proof, not self._unsealed)
@@ -129,10 +122,14 @@ class Supervisor:
             models.append(model)
         return tuple(models)
 
-    async def _child(self, child: Supervised) -> None:
-        """Start one of our own processes and wait until it serves."""
-        self._running.children.append(child)
+    def _begin(self, child: Supervised) -> Supervised:
+        """Start one of our own processes."""
+        self._children.append(child)
         child.begin()
+        return child
+
+    async def _serving(self, child: Supervised) -> None:
+        """Wait until one of our own processes serves; raises StartRefused."""
         deadline = self._now() + self._site.settings.engine.start_timeout_s
         while child.state is not ReplicaState.READY:
             if self._now() > deadline:
@@ -140,15 +137,16 @@ class Supervisor:
             await asyncio.sleep(0.01)
 
     def _observed(self, replica: Replica) -> None:
-        """A replica changed: tell the gateways first, then the ledger and the log."""
-        fleet = self._running.fleet
-        replicas = fleet.observe() if fleet else (replica,)
-        self._publish(replicas)
-        if all(one.card.name != replica.model for one in self._models):
+        """A replica changed, and the gateways know: now the ledger and the log."""
+        if not self._node.is_loadable(replica.model):
             return  # it was revoked, and ends
         before = self._states.get(replica.id)
-        self._states[replica.id] = (replica.epoch, replica.state)
-        if before == self._states[replica.id]:
+        if replica.state is ReplicaState.STOPPED:
+            self._states.pop(replica.id, None)
+            self._began.pop(replica.id, None)
+        else:
+            self._states[replica.id] = (replica.epoch, replica.state)
+        if before == (replica.epoch, replica.state):
             return
         diagnosis = replica.diagnosis.code if replica.diagnosis else None
         self._site.log.record(
@@ -156,10 +154,12 @@ class Supervisor:
         )
         if replica.state is ReplicaState.STARTING:
             self._began[replica.id] = self._now()
-        if replica.state is ReplicaState.READY:
-            if not self._replicas_ready.is_set():
-                self._progress.done("engine", _described(replica), self._now() - self._began[replica.id])
-            self._site.ledger.append(self._event(EventType.MODEL_LOADED, **self._loaded(replica)))
+        elif replica.state is ReplicaState.READY:
+            if not self._is_up:
+                self._progress.done(
+                    "engine", _described(replica), self._now() - self._began.get(replica.id, self._now())
+                )
+            self._site.ledger.append(self._event(EventType.MODEL_LOADED, **_loaded(replica)))
         elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
             self._site.ledger.append(
                 self._event(
@@ -172,57 +172,33 @@ class Supervisor:
                 )
             )
             summary = replica.diagnosis.summary if replica.diagnosis else "it ended"
-            self._progress.warn(f"{replica.id}: {summary}. It is being restarted; `fastness ps` tells more.")
-        if all(one.state is ReplicaState.READY for one in replicas) and len(replicas) >= len(self._models):
-            self._replicas_ready.set()
+            self._progress.warn(
+                f"{replica.id}: {summary.rstrip('.')}. It is being restarted; `fastness ps` tells more."
+            )
 
-    def _loaded(self, replica: Replica) -> dict[str, Scalar]:
-        digest = next(one.card.digest for one in self._models if one.card.name == replica.model)
-        return {
-            "replica": replica.id, "model": replica.model, "model_digest": digest, "engine": replica.engine,
-            "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
-            "context_tokens": replica.context_tokens,
-        }  # fmt: skip
-
-    def _publish(self, replicas: tuple[Replica, ...]) -> None:
-        self._version += 1
-        declaration = self._site.declared.declaration
-        deployed = {model.card.name for model in self._models}
-        snapshot = RoutingSnapshot(
-            self._version,
-            tuple(model.card for model in self._models),
-            tuple(one for one in replicas if one.model in deployed),
-            tuple(declaration.deployment(one.card, one.ceiling, one.adapters) for one in self._models),
-            (declaration.node,),
-        )
-        write_snapshot(self._site.run_directory / "routing.json", snapshot)
-
-    async def _all_replicas_ready(self) -> None:
-        """Wait until every replica is ready; raises StartRefused with the diagnosis when one cannot be."""
-        limit_s = self._site.settings.engine.start_timeout_s
+    async def _settled(self) -> None:
+        """Wait until what configuration names is served; raises StartRefused with the diagnosis when it cannot be."""
+        limit_s, node = self._site.settings.engine.start_timeout_s, self._node
+        names = tuple(one.card.name for one in self._models)
         try:
             async with asyncio.timeout(limit_s):
-                await self._replicas_ready.wait()
+                while not (node.ordered and is_settled(names, node.orders, node.observe())):
+                    node.changed.clear()
+                    await node.changed.wait()
         except TimeoutError:
-            fleet = self._running.fleet
-            troubles = [
-                f"{one.id} is {one.state}: {one.diagnosis.summary} {one.diagnosis.hint}"
-                if one.diagnosis
-                else f"{one.id} is {one.state}"
-                for one in (fleet.observe() if fleet else ())
-                if one.state is not ReplicaState.READY
-            ]
-            raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(troubles)) from None
+            told = troubles(names, node.orders, node.observe()) if node.ordered else ("Control gave no orders.",)
+            raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(told)) from None
 
-    async def _stop(self) -> None:
+    async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
         """Gateway first, so that answers under way are finished by engines that still run; then the rest."""
         self._site.listener.close()
-        while self._running.children:
-            await self._running.children.pop().stop()
-        if self._running.fleet:
-            await self._running.fleet.close()
-        for name in ("fastness.json", "routing.json"):
-            (self._site.run_directory / name).unlink(missing_ok=True)
+        while self._children:
+            await self._children.pop().stop()
+        for one in keepers:
+            one.cancel()
+        await asyncio.gather(*keepers, return_exceptions=True)
+        (self._site.run_directory / "fastness.json").unlink(missing_ok=True)
+        await self._node.close()
         await self._record(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
         await self._site.ledger.close()
         self._site.log.flush()
@@ -233,36 +209,36 @@ class Supervisor:
     def _event(self, type_: EventType, **fields: Scalar) -> Event:
         return Event(type_, int(self._site.clock() * 1_000), fields)
 
-    def _redeclare(self) -> None:
-        """Tell the gateways what this machine is under a policy that was published since. Raises ConfigError."""
-        if self._site.declared.poll():
-            self._publish(self._running.fleet.observe() if self._running.fleet else ())
-
-    async def _withdraw(self) -> None:
-        """Stop what has been revoked: no gateway sends it anything more, then its engines end, whatever they do."""
-        fleet, revoked = self._running.fleet, [one for one in self._models if self._site.is_revoked(one.card.name)]
-        if not revoked or fleet is None:
-            return
-        self._models = tuple(one for one in self._models if one not in revoked)
-        names = {one.card.name for one in revoked}
-        self._publish(fleet.observe())
-        for replica in fleet.observe():
-            if replica.model in names:
-                await fleet.stop(replica.id)
-        self._progress.warn(f"{', '.join(sorted(names))} was revoked: its engines were stopped.")
+    async def _look(self) -> None:
+        """Obey control, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_PERIOD_S)
+            try:
+                await self._node.look()
+            except OSError as error:  # control sends them again
+                self._site.log.record("error", "orders.not_kept", reason=str(error))
 
     async def _keep(self) -> None:
-        """Write the log, and follow the policy that is published, until cancelled."""
+        """Write the log, and follow the policy and the admissions that are published, until cancelled."""
         while True:
             await asyncio.sleep(KEEP_PERIOD_S)
             try:
                 if self._is_up:
-                    self._redeclare()
-                    await self._withdraw()
+                    self._node.redeclare()
+                    if gone := await self._node.withdraw():
+                        self._progress.warn(f"{', '.join(gone)} was revoked: its engines were stopped.")
             except ConfigError as error:
                 self._site.log.record("error", "declaration.unreadable", reason=str(error))
                 self._progress.warn(f"Under the policy just applied, nothing is cleared here: {error}")
             self._site.log.flush()
+
+
+def _loaded(replica: Replica) -> dict[str, Scalar]:
+    return {
+        "replica": replica.id, "model": replica.model, "model_digest": replica.model_digest, "engine": replica.engine,
+        "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
+        "context_tokens": replica.context_tokens,
+    }  # fmt: skip
 
 
 def _described(replica: Replica) -> str:

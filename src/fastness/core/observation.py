@@ -72,7 +72,8 @@ class DeploymentLoad:
     """What a gateway has to do for a deployment at this moment; `asked` counts requests since the gateway began.
 
     `waiting` is without batches, `batch_waiting` with nothing else. `oldest_wait_s` is how long the first has waited.
-    `cache_part` is the most that a replica uses of its KV cache, 0.0 to 1.0.
+    `cache_part` is the most that a replica uses of its KV cache, 0.0 to 1.0. Of those `running`, `batch_running` are of
+    batches.
     """
 
     deployment: str
@@ -83,6 +84,7 @@ class DeploymentLoad:
     asked: int
     cache_part: float = 0.0
     revisions: tuple[RevisionLoad, ...] = ()
+    batch_running: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,11 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class RoutingSnapshot:
-    """All a gateway needs to route: the models served here and their replicas. `version` grows with each change.
+    """All a gateway needs to route: the deployments served here and their replicas. `version` grows with each change.
 
-    A deployment is found by its name, which is the model's; what has none, or stands on an unnamed node, is not routed.
+    Callers name a deployment. While a new model takes the place of another there are two deployments of one name, the
+    wanted one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
+    or node is not described here is not routed to.
     """
 
     version: int

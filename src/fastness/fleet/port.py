@@ -1,54 +1,34 @@
-"""The fleet port: where replicas run, whatever they are made of."""
+"""The fleet port: the nodes that the control plane gives orders to, whatever stands behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from fastness.core.replica import Diagnosis, Replica
+from fastness.core.observation import NodeOrders, NodeReport
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaOrder:
-    """One replica wanted: what to execute, where its socket will be, and how its last words are read.
-
-    `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
-    `descriptors` stay open in it, under the same numbers. `node` is the machine it is placed on.
-    """
-
-    id: str
-    model: str
-    engine: str
-    argv: tuple[str, ...]
-    environ: dict[str, str]
-    socket: Path
-    scratch: Path
-    slots: int
-    context_tokens: int
-    health_path: str
-    sealed: bool
-    diagnose: Callable[[tuple[str, ...], int | None], Diagnosis]
-    descriptors: tuple[int, ...] = ()
-    node: str = "local"
+class Unreachable(Exception):  # noqa: N818 - a state of the world
+    """A node, or the way to it, does not take orders now. The message says which and why; orders are sent again."""
 
 
 class Fleet(Protocol):
-    """Runs replicas and keeps them up."""
+    """The nodes of an installation, as control sees them. Orders are whole, so one that is lost does not matter."""
 
-    async def start(self, order: ReplicaOrder) -> None:
-        """Begin to keep a replica up; raises ValueError for an id that is known."""
+    async def observe(self) -> tuple[NodeReport, ...]:
+        """Return the last report of every node that was heard of, however old; `at_ms` says how old.
+
+        A node that is silent keeps its last report, and holds up nobody else's. Raises nothing of its own.
+        """
         ...
 
-    async def stop(self, replica_id: str) -> None:
-        """End a replica for good; raises KeyError."""
-        ...
+    async def order(self, orders: NodeOrders) -> None:
+        """Send a node all that it has to run. Returns when it is sent, not when it is done: reports tell that.
 
-    def observe(self) -> tuple[Replica, ...]:
-        """Return every replica as it is now, in the order of their start."""
+        A node takes orders whose version is not below that of the last it took, and no others. Sending the same again
+        changes nothing. Raises Unreachable.
+        """
         ...
 
     async def close(self) -> None:
-        """End every replica."""
+        """Let go of the nodes; they go on under their last orders."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable
 
 from fastness.core.error import Refusal
-from fastness.gateway.routing import Served, Waiter
+from fastness.gateway.served import Served, Waiter
 from fastness.traffic.fair_queue import Ask, Full, Usable
 
 
@@ -67,7 +67,7 @@ async def wait_for(
 
 
 def _full(served: Served, full: Full) -> Refusal:
-    waiting, model = f"{full.waiting:,} generations", served.card.name
+    waiting, model = f"{full.waiting:,} generations", served.name
     if full.tenant is None:
         message = f"{waiting} wait for {model} already, which is the limit."
     else:
@@ -83,7 +83,7 @@ def _too_late(served: Served, ask: Ask, since_s: float, now_s: float, usable: Us
     after_s = served.queue.retry_after_s(usable, now_s, ask)
     waited_s = max(0.0, ask.deadline_s - since_s)
     message = (
-        f"No slot of {served.card.name} came free for this request within {round(waited_s, 2):g} s; "
+        f"No slot of {served.name} came free for this request within {round(waited_s, 2):g} s; "
         f"{len(served.queue.waiting):,} generations wait. Try again in {after_s} s."
     )
     return Refusal("queue_timeout", message, retry_after_s=after_s)

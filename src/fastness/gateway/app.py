@@ -20,7 +20,8 @@ from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
 from fastness.gateway.openapi import openapi_document
-from fastness.gateway.routing import Served, find_model, may_name
+from fastness.gateway.routing import find_model, may_name
+from fastness.gateway.served import Served
 from fastness.gateway.usage import usage_page
 from fastness.gateway.wire import out
 from fastness.gateway.wire.errors import error_body, error_headers
@@ -173,7 +174,7 @@ class App:
         card, policy = served.card, self._gateway.policy
         assert policy
         return out.ModelOut(
-            card.name,
+            served.name,
             card.created_s,
             card.kind.value,
             served.context_tokens(),

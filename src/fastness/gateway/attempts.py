@@ -30,6 +30,7 @@ from fastness.gateway.relay import (
     run_stream,
 )
 from fastness.gateway.seat import take_seat
+from fastness.gateway.served import Superseded
 from fastness.gateway.slot import Slot
 from fastness.gateway.tries import Tries
 from fastness.traffic.continuation import Diverged, Replay, Written, continuation, usage_at_end, usage_of
@@ -131,12 +132,14 @@ async def on_some_replica(
                 tries.note(replica, failure)  # before the slot goes to the next in line
             finally:
                 slot.free()
+        except Superseded:
+            raise
         except Refusal as refusal:
             if tries is not None and tries.failure is not None and refusal.code in _NOBODY:
                 raise tries.failure from None
             raise
         if failure is None or tries is None:
-            _succeeded(gateway, trip, replica, tries)
+            _succeeded(gateway, trip, slot, replica, tries, result)
             return result
         if not tries.again(failure):
             try:
@@ -145,16 +148,20 @@ async def on_some_replica(
                 del failure  # its frames hold the trip
 
 
-def _succeeded(gateway: Gateway, trip: Trip, replica: Replica, tries: Tries | None) -> None:
+def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, replica: Replica, tries: Tries | None, result: object) -> None:
     """Count a run that came to its end."""
     served = trip.served
     assert served
+    if slot.asked.request_id:  # else it was but a question
+        tokens = result.output_tokens if isinstance(result, Usage) else 0
+        served.tallies[replica.revision].add(slot.first_s or slot.held_s, tokens)
     if served.circuits:
         served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
-    gateway.budget(served.card.name).succeeded()
+    gateway.budget(served.name).succeeded()
     for one in tries.erred if tries is not None else ():
         if one.id != replica.id:
             served.failed(one, gateway.now())
+            served.tallies[one.revision].failed += 1
 
 
 class _Passing:

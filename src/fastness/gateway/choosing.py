@@ -30,7 +30,7 @@ NOTHING: Final = Prompt(None, (), ())
 
 
 class Explained(NamedTuple):
-    """One choice of one request: of which model, when (seconds since 1970), and from what."""
+    """One choice of one request: of which deployment, when (seconds since 1970), and from what."""
 
     model: str
     at_s: float
@@ -74,7 +74,7 @@ class Explanations:
 class Asked:
     """What the choice needs to know of one generation, and what became of it on the replica that has it now."""
 
-    __slots__ = ("choice", "heard", "prompt", "reading", "request_id")
+    __slots__ = ("choice", "heard", "is_read", "prompt", "reading", "request_id")
 
     def __init__(self, request_id: str, prompt: Prompt = NOTHING) -> None:
         self.request_id = request_id
@@ -83,11 +83,13 @@ class Asked:
         self.reading: Reading | None = None
         self.heard: Callable[[], None] | None = None
         """Whom to tell once the prompt has been read; None: nobody any more."""
+        self.is_read = False
 
     def read(self) -> None:
         """The first token came: the prompt has been read."""
         if self.choice and self.reading:
             self.choice.read(self.reading)
+        self.is_read = True
         self.let_next()
 
     def let_next(self) -> None:
@@ -113,7 +115,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Choosing:
-    """The choice among one model's replicas. `clock` tells seconds since 1970."""
+    """The choice among one deployment's replicas. `clock` tells seconds since 1970."""
 
     model: str
     explanations: Explanations = field(default_factory=Explanations)
@@ -125,7 +127,7 @@ class Choosing:
         names = []
         for replica, pinned in replicas:
             names.append(replica.id)
-            start = (replica.epoch, replica.slots, pinned)
+            start = (replica.epoch, replica.slots, pinned, replica.model_digest)
             self.replicas.start(replica.id, start, partial(_memory, replica, pinned))
         self.replicas.retain(names)
 
@@ -148,6 +150,11 @@ class Choosing:
         """Choose without sending; a benchmark puts another rule here."""
         return self.replicas.choose(prompt, lanes)
 
+    def used_part(self, replica: Replica) -> float:
+        """What part of a replica's context the prompts under way there take, by estimate, 0.0 to 1.0."""
+        size = replica.slots * replica.context_tokens * TOKEN_BYTES
+        return min(1.0, self.replicas.under_way(replica.id) / size) if size else 0.0
+
     def slots_of(self, replica: Replica) -> EngineSlots:
         """The pinned slots of a replica's engine, and whose memory is in each."""
         memory = self.replicas.memory(replica.id)
@@ -156,7 +163,7 @@ class Choosing:
 
 
 def prompt_of(owner: Hashable, model: str, work: Generation) -> Prompt:
-    """Hash what a generation asks, for its owner (a tenant and a label: law 12)."""
+    """Hash what a generation asks, for its owner (a tenant and a label: law 12); `model` is the digest of its model."""
     if work.prompt is not None:
         return plain_prompt(owner, model, work.prompt)
     return chat_prompt(owner, model, [(message.role, message.content) for message in work.messages])

@@ -21,7 +21,8 @@ from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import StreamRun
-from fastness.gateway.routing import Routing, Served, may_name
+from fastness.gateway.routing import Routing, may_name
+from fastness.gateway.served import Served, ServedModel, Superseded
 from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
@@ -135,27 +136,49 @@ class Gateway:
         if policy is None:
             raise unavailable()
         assert served and principal and mark
-        clearance = policy.clear(principal, mark.label, trip.parameters, served.deployment, served.nodes)
+        model = trip.model
+        if model is None:
+            model = served.wanted if len(served.models) == 1 else self._model_for(trip, served, policy)
+            trip.model = model
+        elif served.is_superseded(model, self.now()) and not trip.exchange.started:
+            raise Superseded("no_replica_ready", f"{served.name} is another model now. Try again.", retry_after_s=1)
+        clearance = policy.clear(principal, mark.label, trip.parameters, model.deployment, model.nodes)
         trip.policy, trip.decision = policy.digest, clearance.decision
         if not clearance.decision.allowed:
             raise self._not_cleared(trip, clearance.decision)
-        if not clearance.nodes:
+        if not clearance.nodes and served.strays:
             raise served.not_ready()
-        trip.cleared_at, trip.cleared_by, trip.usable = changes, policy, served.usable(clearance.nodes)
+        trip.usable = model.usable(clearance.nodes, trip.context_tokens)
+        trip.cleared_at, trip.cleared_by = changes, policy
         return trip.usable
 
+    def _model_for(self, trip: Trip, served: Served, policy: PolicyInForce) -> ServedModel:
+        """Choose the model that a request is prepared for, where one is just taking the place of another."""
+        principal, mark = trip.principal, trip.mark
+        assert principal and mark
+        cleared = [
+            one
+            for one in served.models.values()
+            if policy.clear(principal, mark.label, trip.parameters, one.deployment, one.nodes).decision.allowed
+        ]
+        return served.least_busy(cleared, self.now()) if cleared else served.wanted
+
     def may_use(self, principal: Principal, mark: Mark, served: Served, parameters: Parameters = _NOTHING_SET) -> bool:
-        """Tell whether policy lets a principal use a model, on some node, for what is so marked."""
+        """Tell whether policy lets a principal use a deployment, on some node, for what is so marked."""
         if self.policy is None:
             return False
-        return self.policy.clear(principal, mark.label, parameters, served.deployment, served.nodes).decision.allowed
+        for one in served.models.values():
+            if self.policy.clear(principal, mark.label, parameters, one.deployment, one.nodes).decision.allowed:
+                return True
+        return False
 
     def _not_cleared(self, trip: Trip, decision: Decision) -> Refusal:
         served, principal, mark = trip.served, trip.principal, trip.mark
         assert served and principal and mark
-        query = Query(principal, Action.INFER, mark.label, served.deployment, None, trip.parameters)
+        deployment = trip.model.deployment if trip.model else served.deployment
+        query = Query(principal, Action.INFER, mark.label, deployment, None, trip.parameters)
         others = [
-            one.card.name
+            one.name
             for one in self.routing.models()
             if one is not served
             and one.card.kind is served.card.kind

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from functools import partial
 
 from fastness.core.error import Refusal
 from fastness.core.model import ModelKind
@@ -29,6 +31,7 @@ from fastness.gateway.prepare import (
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import EngineFailed, broken, post
 from fastness.gateway.routing import find_model, may_name
+from fastness.gateway.served import Superseded
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -41,6 +44,8 @@ JSON_HEADERS = b"content-type: application/json\r\ncache-control: no-store\r\n"
 CHAT, COMPLETION, EMBEDDING = Operation.CHAT, Operation.COMPLETION, Operation.EMBEDDING
 CHATS, EMBEDS = ModelKind.CHAT, ModelKind.EMBEDDING
 """Looked up once: an enum's member costs a quarter of a microsecond each time in Python 3.11."""
+PREPARED_AGAIN_MAX = 8
+"""So often other models may take the place of the one that a request was prepared for."""
 INPUT_FIELDS = {Operation.CHAT: "messages", Operation.COMPLETION: "prompt", Operation.EMBEDDING: "input"}
 
 
@@ -52,10 +57,17 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
         mark(gateway, trip)
         parse(gateway, trip)
         authorise(gateway, trip)
-        prepare(gateway, trip)
-        await fit(gateway, trip)
-        await reserve(gateway, trip)
-        await relay(gateway, trip)
+        while True:
+            try:
+                if trip.model is None or trip.model.last is None:
+                    await wake(gateway, trip)
+                prepare(gateway, trip)
+                await fit(gateway, trip)
+                await reserve(gateway, trip)
+                await relay(gateway, trip)
+                break
+            except Superseded as superseded:
+                begin_anew(gateway, trip, superseded)
         await commit(gateway, trip)
         finish(trip)
     except Refusal as refusal:
@@ -102,7 +114,7 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
     assert request and principal and mark
     kind = EMBEDS if trip.operation is EMBEDDING else CHATS
     served = gateway.routing.find(request.model)
-    if served is None or served.card.kind is not kind or not may_name(principal, served):
+    if served is None or served.wanted.card.kind is not kind or not may_name(principal, served):
         served = find_model(
             gateway.routing,
             request.model,
@@ -110,44 +122,76 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
             lambda one: may_name(principal, one),
             lambda one: gateway.may_use(principal, mark, one),
         )
+    served.asked += 1
     trip.served = served
     trip.parameters = parameters_of(request)
     gateway.usable(trip)  # as things are until something is waited for
 
 
+async def wake(gateway: Gateway, trip: Trip) -> None:
+    """Wait for a first replica of a model of which none was ever seen: nobody knows yet how it is run."""
+    while trip.model is not None and trip.model.last is None:
+        await on_some_replica(gateway, trip, partial(_come_back, gateway, trip), Asked(""))
+
+
+async def _come_back(gateway: Gateway, trip: Trip, _: Replica) -> None:
+    give_back(trip)  # nothing is generated yet, and nowhere
+    trip.unprepare()
+    gateway.usable(trip)
+
+
+def begin_anew(gateway: Gateway, trip: Trip, superseded: Superseded) -> None:
+    """Another model took the place of the one that it was prepared for. Raises what came when it has begun."""
+    trip.superseded += 1
+    if trip.exchange.started or trip.superseded > PREPARED_AGAIN_MAX:
+        raise superseded
+    superseded.__traceback__ = superseded.__context__ = None  # its frames hold the trip
+    trip.unprepare()
+    gateway.usable(trip)
+
+
 def prepare(gateway: Gateway, trip: Trip) -> None:
     """What engines must do for it, and the answer in the making."""
-    assert trip.request and trip.served
-    card = trip.served.card
+    assert trip.request and trip.served and trip.model
+    card, name, one = trip.model.card, trip.served.name, trip.model.any_replica(trip.usable)
     if isinstance(trip.request, EmbeddingRequest):
-        check_embedding(trip.request, card)
+        check_embedding(trip.request, card, name)
         return
-    dialect = gateway.routing.dialect(trip.served.any_replica(trip.usable))
+    if one is None:
+        raise trip.served.not_ready(trip.usable)
+    dialect = gateway.routing.dialect(one)
     suffix = trip.exchange.request_id.removeprefix("req_")
     if isinstance(trip.request, ChatRequest):
         tier = TIERS[trip.band]
-        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}", tier)
+        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}", tier)
         trip.generations, trip.answer = prepare_chat(trip.request, head, card, dialect, gateway.settings.limits)
     else:
-        head = Head(f"cmpl-{suffix}", int(gateway.clock()), card.name, f"fp_{card.digest[:12]}")
+        head = Head(f"cmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}")
         trip.generations, trip.answer = prepare_completion(trip.request, head, dialect)
 
 
 async def fit(gateway: Gateway, trip: Trip) -> None:
     """Whether it fits the context. The engine counts only when the size in bytes leaves a doubt."""
-    assert trip.served
-    limit = trip.served.context_tokens(trip.usable)
+    assert trip.served and trip.model
+    model, most = trip.model, 0
+    limit = model.context_tokens(trip.usable)
     for work, output in inputs_of(trip):
-        if input_tokens_bound(work) + output > limit:
-            needed = await _count(gateway, trip, work)
-            if needed + output > limit:
-                raise overflow(needed, output, limit, trip.served.card, INPUT_FIELDS[trip.operation])
+        needed = input_tokens_bound(work) + output
+        if needed > model.least_context:
+            needed = await _count(gateway, trip, work) + output
+            if needed > limit:
+                raise overflow(needed - output, output, limit, trip.served.name, INPUT_FIELDS[trip.operation])
+        if needed > most:
+            most = needed
+    if most > model.least_context:
+        trip.cleared_at = -1  # not every replica has the context for it
+    trip.context_tokens = most
 
 
 async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
     if isinstance(work.prompt, tuple):
         return len(work.prompt)
-    assert trip.served
+    assert trip.served and trip.model
 
     async def on(replica: Replica) -> int:
         dialect = gateway.routing.dialect(replica)
@@ -163,10 +207,10 @@ async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
         trip.replica = None
         return needed
 
-    try:
-        return await on(trip.served.ready_replica(gateway.usable(trip)))
-    except EngineFailed:
-        return await on_some_replica(gateway, trip, elsewhere, Asked(""))
+    if (ready := trip.model.ready_replica(gateway.usable(trip))) is not None:
+        with suppress(EngineFailed), gateway.routing.visit(ready):
+            return await on(ready)
+    return await on_some_replica(gateway, trip, elsewhere, Asked(""))
 
 
 async def relay(gateway: Gateway, trip: Trip) -> None:

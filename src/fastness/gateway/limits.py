@@ -30,11 +30,11 @@ _COUNTED: Final = {
 
 
 async def reserve(gateway: Gateway, trip: Trip) -> None:
-    """Take what the request is likely to need from every limit that applies to it; raises Refusal."""
+    """Take what the request is likely to need from every limit that applies to it, once; raises Refusal."""
     assert trip.principal and trip.served
     leases = gateway.leases
-    meters = leases.limits.of(trip.principal.tenant, trip.principal.id, trip.served.card.name)
-    if not meters:
+    meters = leases.limits.of(trip.principal.tenant, trip.principal.id, trip.served.name)
+    if not meters or trip.reservation is not None:
         return
     tokens = input_estimate(trip) + output_estimate(trip)
     lacking = await _take(gateway, trip, meters, tokens)

@@ -43,12 +43,12 @@ class Meters:
             return
         if trip.served is None:
             return
-        work = self._of(trip.operation._value_, trip.served.card.name)
+        work = self._of(trip.operation._value_, trip.served.name)
         work.input_tokens.observe(trip.usage.input_tokens)
         work.duration.observe(total_s)
         if trip.commit_s is not None:
             self._metrics.ledger_commit.observe(trip.commit_s)
-        self._wait_of(trip.served.card.name, trip.band).observe(trip.queue_s)
+        self._wait_of(trip.served.name, trip.band).observe(trip.queue_s)
         if isinstance(trip.request, GENERATING):
             work.output_tokens.observe(trip.usage.output_tokens)
         if trip.first_token_at is not None:
@@ -71,7 +71,7 @@ class Meters:
         self._metrics.replicas.clear()
         self._metrics.circuits.clear()
         for served in routing.models():
-            name = served.card.name
+            name = served.name
             self._metrics.in_flight.labels(name).set(sum(lane.in_flight for lane in served.queue.lanes.values()))
             waiting = served.queue.waiting_by_band()
             for band, count in zip(BAND_NAMES, waiting, strict=True):

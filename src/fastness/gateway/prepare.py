@@ -35,7 +35,7 @@ def prepare_chat(
     request: ChatRequest, head: Head, card: ModelCard, dialect: Dialect, limits: LimitSettings
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice, and the answer; raises Refusal."""
-    tools = _tools(request, card, limits)
+    tools = _tools(request, card, head.model, limits)
     messages = request.messages
     if request.tools or _tools_shown(messages):
         messages = tell_of_tools(request, card.tool_format)
@@ -58,11 +58,11 @@ def prepare_completion(
     return generations, CompletionAnswer(request, head)
 
 
-def check_embedding(request: EmbeddingRequest, card: ModelCard) -> None:
-    """Raise Refusal unless the vectors asked for are those the model makes."""
+def check_embedding(request: EmbeddingRequest, card: ModelCard, name: str) -> None:
+    """Raise Refusal unless the vectors asked for are those the model makes; callers know it by `name`."""
     if request.dimensions not in (None, card.embedding_dimensions):
         message = (
-            f"`dimensions` is {request.dimensions}; {card.name} makes vectors of {card.embedding_dimensions}, "
+            f"`dimensions` is {request.dimensions}; {name} makes vectors of {card.embedding_dimensions}, "
             "and shortening them is not supported. Leave it out."
         )
         raise Refusal("unsupported_parameter", message, param="dimensions")
@@ -93,12 +93,12 @@ def inputs_of(trip: Trip) -> Iterator[tuple[Generation, int]]:
         yield work, work.sampling.max_output_tokens or 1
 
 
-def overflow(needed: int, output: int, limit: int, card: ModelCard, param: str) -> Refusal:
+def overflow(needed: int, output: int, limit: int, name: str, param: str) -> Refusal:
     """Make the refusal for a request that does not fit: needed, limit, and what to try."""
     over = needed + output - limit
     asked, what = f"{needed + output:,} tokens", f" ({needed:,} input + {output:,} output)" if output else ""
     message = (
-        f"This request needs {asked}{what}; {card.name} takes {limit:,} here. Shorten the input by {over:,} tokens"
+        f"This request needs {asked}{what}; {name} takes {limit:,} here. Shorten the input by {over:,} tokens"
         f"{', ask for fewer output tokens,' if output > 1 else ''} or use a deployment with a longer context."
     )
     return Refusal("context_length_exceeded", message, param=param)
@@ -125,13 +125,13 @@ def _tools_shown(messages: tuple[Message, ...]) -> bool:
     return False
 
 
-def _tools(request: ChatRequest, card: ModelCard, limits: LimitSettings) -> ToolConstraint | None:
+def _tools(request: ChatRequest, card: ModelCard, name: str, limits: LimitSettings) -> ToolConstraint | None:
     if not request.tools or request.tool_mode is ToolMode.NONE:
         return None
     if card.tool_format is None:
         raise Refusal(
             "unsupported_parameter",
-            f"`tools` is not supported: the card of {card.name} names no way to call tools.",
+            f"`tools` is not supported: the model card of {name} names no way to call tools.",
             param="tools",
         )
     return tool_constraint(request, card.tool_format, limits.tool_calls_max)

@@ -24,6 +24,7 @@ from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
+from fastness.gateway.reports import Reporter
 from fastness.gateway.routing import Routing
 from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
@@ -74,7 +75,7 @@ class GatewayParts:
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
     `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
-    called `name`, which is also its log's name.
+    called `name`, which is also its log's name. `reports` is the file that tells of its load.
     """
 
     settings: Settings
@@ -91,6 +92,7 @@ class GatewayParts:
     listener: socket.socket
     probes: Path
     control: Path
+    reports: Path
     name: str = "gateway-0"
     batches: Path | None = None
 
@@ -127,9 +129,9 @@ async def serve(parts: GatewayParts) -> int:
         loop.add_signal_handler(number, ended.set)
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
-    poller = loop.create_task(_poll(parts, gateway))
-    sweeper = loop.create_task(_sweep(gateway))
-    keeper = loop.create_task(gateway.leases.keep())
+    reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
+    work = (_poll(parts, gateway), _sweep(gateway), gateway.leases.keep(), reporter.keep())
+    tasks = [loop.create_task(one) for one in work]
     await server.listen_at(parts.probes)
     await server.listen_on(parts.listener)
     # Everything made so far lives as long as the process: the collector need not look at it again.
@@ -142,10 +144,9 @@ async def serve(parts: GatewayParts) -> int:
     app.draining = True
     await server.drain(settings.gateway.drain_timeout_s)
     await app.cut()
-    poller.cancel()
-    sweeper.cancel()
-    keeper.cancel()
-    await asyncio.gather(poller, sweeper, keeper, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await gateway.leases.close()
     await server.close()
     await engines.close()

@@ -28,7 +28,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "operation": trip.operation._value_,
         "tenant": principal.tenant if principal else None,
         "key": principal.id if principal else None,
-        "model": served.card.name if served else None,
+        "model": served.name if served else None,
         "stream": trip.streams,
         "band": BAND_NAMES[trip.band] if trip.request else None,
         "marking": mark.text if mark else None,
@@ -36,7 +36,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "rule": trip.decision.rule if trip.decision else None,
     }
     if served and replica:
-        fields["model_digest"] = served.card.digest
+        fields["model_digest"] = replica.model_digest or served.wanted.card.digest
         fields["total_ms"] = _ms(gateway.now() - received_at)
         fields["replica"] = replica.id
         fields["epoch"] = replica.epoch
@@ -86,7 +86,7 @@ def note(gateway: Gateway, trip: Trip) -> None:
             principal.tenant if principal else None,
             principal.id if principal else None,
             trip.operation._value_,
-            served.card.name if served else None,
+            served.name if served else None,
             replica.id if replica else None,
             status,
             refusal.code if refusal else None,

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 class Slot:
     """A slot on a replica: to be taken, or else waited for at once, and to be freed however its use ends.
 
-    `tries` is None as long as nothing has failed.
+    `tries` is None as long as nothing has failed. `first_s` is when the first token came, in seconds from when the slot
+    was had; 0.0: none by itself. `held_s` is how long the slot was had, once it is freed.
     """
 
-    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked")
+    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked", "first_s", "held_s")
 
     def __init__(self, gateway: Gateway, trip: Trip, asked: Asked, tries: Tries | None = None) -> None:
         assert trip.served
@@ -59,6 +60,7 @@ class Slot:
             self._served.return_unused(name, self._ask)
             raise self._served.not_ready()
         self._name, self._trip.replica, self.asked.heard = name, replica, self._read
+        self.asked.is_read, self.first_s = False, 0.0
         return replica
 
     def _usable(self) -> Usable:
@@ -69,6 +71,8 @@ class Slot:
         return self._gateway.usable(self._trip)
 
     def _read(self) -> None:
+        if self.asked.is_read:
+            self.first_s = self._gateway.now() - self._taken
         if admitted := self._served.queue.read(self._name, self._ask):
             self._served.wake(admitted)
 
@@ -79,6 +83,7 @@ class Slot:
         if unread or asked.choice is not None:
             asked.over()
         now = self._gateway.now()
-        admitted = self._served.queue.release(self._name, now, now - self._taken, self._ask, unread)
+        self.held_s = now - self._taken
+        admitted = self._served.queue.release(self._name, now, self.held_s, self._ask, unread)
         if admitted:
             self._served.wake(admitted)

@@ -61,6 +61,7 @@ class Tries:
             self.erred.append(replica)
         else:
             served.failed(replica, self._gateway.now(), gone=isinstance(failure, EngineAway))
+            served.tallies[replica.revision].failed += 1
 
     def again(self, failure: EngineFailed) -> bool:
         """Tell whether it may be tried again, and count it."""
@@ -74,7 +75,7 @@ class Tries:
         late = gateway.now() - self._began > traffic.answer_timeout_s
         if late or self._away >= AWAY_MAX or self._fruitless >= traffic.attempts_max:
             return False
-        model = self._trip.served.card.name if self._trip.served else ""
+        model = self._trip.served.name if self._trip.served else ""
         if not gateway.budget(model).take(gateway.now()):
             gateway.meters.retry(model, "refused")
             return False

@@ -23,7 +23,7 @@ from fastness.gateway.choosing import Asked, prompt_of
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce
 from fastness.gateway.relay import StreamRun
-from fastness.gateway.routing import Served
+from fastness.gateway.served import Served, ServedModel
 from fastness.traffic.fair_queue import Ask, Usable
 from fastness.traffic.limits import Reservation
 
@@ -37,6 +37,7 @@ class Trip:
     """See the module. Times are of the event loop's clock, in seconds.
 
     `usable` is what policy said when routing counted `cleared_at` changes and `cleared_by` was in force.
+    `model` is what it was prepared for, of those that serve the deployment, and `context_tokens` what it needs there.
     `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
     """
 
@@ -56,6 +57,8 @@ class Trip:
     cleared_at: int = -1
     cleared_by: PolicyInForce | None = None
     served: Served | None = None
+    model: ServedModel | None = None
+    context_tokens: int = 0
     generations: tuple[Generation, ...] = ()
     answer: Answer | None = None
     body: bytes = b""
@@ -71,6 +74,7 @@ class Trip:
     retried: int = 0
     resumed: int = 0
     paused: bool = False
+    superseded: int = 0
 
     @property
     def mark_line(self) -> bytes:
@@ -89,9 +93,14 @@ class Trip:
 
     def asking(self, work: Generation) -> Asked:
         """Say what one of its generations asks, for the choice of a replica."""
-        assert self.served and self.principal and self.mark
+        assert self.model and self.principal and self.mark
         owner = (self.principal.tenant, self.mark.label)
-        return Asked(self.exchange.request_id, prompt_of(owner, self.served.card.name, work))
+        return Asked(self.exchange.request_id, prompt_of(owner, self.model.card.digest, work))
+
+    def unprepare(self) -> None:
+        """Forget for which model it was prepared, and where it ran."""
+        self.model = self.replica = None
+        self.cleared_at, self.context_tokens = -1, 0
 
     def forget(self) -> None:
         """Let go of what leads back here: an ended request is gone at once, not when a collector comes by."""

@@ -20,6 +20,7 @@ from fastness.main.process import (
     write_no_core,
 )
 from fastness.main.proofs import proof_routes
+from fastness.main.reconciling import HostedFleet
 
 if TYPE_CHECKING:
     from fastness.control.api import ControlDeps
@@ -81,6 +82,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     trusted = identities(settings, run, ledger, log, policies, authenticator)
     identities_kept = partial(keep_identities, trusted, settings.identity.refresh_s)
     batches = HostedBatches(settings, run, pepper, ledger, log)
+    fleet = HostedFleet(settings, run, ledger, policies, library, log)
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
@@ -90,7 +92,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
-    fleet = FleetControl(settings, run, ledger, store.database, access, policies, library)
+    watching = fleet.reconciler if process else None
+    commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
     return ControlDeps(
         access=access,
         policies=policies,
@@ -105,8 +108,14 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=declared,
-        extra_routes=(*routes, *proof_routes(settings.home, ledger), *limit_routes, *fleet.routes, *batches.routes()),
-        companions=(finishing, *((identities_kept, counting, batches.serve) if process else ())),
+        extra_routes=(
+            *routes,
+            *proof_routes(settings.home, ledger),
+            *limit_routes,
+            *commands.routes,
+            *batches.routes(),
+        ),
+        companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
     )
 
 

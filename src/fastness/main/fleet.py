@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import Settings
-from fastness.main.process import milliseconds
 
 if TYPE_CHECKING:
     from fastness.control.access import Access
@@ -18,19 +17,18 @@ if TYPE_CHECKING:
     from fastness.control.policies import Policies
     from fastness.control.routes import ApiRoute
     from fastness.control.watching import Watching
-    from fastness.ledger.port import Ledger
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import Database
 
 
 class FleetControl:
-    """State, commands and routes of the fleet. `watching` is the reconciler; None: what was reported last."""
+    """Commands and routes of the fleet, over `log`. `watching` is the reconciler; None: what was reported last."""
 
     def __init__(
         self,
         settings: Settings,
         run: Path,
-        ledger: Ledger,
+        log: FleetLog,
         database: Database,
         access: Access,
         policies: Policies,
@@ -39,7 +37,6 @@ class FleetControl:
     ) -> None:
         from fastness.control.deployments import Deployments
         from fastness.control.fleet_api import ROUTES, FleetApi, FleetParts
-        from fastness.control.fleet_log import FleetLog
         from fastness.control.guarantees import Guarantees
         from fastness.control.models_here import assumed_device_bytes, models_here
         from fastness.control.nodes import Nodes
@@ -54,12 +51,11 @@ class FleetControl:
             return models_here(library.loadable(), admitted.admissions(), policies.lattice)
 
         seen = watching or LastReports(run, time.time)
-        self.log: FleetLog = FleetLog.open(directory, ledger, milliseconds)
-        self.deployments: Deployments = Deployments(self.log, models, access, policies, seen, directory, ENGINES)
+        self.deployments: Deployments = Deployments(log, models, access, policies, seen, directory, ENGINES)
         parts = FleetParts(
             self.deployments,
-            Nodes(self.log, seen),
-            Guarantees(self.log, access, seen),
+            Nodes(log, seen),
+            Guarantees(log, access, seen),
             seen,
             policies,
             assumed_device_bytes,

@@ -66,6 +66,7 @@ def run_gateway(settings: Settings) -> int:
         probes=run / ("gateway.sock" if name == "gateway-0" else f"{name}.sock"),
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
+        reports=run / f"load-{name}.json",
         name=name,
     )
     return uvloop.run(serve(parts))

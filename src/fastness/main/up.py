@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,8 @@ from fastness.cli.composition import UpProgress
 from fastness.config import Settings, run_directory
 from fastness.main.broker import broker
 from fastness.main.children import own_process
-from fastness.main.engines import orders
 from fastness.main.identities import check_identities
+from fastness.main.node import digests, keeping, offer
 from fastness.main.process import (
     UNSEALED_VARIABLE,
     bind_listener,
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     import socket
 
     from fastness.control.declaration import Declared
-    from fastness.control.site import Fleet, Model, Site
-    from fastness.core.replica import Replica
+    from fastness.control.site import Site
     from fastness.fleet.supervised import Supervised
+    from fastness.store.snapshot_file import SnapshotProblem
+    from fastness.telemetry.log import JsonLog
 
 
 def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
@@ -76,14 +77,16 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
 def site(settings: Settings, declared: Declared, listener: socket.socket) -> Site:
     """Build what the supervisor stands on."""
     import asyncio
+    from functools import partial
 
     from fastness.control.site import Model, Site
-    from fastness.fleet.local import LocalFleet
+    from fastness.control.this_node import ORDERS
+    from fastness.core.observation import NodeOrders
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger
     from fastness.perimeter.local import LocalPerimeter
     from fastness.registry.library import ModelLibrary
-    from fastness.registry.sealed_copy import sealed_copy
+    from fastness.store.snapshot_file import SnapshotReader
 
     run = run_directory(settings.home, os.getuid())
     log = open_log(settings, "supervisor")
@@ -92,15 +95,6 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
 
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
-
-    async def start_replicas(models: Sequence[Model], unsealed: bool, on_change: Callable[[Replica], None]) -> Fleet:
-        # What an engine writes to stderr is kept in memory for diagnosis only: it might quote a prompt (law 3).
-        fleet = LocalFleet(settings.engine, on_change, time.time)
-        for model in models:
-            weights = await asyncio.to_thread(sealed_copy, model.card, model.weights)
-            for order in orders(settings, run, perimeter, model, weights, unsealed=unsealed):
-                await fleet.start(order)
-        return fleet
 
     def first_admin() -> Awaitable[str | None]:
         return asyncio.to_thread(_first_admin_key, run / "control.sock")
@@ -123,12 +117,23 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
-        start_replicas=start_replicas,
+        known=library.known,
+        node=partial(keeping, settings, run, perimeter, library),
+        kept_orders=SnapshotReader(settings.home / ORDERS, NodeOrders, partial(_report, log)).poll,
+        new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
+        offer=partial(offer, settings),
+        digests=partial(digests, settings.home),
         first_admin=first_admin,
         control=control,
         gateway=gateway,
         listener=listener,
     )
+
+
+def _report(log: JsonLog, problem: SnapshotProblem) -> None:
+    """A node starts without the orders that it cannot read: control gives them again."""
+    if problem.fault.value != "missing":
+        log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
 
 def _first_admin_key(control: Path) -> str | None:

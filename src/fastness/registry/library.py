@@ -60,14 +60,45 @@ class ModelLibrary:
         The ceiling is None for a shipped model, which is laid down first where it is not yet. Raises ModelUnavailable,
         ModelRefused; CardError for a card that cannot be used.
         """
+        return self._laid_down(name, progress, _verify)
+
+    def locate(self, name: str) -> tuple[ModelCard, Path, str | None]:
+        """Return the same without reading weights that are there already: for whoever verifies what it copies."""
+        return self._laid_down(name, lambda *_: None, lambda *_: None)
+
+    def known(self, name: str) -> tuple[ModelCard, str | None] | None:
+        """Return the card of a model that may be loaded here and the ceiling it was admitted for; None: there is none.
+
+        Its weights are not looked at. Raises CardError.
+        """
+        text = self._cards.get(name)
+        if text is not None:
+            return read_card(text, f"card {name}")[0], None
+        try:
+            card, record = self._admitted(name)
+        except (ModelUnavailable, ModelRefused):
+            return None
+        return card, str(record.admission.ceiling)
+
+    def _laid_down(
+        self, name: str, progress: Progress, verify: Callable[[Path, ModelCard, Progress], None]
+    ) -> tuple[ModelCard, Path, str | None]:
         text = self._cards.get(name)
         if text is None:
-            return self._ensure_admitted(name, progress)
+            card, record = self._admitted(name)
+            weights = self._records.weights(card.digest)
+            try:
+                verify(weights, card, progress)
+            except OSError as error:
+                raise ModelUnavailable(
+                    f"{name}: {weights} cannot be read: {error.strerror}. Try: fastness models admit {name}"
+                ) from None
+            return card, weights, str(record.admission.ceiling)
         card, source = read_card(text, f"card {name}")
         weights = self._models / f"{card.digest}.gguf"
         try:
             if weights.exists():
-                _verify(weights, card, progress)
+                verify(weights, card, progress)
             else:
                 self._lay_down(card, source, weights, progress)
             self._write_card(card)
@@ -89,7 +120,7 @@ class ModelLibrary:
             return False
         return record is not None and record.admission.state is AdmissionState.REVOKED
 
-    def _ensure_admitted(self, name: str, progress: Progress) -> tuple[ModelCard, Path, str]:
+    def _admitted(self, name: str) -> tuple[ModelCard, Record]:
         try:
             record = self._records.read(name)
         except ValueError as error:
@@ -100,15 +131,7 @@ class ModelLibrary:
                 f"There is no model {name!r} that may be loaded; there are {known}. "
                 "An imported one must be admitted first: fastness models admit NAME --ceiling MARKING"
             )
-        card = _loadable(record)
-        weights = self._records.weights(card.digest)
-        try:
-            _verify(weights, card, progress)
-        except OSError as error:
-            raise ModelUnavailable(
-                f"{name}: {weights} cannot be read: {error.strerror}. Try: fastness models admit {name}"
-            ) from None
-        return card, weights, str(record.admission.ceiling)
+        return _loadable(record), record
 
     def cards(self) -> tuple[ModelCard, ...]:
         """Return the cards of the models that may be loaded here, by name; their weights are not read.

@@ -4,37 +4,66 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-from fastness.core.fleet_state import FleetState, NodeWish
-from fastness.core.node import DeviceKind, FleetNode
-from fastness.scheduling.placement import Offer
+from fastness.core.fleet_state import FleetState, NodeWish, Phase, PlacedReplica
+from fastness.core.node import Device, DeviceKind, FleetNode
+
+LEAVING = (Phase.DRAINING, Phase.STOPPING)
+"""Phases whose devices are taken, and will be free without a further decision. Of a lost node nobody knows when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a node has free now. `closed` says why nothing is placed there (cordoned, lost, ...); empty: it is open.
+
+    `node` has the labels that hold. `memory_bytes` is what is free of the node's own memory. `neighbours` are the
+    deployments with a replica there, once for each. `coming` are the devices, and `coming_bytes` the memory, that
+    replicas on their way out still hold.
+    """
+
+    node: FleetNode
+    devices: tuple[Device, ...]
+    memory_bytes: int
+    closed: str = ""
+    neighbours: tuple[str, ...] = ()
+    coming: tuple[Device, ...] = ()
+    coming_bytes: int = 0
 
 
 def offers(state: FleetState, nodes: Iterable[FleetNode]) -> tuple[Offer, ...]:
     """Return what each node has free, in the order given. Whatever a replica holds is taken until it is removed."""
-    taken, neighbours = state.taken(), defaultdict(list)
+    there = defaultdict(list)
     for replica in state.replicas.values():
         for part in replica.parts:
-            neighbours[part.node].append(replica)
-    found = []
-    for node in nodes:
-        kinds = {one.id: one.kind for one in node.devices}
-        held = sum(
-            one.device_bytes
-            for one in neighbours[node.name]
-            for part in one.parts
-            for device in part.devices
-            if part.node == node.name and kinds.get(device) is DeviceKind.CPU
-        )
-        free = tuple(one for one in node.devices if (node.name, one.id) not in taken)
-        there = tuple(one.deployment for one in neighbours[node.name])
-        found.append(Offer(node, free, node.memory_bytes - held, _closed(state.nodes.get(node.name)), there))
-    return tuple(found)
+            there[part.node].append((replica, part.devices))
+    return tuple(_offer(node, there[node.name], state.nodes.get(node.name, NodeWish())) for node in nodes)
 
 
-def _closed(wish: NodeWish | None) -> str:
-    if wish is None:
-        return ""
+def _offer(node: FleetNode, there: Iterable[tuple[PlacedReplica, tuple[str, ...]]], wish: NodeWish) -> Offer:
+    slots = {one.id for one in node.devices if one.kind is DeviceKind.CPU}
+    taken: set[str] = set()
+    coming: set[str] = set()
+    held_bytes = coming_bytes = 0
+    for replica, devices in there:
+        size_bytes = replica.device_bytes * sum(one in slots for one in devices)
+        taken.update(devices)
+        held_bytes += size_bytes
+        if replica.phase in LEAVING:
+            coming.update(devices)
+            coming_bytes += size_bytes
+    return Offer(
+        node if wish.labels is None else replace(node, labels=wish.labels),
+        tuple(one for one in node.devices if one.id not in taken),
+        node.memory_bytes - held_bytes,
+        _closed(wish),
+        tuple(replica.deployment for replica, _ in there),
+        tuple(one for one in node.devices if one.id in coming),
+        coming_bytes,
+    )
+
+
+def _closed(wish: NodeWish) -> str:
     if wish.lost:
         return "nothing is heard of it"
     return f"cordoned by {wish.by}: {wish.reason or 'no reason given'}" if wish.cordoned else ""

@@ -7,21 +7,8 @@ from dataclasses import dataclass
 
 from fastness.core.desired import Needs
 from fastness.core.fleet_event import Part
-from fastness.core.node import Device, DeviceKind, FleetNode
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a node has free now. `closed` says why nothing is placed there (cordoned, lost, ...); empty: it is open.
-
-    `memory_bytes` is what is free of the node's own memory. `neighbours` are the deployments with a replica there.
-    """
-
-    node: FleetNode
-    devices: tuple[Device, ...]
-    memory_bytes: int
-    closed: str = ""
-    neighbours: tuple[str, ...] = ()
+from fastness.core.node import DeviceKind
+from fastness.scheduling.offers import Offer as Offer
 
 
 @dataclass(frozen=True, slots=True)

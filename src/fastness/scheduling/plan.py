@@ -2,101 +2,92 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from fastness.core.fleet_event import FleetEvent, ReplicaDraining, ReplicaPlaced, ReplicaRemoved, ReplicaStopping
-from fastness.core.fleet_state import FleetState, Phase, PlacedReplica, apply
+from fastness.core.fleet_state import FleetState, Phase
 from fastness.core.observation import Observation
-from fastness.core.replica import ReplicaState
-from fastness.scheduling.offers import offers
-from fastness.scheduling.placement import NodeRefusal, Unplaced, place
+from fastness.scheduling.autoscaling import Need, autoscale, give_way, soak
+from fastness.scheduling.draft import Draft
+from fastness.scheduling.filters import Clears, identical
+from fastness.scheduling.guard import judge, listen, relieved
+from fastness.scheduling.lifecycle import close, give_up, missing, report, retire, welcome
+from fastness.scheduling.placing import place_missing
+from fastness.scheduling.plan_values import LoadMemory, Pending, Plan, PlanBounds, PlanMemory, Watch
+from fastness.scheduling.rolling import goal, watch_roll
+from fastness.scheduling.room import make_room
+from fastness.scheduling.sight import look
+
+__all__ = ["Pending", "Plan", "PlanBounds", "PlanMemory", "plan"]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanBounds:
-    """Numbers that the plan keeps to, in seconds and parts."""
+def plan(
+    state: FleetState,
+    seen: Observation,
+    memory: PlanMemory,
+    now_ms: int,
+    bounds: PlanBounds,
+    clears: Clears = identical,
+) -> Plan:
+    """Return the next steps towards what is wanted. What needs an answer from a node first comes in a later plan.
 
-    lost_after_s: float = 5.0
-    suspicious_part: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class PlanMemory:
-    """What the plan remembers from one time to the next beside the state. Starting without it is safe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A deployment that has fewer replicas than wanted, and why. `hopes` says what will change that, if anything."""
-
-    deployment: str
-    wanted: int
-    there: int
-    refusals: tuple[NodeRefusal, ...]
-    hopes: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do: events to record, in order, then to carry out. `pending` is for people."""
-
-    events: tuple[FleetEvent, ...] = ()
-    memory: PlanMemory = field(default_factory=PlanMemory)
-    pending: tuple[Pending, ...] = ()
-
-
-def plan(state: FleetState, seen: Observation, memory: PlanMemory, now_ms: int, _bounds: PlanBounds) -> Plan:
-    """Return the next steps towards what is wanted. What needs an answer from a node first comes in a later plan."""
-    happened: list[FleetEvent] = []
-
-    def note(event: FleetEvent) -> None:
-        nonlocal state
-        happened.append(event)
-        state = apply(state, event)
-
-    for one in tuple(state.replicas.values()):
-        if one.phase is Phase.DRAINING and (now_ms >= one.deadline_ms or _is_drained(one, seen)):
-            note(ReplicaStopping(one.id, "drained" if now_ms < one.deadline_ms else "its drain deadline has passed"))
-        elif one.phase is Phase.STOPPING and _is_gone(one, seen):
-            note(ReplicaRemoved(one.id, one.reason))
-    pending = []
-    for name, deployed in tuple(state.deployments.items()):
-        there = [one for one in state.of(name) if one.phase is Phase.PLACED]
-        for one in there[deployed.replicas :]:
-            note(ReplicaDraining(one.id, now_ms + int(deployed.spec.drain_timeout_s * 1_000), "fewer are wanted"))
-        for _ in range(deployed.replicas - len(there)):
-            spec = deployed.spec
-            found = place(spec.needs, name, spec.model_digest, offers(state, (one.node for one in seen.nodes)))
-            if isinstance(found, Unplaced):
-                pending.append(Pending(name, deployed.replicas, len(there), found.refusals))
-                break
-            term = state.term + 1
-            note(
-                ReplicaPlaced(
-                    f"{name}-{term}",
-                    name,
-                    deployed.revision,
-                    found.parts,
-                    spec.needs.device_bytes,
-                    term,
-                    False,
-                    found.reason,
-                )
-            )
-    return Plan(tuple(happened), memory, tuple(pending))
+    `clears` tells whether a node's ceiling permits a marking: `Lattice.dominates`.
+    """
+    hearing = listen(state, seen, memory, now_ms, bounds)
+    suspects_s = (now_ms - memory.suspects_ms) / 1_000 if memory.suspects_ms else None
+    judgement = judge(state, hearing, suspects_s, bounds)
+    if judgement.returning:
+        hearing = relieved(hearing, now_ms, bounds)
+    draft = Draft(state, look(seen, hearing, memory.unready, now_ms, bounds), hearing.silent_s, clears)
+    give_up(draft, judgement.lost)
+    close(draft)
+    welcome(draft, hearing)
+    watches, loads = memory.watches, memory.loads
+    needs: Mapping[str, Need] = {}
+    if not judgement.suspects:
+        # Eyes that are not trusted judge neither revisions nor load; what a person asks for is still done.
+        watches = _watches(draft, watches)
+        loads, needs = autoscale(draft, loads)
+    loads = _towards_goals(draft, watches, loads, needs)
+    suspects_ms = (memory.suspects_ms or now_ms) if judgement.suspects else 0
+    unready = _unready(draft, memory.unready)
+    remembered = PlanMemory(now_ms, hearing.nodes, hearing.gateways, suspects_ms, unready, watches, loads)
+    return Plan(tuple(draft.events), remembered, draft.pending, judgement.suspects)
 
 
-def _is_drained(one: PlacedReplica, seen: Observation) -> bool:
-    """Every gateway knows that it drains, and has nothing there any more."""
-    return all(one.id in report.draining and dict(report.in_flight).get(one.id, 0) == 0 for report in seen.gateways)
+def _watches(draft: Draft, before: Mapping[str, Watch]) -> Mapping[str, Watch]:
+    watched = ((name, watch_roll(draft, name, before.get(name))) for name in tuple(draft.state.deployments))
+    return MappingProxyType({name: watch for name, watch in watched if watch})
 
 
-def _is_gone(one: PlacedReplica, seen: Observation) -> bool:
-    """Every node that has a part of it says, under orders without it, that it does not run there."""
-    nodes = {report.node.name: report for report in seen.nodes}
-    return all(
-        (report := nodes.get(part.node)) is not None
-        and report.version >= one.since
-        and all(each.id != one.id or each.state is ReplicaState.STOPPED for each in report.replicas)
-        for part in one.parts
+def _towards_goals(
+    draft: Draft, watches: Mapping[str, Watch], loads: Mapping[str, LoadMemory], needs: Mapping[str, Need]
+) -> Mapping[str, LoadMemory]:
+    """Drain what is too much, place what is missing, and look for room where there is none."""
+    goals = {name: goal(one, watches.get(name)) for name, one in draft.state.deployments.items()}
+    wants = []
+    for name, aim in goals.items():
+        retire(draft, name, aim)
+        wants += missing(draft, name, aim)
+        report(draft, name)
+    stuck = place_missing(draft, wants)
+    placing = {want.deployment for want in wants}
+    for name, aim in goals.items():
+        if name in stuck or name not in placing:
+            make_room(draft, name, aim)
+    known = dict(loads)
+    if needs:
+        give_way(draft, needs, stuck, known)
+        soak(draft, needs, stuck, known)
+    return MappingProxyType(known)
+
+
+def _unready(draft: Draft, before: Mapping[str, int]) -> Mapping[str, int]:
+    """Say since when replicas that should be ready are not."""
+    return MappingProxyType(
+        {
+            one.id: before.get(one.id, draft.now_ms)
+            for one in draft.state.replicas.values()
+            if one.phase is Phase.PLACED and not draft.is_ready(one)
+        }
     )

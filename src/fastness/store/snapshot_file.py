@@ -42,22 +42,24 @@ class SnapshotProblem:
         return f"{self.path} is {self.fault}: {self.detail}. The snapshot read before stays in force."
 
 
-def write_snapshot(path: Path, value: object) -> None:
+def write_snapshot(path: Path, value: object, *, durable: bool = True) -> None:
     """Replace the file at `path` by `value` as JSON (mode 0600): a reader sees the old one or the new one, whole.
 
-    Durable on return. Raises OSError (full, read-only, no such directory), leaving the old file as it was.
+    Durable on return, unless that does not matter. Raises OSError (full, read-only, no such directory), leaving the old
+    file as it was.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        _write_draft(draft, msgspec.json.encode(value))
+        _write_draft(draft, msgspec.json.encode(value), durable)
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    if durable:
+        _sync_directory(path.parent)
 
 
-def _write_draft(draft: Path, content: bytes) -> None:
+def _write_draft(draft: Path, content: bytes, durable: bool) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
@@ -66,7 +68,8 @@ def _write_draft(draft: Path, content: bytes) -> None:
         # freed and taken again, would look the same to a reader: so we stamp them ourselves, by the nanosecond.
         now_ns = time.time_ns()
         os.utime(file.fileno(), ns=(now_ns, now_ns))
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
 
 
 def _sync_directory(directory: Path) -> None:

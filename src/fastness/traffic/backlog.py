@@ -17,13 +17,17 @@ from fastness.traffic.counters import Account, Ask, Usable
 
 @dataclass(eq=False, slots=True)
 class Waiting:
-    """One ticket that waits. `number` is its place in the order of arrival; `line` is None once it waits no more."""
+    """One ticket that waits. `number` is its place in the order of arrival, `since_s` when that was.
+
+    `line` is None once it waits no more.
+    """
 
     ticket: Hashable
     ask: Ask
     usable: Usable
     account: Account
     number: int
+    since_s: float = 0.0
     line: _Line | None = None
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastness.core.priority import Band
 from fastness.traffic.backlog import Backlog, Entry, Waiting
@@ -44,6 +44,18 @@ class Full:
     retry_after_s: int
     limit: int = 0
     tenant: str | None = None
+
+
+class Line(NamedTuple):
+    """Who waits: how many, without batches and with nothing else; since when the first does that is no batch."""
+
+    waiting: int
+    batches: int
+    since_s: float | None
+
+
+def _nobody(_: str) -> None:
+    pass
 
 
 class FairQueue:
@@ -76,6 +88,8 @@ class FairQueue:
         self.counters = Counters()
         self._returning, self._urgent, self._batch = Backlog(), Backlog(), Backlog()
         self._deadlines: list[tuple[float, int, Waiting]] = []
+        self.emptied: Callable[[str], None] = _nobody
+        """Whom to tell of a replica that gets nothing new, when nothing is left there."""
         self.choosy = 0
         self._arrivals = 0
 
@@ -133,6 +147,7 @@ class FairQueue:
             lane.in_flight -= 1
             if not lane.open and lane.in_flight == 0:
                 del self.lanes[replica]
+                self.emptied(replica)
         return self.advance() if self.waiting else []
 
     def settle(self, tenant: str, ask: Ask, input_tokens: int, output_tokens: int) -> None:
@@ -204,6 +219,16 @@ class FairQueue:
             counts[one.ask.band] += 1
         return tuple(counts)
 
+    def line(self) -> Line:
+        """Tell who waits."""
+        batches, since_s = 0, None
+        for one in self.waiting.values():  # in the order of their arrival
+            if one.ask.band is Band.BATCH:
+                batches += 1
+            elif since_s is None:
+                since_s = one.since_s
+        return Line(len(self.waiting) - batches, batches, since_s)
+
     def _advance(self, backlog: Backlog, free: set[str], moved: Moved) -> None:
         aside: list[Entry] = []
         while free and (one := backlog.first(free, aside)) is not None:
@@ -232,7 +257,7 @@ class FairQueue:
             self._lift(account)
         account.waiting += 1
         self._arrivals += 1
-        one = self.waiting[ticket] = Waiting(ticket, ask, ask.usable, account, self._arrivals)
+        one = self.waiting[ticket] = Waiting(ticket, ask, ask.usable, account, self._arrivals, now_s)
         self._backlog(ask).join(one)
         self.choosy += ask.usable is not None
         heappush(self._deadlines, (ask.deadline_s, one.number, one))

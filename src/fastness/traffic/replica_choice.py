@@ -116,6 +116,11 @@ class ReplicaChoice:
         """What a known replica remembers; raises KeyError."""
         return self._known[replica].memory
 
+    def under_way(self, replica: str) -> int:
+        """The size of the prompts that a replica has; 0 for one that is not known."""
+        known = self._known.get(replica)
+        return known.under_way if known is not None else 0
+
     def able(self, adapter: str | None) -> frozenset[str] | None:
         """The replicas that have loaded an adapter: no other may take a prompt for it. None: any may."""
         if adapter is None:

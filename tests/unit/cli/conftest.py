@@ -22,6 +22,7 @@ from fastness.control.api import ControlDeps
 from fastness.control.api import build_app as build_api
 from fastness.control.declaration import chosen_profile, declare
 from fastness.control.failures import Silence
+from fastness.control.fleet_log import FleetLog
 from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
@@ -99,11 +100,12 @@ class World:
             engine_of,
         )
         access = Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom)
+        decided = FleetLog.open(self.home / "ledger/control", ledger, lambda: time.time_ns() // 1_000_000)
         fleet = FleetControl(
-            self.settings, self.run_directory, ledger, store.database, access, policies, self, self.fleet
+            self.settings, self.run_directory, decided, store.database, access, policies, self, self.fleet
         )
         if self.fleet is not None:
-            self.fleet.log = fleet.log
+            self.fleet.log = decided
         return ControlDeps(
             extra_routes=(*limits(self.home, store, access, ledger, Silence())[0], *fleet.routes),
             companions=() if self.fleet is None else (self.fleet.serve,),

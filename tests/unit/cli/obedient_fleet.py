@@ -7,11 +7,12 @@ import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from fastness.control.preview import obedient
+from fastness.core.fleet_state import Phase
 from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
-from fastness.core.observation import DeploymentLoad, NodeReport, Observation, RevisionLoad
-from fastness.core.replica import ReplicaState
+from fastness.core.observation import DeploymentLoad, GatewayReport, NodeReport, Observation, RevisionLoad
+from fastness.core.replica import Replica, ReplicaState
+from fastness.scheduling.orders import orders
 from fastness.scheduling.plan import PlanBounds, PlanMemory, plan
 
 GB = 1_000_000_000
@@ -34,15 +35,26 @@ class ObedientFleet:
 
     def seen(self):
         now_ms = time.time_ns() // 1_000_000
-        known = Observation(now_ms, tuple(NodeReport(one, now_ms, 0) for one in self.nodes))
-        found = obedient(self.log.state, known, now_ms)
-        reports = tuple(self._loading(one) for one in found.nodes)
-        gateway = found.gateways[0]
+        state = self.log.state
+        reports = tuple(self._loading(self._report(one, now_ms)) for one in self.nodes)
+        draining = tuple(one.id for one in state.replicas.values() if one.phase is Phase.DRAINING)
         loads = tuple(
             DeploymentLoad(name, 0, 0, 0.0, 0, 0, 0.0, (RevisionLoad(1, now_ms // 10, 0, 0, 0),))
-            for name in self.log.state.deployments
+            for name in state.deployments
         )
-        return replace(found, nodes=reports, gateways=(replace(gateway, loads=loads),))
+        gateway = GatewayReport("gateway-0", now_ms, state.sequence, draining, (), loads)
+        return Observation(now_ms, reports, (gateway,))
+
+    def _report(self, one, now_ms):
+        state = self.log.state
+        replicas = tuple(
+            Replica(
+                each.replica, each.spec.model, "llamacpp", ReplicaState.READY, "", 8, 2_048, 1, True, node=one.name,
+                deployment=each.spec.name, revision=each.revision, model_digest=each.spec.model_digest, term=each.term,
+            )
+            for each in orders(state, one.name).assignments
+        )  # fmt: skip
+        return NodeReport(one, now_ms, state.sequence, replicas)
 
     def _loading(self, report):
         now_s, replicas, stages = time.monotonic(), [], []

@@ -166,10 +166,11 @@ def test_shares_are_set_shown_and_bounded(fleet):
     fleet.ok("tenants", "create", "health")
     fleet.ok("deploy", "chat", "--model", "small", "--owner", "health/triage", "--replicas", 2)
     said = fleet.ok("shares", "set", "health", 1)
-    assert re.search(r"health +default +1 +2 +1", said)
+    assert re.search(r"health +default +1 +0 +0 +0", said)
+    assert re.search(r"health/triage +default +0 +2 +1", said)
     assert re.search(r"default +8 +6 +1", fleet.ok("shares"))
     refused = fleet("shares", "set", "health", 9)
-    assert "8 can be promised to health" in refused.stderr
+    assert "8 are left for health" in refused.stderr
     assert fleet.document("shares", "show")["pools"][0]["devices"] == 8
 
 

@@ -241,9 +241,11 @@ class Door:
 
     async def raw(self, request: bytes) -> Answer:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(request)
-        heard = await reader.read()
-        writer.close()
+        try:
+            writer.write(request)
+            heard = await reader.read()
+        finally:
+            writer.close()
         await writer.wait_closed()
         head, _, rest = heard.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")

@@ -1,7 +1,8 @@
 """Law 4 under fire: whatever changes while requests wait, whoever is let in is cleared for where it is let in, then.
 
 Requests, policies, nodes, replicas and clearances come and go in every order, with any number of turns of the loop in
-between, so that a change also falls between the giving of a slot and its taking.
+between, so that a change also falls between the giving of a slot and its taking. And law 8: what was told to be
+drained, with nothing under way, never gets anything again.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Changes:
 
     def __init__(self, seed: int) -> None:
         self.dice = Random(seed)
-        self.entered = self.waited = self.turn = 0
+        self.entered = self.waited = self.turn = self.ever_drained = 0
         self.loop = asyncio.new_event_loop()
         self.keys = Keys(replace(ANN, tenant_clearance=SECRET))
         traffic = TrafficSettings(engine_queue=0, queue_max=8)
@@ -53,6 +54,8 @@ class Changes:
         self.nodes = dict.fromkeys(NODES, CLOSED)
         self.places = {f"r{number}": (name, 1) for number, name in enumerate(NODES)}
         self.epoch = 1
+        self.draining: set[str] = set()
+        self.drained: set[tuple[str, int]] = set()
         self.rules: Rules | None = Rules()
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.inside: dict[int, asyncio.Event] = {}
@@ -68,7 +71,14 @@ class Changes:
     def publish(self) -> None:
         nodes = tuple(Node(name, "GB", "", "", ceiling) for name, ceiling in self.nodes.items())
         replicas = tuple(
-            replace(ONE, id=name, node=node, slots=slots, epoch=self.epoch)
+            replace(
+                ONE,
+                id=name,
+                node=node,
+                slots=slots,
+                epoch=self.epoch,
+                state=ReplicaState.DRAINING if name in self.draining else ReplicaState.READY,
+            )
             for name, (node, slots) in self.places.items()
         )
         deployment = Deployment("small", "small", SECRET, SECRET)
@@ -111,6 +121,7 @@ class Changes:
         clearance = self.keys.known["ann"].tenant_clearance
         assert clearance and LATTICE.dominates(clearance, asked), "let in above the caller's clearance"
         node, _ = self.places[replica.id]
+        assert (replica.id, replica.epoch) not in self.drained, "let in where it was told that all is over"
         assert replica.node == node, "let in where the replica was, not where it is"
         assert node in self.nodes, "let in on a node that nobody describes"
         assert LATTICE.dominates(self.nodes[node], asked), "let in above the node's ceiling"
@@ -139,7 +150,21 @@ class Changes:
             name: (self.dice.choice(NODES), self.dice.randint(1, 2)) for name in PLACES if self.dice.random() < 0.8
         }
         self.epoch += 1
+        self.draining.clear()
         self.publish()
+
+    def replicas_drain(self) -> None:
+        if self.dice.random() < 0.4:
+            self.draining.add(self.dice.choice(PLACES))
+        self.publish()
+
+    def report(self) -> None:
+        """Take the gateway at its word: a replica that drains, and has nothing, is over."""
+        in_flight = self.routing.in_flight()
+        assert sum(in_flight.values()) >= len(self.inside)
+        over = {(name, self.epoch) for name in self.routing.draining if not in_flight.get(name)}
+        self.ever_drained += len(over - self.drained)
+        self.drained |= over
 
     def policy_changes(self) -> None:
         self.rules = self.dice.choice([None, *[Rules()] * 6, *[Rules(denies="seed")] * 3])
@@ -151,9 +176,16 @@ class Changes:
 
     def step(self) -> None:
         often = [self.arrive] * 16 + [self.finish] * 8 + [self.give_up]
-        seldom = [self.nodes_change, self.replicas_change, self.policy_changes, self.clearance_changes]
+        seldom = [
+            self.nodes_change,
+            self.replicas_change,
+            self.replicas_drain,
+            self.policy_changes,
+            self.clearance_changes,
+        ]
         self.dice.choice([*often, *seldom])()
         self.turns(self.dice.choice((0, 0, 1, 1, 2, 5)))
+        self.report()
 
     async def end(self) -> list[BaseException | None]:
         for task in self.tasks.values():
@@ -171,7 +203,7 @@ class Changes:
         assert not served.waiters
         assert not served.queue.waiting
         assert not served.queue.choosy
-        assert sum(lane.in_flight for lane in served.queue.lanes.values()) == 0
+        assert self.routing.in_flight() == {}
 
 
 @pytest.mark.parametrize("seed", range(WORLDS))
@@ -182,3 +214,15 @@ def test_whoever_is_let_in_is_cleared_for_where_it_is_let_in_then(seed: int) -> 
     changes.close()
     assert changes.entered > STEPS / 20, "a world in which nobody is let in shows nothing"
     assert changes.waited > STEPS / 80, "nor one in which nobody waits"
+
+
+@pytest.mark.parametrize("seed", range(WORLDS, WORLDS + 4))
+def test_what_was_told_to_be_drained_and_empty_gets_nothing_any_more(seed: int) -> None:
+    changes = Changes(seed)
+    for _ in range(STEPS):
+        changes.step()
+        if changes.dice.random() < 0.1:
+            changes.draining.add(changes.dice.choice(PLACES))
+            changes.publish()
+    changes.close()
+    assert changes.ever_drained > 2, "a world in which nothing drains shows nothing"

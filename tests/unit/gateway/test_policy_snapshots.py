@@ -64,6 +64,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         listener=cast(Any, None),
         probes=door.home / "gateway.sock",
         control=door.home / "control.sock",
+        reports=door.home / "load-gateway-0.json",
     )
 
 

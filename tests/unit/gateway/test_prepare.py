@@ -134,12 +134,12 @@ def test_a_completion_is_one_generation_a_choice_of_each_prompt_first_prompt_fir
 
 @pytest.mark.parametrize("dimensions", [None, 384])
 def test_vectors_have_the_models_dimensions(dimensions: int | None) -> None:
-    check_embedding(EmbeddingRequest("mini", ("a",), dimensions=dimensions), MINI)
+    check_embedding(EmbeddingRequest("mini", ("a",), dimensions=dimensions), MINI, "mini")
 
 
 def test_other_dimensions_are_refused_with_those_there_are() -> None:
     with pytest.raises(Refusal, match="makes vectors of 384") as raised:
-        check_embedding(EmbeddingRequest("mini", ("a",), dimensions=256), MINI)
+        check_embedding(EmbeddingRequest("mini", ("a",), dimensions=256), MINI, "mini")
     assert (raised.value.code, raised.value.param) == ("unsupported_parameter", "dimensions")
 
 
@@ -154,7 +154,7 @@ def test_the_bound_on_token_ids_is_their_number_and_one() -> None:
 
 
 def test_an_overflow_says_needed_limit_and_what_to_try() -> None:
-    refusal = overflow(8_900, 512, 8_192, CARD, "prompt")
+    refusal = overflow(8_900, 512, 8_192, "small", "prompt")
     assert (refusal.code, refusal.param) == ("context_length_exceeded", "prompt")
     assert refusal.message == (
         "This request needs 9,412 tokens (8,900 input + 512 output); small takes 8,192 here. "

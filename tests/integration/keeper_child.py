@@ -14,8 +14,7 @@ import uvloop
 
 from fastness.config import EngineSettings
 from fastness.core.replica import Diagnosis
-from fastness.fleet.local import LocalFleet
-from fastness.fleet.port import ReplicaOrder
+from fastness.fleet.keeper import Execution, ReplicaKeeper
 
 PROGRAM = """
 import os, signal, socket, sys, time
@@ -78,12 +77,12 @@ def diagnose(stderr, exit_code):
     return Diagnosis("seen", f"ended with {exit_code}", "look", stderr[-3:])
 
 
-def order(folder: Path, plan: str, replica_id: str = "tiny-0") -> ReplicaOrder:
+def order(folder: Path, plan: str, replica_id: str = "tiny-0") -> Execution:
     """Order a replica with its plan; `folder` must be short enough for a socket."""
     (folder / f"{replica_id}.plan").write_text(plan)
     scratch = folder / "engines" / replica_id
     socket = scratch / "engine.sock"
-    return ReplicaOrder(
+    return Execution(
         id=replica_id,
         model="tiny",
         engine="fake",
@@ -108,7 +107,7 @@ class Watched:
         self.history = []
         self.lines = []
         self._told = asyncio.Event()
-        self.fleet = LocalFleet(
+        self.keeper = ReplicaKeeper(
             replace(SETTINGS, **changes), self._tell, time.time, lambda *line: self.lines.append(line), **watch
         )
 
@@ -121,7 +120,7 @@ class Watched:
         return [replica.state.value for _, replica in self.history]
 
     async def start(self, plan, replica_id="tiny-0"):
-        await self.fleet.start(order(self.folder, plan, replica_id))
+        await self.keeper.start(order(self.folder, plan, replica_id))
 
     async def until(self, state, epoch=1, replica_id="tiny-0"):
         """Wait for a told state; return when it was told, and the replica as told."""
@@ -142,7 +141,7 @@ def run(journey, folder, **changes):
         try:
             await journey(watched)
         finally:
-            await watched.fleet.close()
+            await watched.keeper.close()
 
     uvloop.run(whole())
 

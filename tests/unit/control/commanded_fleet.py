@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from fastness.config import LedgerSettings
@@ -117,13 +116,22 @@ class Site:
     """A control plane with the routes of the fleet, on a world of conftest."""
 
     def __init__(self, world) -> None:
-        self.world, self.clock = world, world.clock
-        self.directory = world.root / "ledger/control"
+        self.world, self.clock, self.models = world, world.clock, dict(MODELS)
+        self.ledger, self.number = None, 0
+        self.begin_anew()
+        for tenant in ("health", "justice"):
+            world.post("/tenants", {"id": tenant})
+
+    def begin_anew(self) -> None:
+        """Begin with an empty ledger; tenants stay."""
+        if self.ledger is not None:
+            self.close()
+        world, self.number = self.world, self.number + 1
+        self.directory = world.root / f"ledger{self.number}/control"
         self.directory.mkdir(parents=True)
         self.fleet = Fleet(world.clock)
-        self.models = dict(MODELS)
         self.ledger = world.run(self._open())
-        self.log = FleetLog.open(self.directory, self.ledger, self._now_ms)
+        self.log = world.run(self._fold())
         self.deployments = Deployments(
             self.log, lambda: self.models, world.access, world.policies, self.fleet, self.directory
         )
@@ -134,8 +142,9 @@ class Site:
             self.directory, world.clock,
         )  # fmt: skip
         world.app = build_app(replace(world.deps, extra_routes=bound(ROUTES, FleetApi(parts))))
-        for tenant in ("health", "justice"):
-            world.post("/tenants", {"id": tenant})
+
+    async def _fold(self) -> FleetLog:
+        return FleetLog.open(self.directory, self.ledger, self._now_ms)
 
     async def _open(self) -> FileLedger:
         return FileLedger.open(self.directory, "control", LedgerSettings(), self._now_ms)
@@ -169,8 +178,3 @@ class Site:
 
 def chat(name: str = "chat", **changes):
     return {"name": name, "model": "small", "owner": "health"} | changes
-
-
-def run(work):
-    with asyncio.Runner() as runner:
-        return runner.run(work)

@@ -1,4 +1,4 @@
-"""The local fleet with real processes: what it starts, tells, restarts and ends."""
+"""The replica keeper with real processes: what it starts, tells, restarts and ends."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet_child import children, is_gone, order, run, soon
+from keeper_child import children, is_gone, order, run, soon
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def test_a_replica_is_starting_then_ready_then_draining_then_stopped(folder):
         assert ready.pid
         assert ready.memory_bytes > 1_000_000
         assert ready.diagnosis is None
-        assert watched.fleet.observe()[0].state == "ready"
-        await watched.fleet.stop("tiny-0")
+        assert watched.keeper.observe()[0].state == "ready"
+        await watched.keeper.stop("tiny-0")
         assert watched.states == ["starting", "ready", "draining", "stopped"]
-        assert watched.fleet.observe() == ()
+        assert watched.keeper.observe() == ()
         assert is_gone(ready.pid)
 
     run(journey, folder)
@@ -171,7 +171,7 @@ def test_an_engine_that_ignores_the_polite_signal_is_killed_after_the_stop_timeo
         _, ready = await watched.until("ready")
         grandchild = int(Path(f"{folder}/engines/tiny-0/engine.sock.child").read_text())
         began = time.perf_counter()
-        await watched.fleet.stop("tiny-0")
+        await watched.keeper.stop("tiny-0")
         assert 0.3 <= time.perf_counter() - began < 3.0
         assert is_gone(ready.pid)
         await soon(lambda: is_gone(grandchild))
@@ -183,7 +183,7 @@ def test_a_stop_is_told_as_draining_before_the_engine_is_asked_to_end(folder):
     async def journey(watched):
         await watched.start("stubborn, serve")
         await watched.until("ready")
-        stopping = asyncio.create_task(watched.fleet.stop("tiny-0"))
+        stopping = asyncio.create_task(watched.keeper.stop("tiny-0"))
         _, draining = await watched.until("draining")
         assert not is_gone(draining.pid)
         await stopping
@@ -199,7 +199,7 @@ def test_a_replica_can_be_stopped_in_any_state(folder, plan, state):
         await watched.start(plan)
         await watched.until(state)
         began = time.perf_counter()
-        await watched.fleet.stop("tiny-0")
+        await watched.keeper.stop("tiny-0")
         assert time.perf_counter() - began < 3.0
         assert watched.states[-1] == "stopped"
 
@@ -208,7 +208,7 @@ def test_a_replica_can_be_stopped_in_any_state(folder, plan, state):
 
 def test_a_program_that_does_not_exist_is_told_and_tried_again(folder):
     async def journey(watched):
-        await watched.fleet.start(replace(order(folder, "serve"), argv=("/no/such/engine",)))
+        await watched.keeper.start(replace(order(folder, "serve"), argv=("/no/such/engine",)))
         _, failed = await watched.until("backing_off")
         assert failed.diagnosis.code == "not_started"
         assert "No such file" in failed.diagnosis.evidence[0]
@@ -241,7 +241,7 @@ def test_replicas_live_and_die_alone(folder):
         _, second = await watched.until("ready", replica_id="tiny-1")
         os.kill(first.pid, signal.SIGKILL)
         await watched.until("ready", epoch=2, replica_id="tiny-0")
-        observed = watched.fleet.observe()
+        observed = watched.keeper.observe()
         assert [replica.id for replica in observed] == ["tiny-0", "tiny-1"]
         assert (observed[1].pid, observed[1].epoch) == (second.pid, 1)
 
@@ -251,12 +251,12 @@ def test_replicas_live_and_die_alone(folder):
 def test_an_id_can_be_used_once_at_a_time_and_again_after_its_stop(folder):
     async def journey(watched):
         await watched.start("serve")
-        with pytest.raises(ValueError, match="tiny-0 is in this fleet already"):
+        with pytest.raises(ValueError, match="tiny-0 is kept already"):
             await watched.start("serve")
-        await watched.fleet.stop("tiny-0")
+        await watched.keeper.stop("tiny-0")
         await watched.start("serve")
         with pytest.raises(KeyError):
-            await watched.fleet.stop("tiny-9")
+            await watched.keeper.stop("tiny-9")
 
     run(journey, folder)
 
@@ -265,7 +265,7 @@ def test_an_id_can_be_used_once_at_a_time_and_again_after_its_stop(folder):
 def test_an_order_whose_directory_is_not_its_own_is_refused(folder, wrong):
     async def journey(watched):
         with pytest.raises(ValueError, match="needs a scratch directory of its own name"):
-            await watched.fleet.start(replace(order(folder, "serve"), **wrong))
+            await watched.keeper.start(replace(order(folder, "serve"), **wrong))
 
     run(journey, folder)
 

@@ -1,0 +1,127 @@
+"""The supervisor as the node of its machine: it takes orders, reports, and tells the gateways where replicas are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from fastness.control.routing import Known, known_models, routing_snapshot
+from fastness.control.site import Site
+from fastness.core.observation import NodeOrders
+from fastness.core.replica import Replica
+from fastness.fleet.node import LocalNode
+from fastness.store.snapshot_file import write_snapshot
+
+ORDERS: Final = "orders.json"
+"""What control sends: in the run directory as sent, in the home as it was last obeyed."""
+REPORT: Final = "node.json"
+ROUTING: Final = "routing.json"
+LOADS: Final = "load-*.json"
+REPORT_PERIOD_S: Final = 1.0
+"""How often control hears of a node on which nothing changes; a node that is silent for some of these may be lost."""
+
+
+class ThisNode:
+    """The node, its files, and what of it is allowed to be routed. `tell` gets each replica that changed by itself."""
+
+    def __init__(self, site: Site, tell: Callable[[Replica], None], *, unsealed: bool) -> None:
+        self._site, self._tell = site, tell
+        self._models: dict[str, Known] = {}
+        self._revoked: frozenset[str] = frozenset()
+        self._version = int(site.clock() * 1_000)
+        self._reported_s = 0.0
+        self._now = asyncio.get_running_loop().time
+        self._offer = site.offer(site.declared.declaration.node)
+        self.allowed = asyncio.Event()
+        """Set once the seal is proved: no engine is prepared before."""
+        self.ordered = False
+        """Whether control has sent orders in this run."""
+        self.changed = asyncio.Event()
+        """Set whenever anything here has changed; whoever waits for that clears it."""
+        self._node: LocalNode = site.node(unsealed, self.allowed, self._changed)
+
+    @property
+    def orders(self) -> NodeOrders:
+        """The last orders that were taken."""
+        return self._node.orders
+
+    def observe(self) -> tuple[Replica, ...]:
+        """Return every replica as it is now."""
+        return self._node.observe()
+
+    def is_loadable(self, model: str) -> bool:
+        """Tell whether a model may be loaded here, as far as was looked."""
+        return model in self._models
+
+    async def begin(self) -> None:
+        """Forget what a run before left in the run directory, take up its orders, and say that we are here."""
+        run = self._site.run_directory
+        for left in (run / ORDERS, *run.glob(LOADS)):
+            left.unlink(missing_ok=True)
+        kept = self._site.kept_orders()
+        if kept is not None:
+            self._models = await asyncio.to_thread(known_models, kept, self._site.known)
+        self._node.begin(kept)
+        self.publish()
+
+    async def look(self) -> None:
+        """Obey orders that have come, and report if it is time. Raises OSError when orders cannot be kept."""
+        sent = self._site.new_orders()
+        if sent is not None:
+            self._models = await asyncio.to_thread(known_models, sent, self._site.known)
+            await self._node.obey(sent)
+            self.ordered = True
+            self.changed.set()
+        if self._now() - self._reported_s > REPORT_PERIOD_S:
+            self._report()
+
+    def redeclare(self) -> None:
+        """Tell what this machine is under a policy that was published since. Raises ConfigError."""
+        if self._site.declared.poll():
+            self._offer = replace(self._offer, place=self._site.declared.declaration.node)
+            self.publish()
+
+    async def withdraw(self) -> tuple[str, ...]:
+        """End what has been revoked: no gateway sends it anything more, then its engines end. Return what it was."""
+        names = {one.spec.model for one in self.orders.assignments} | {one.model for one in self.orders.served}
+        revoked = frozenset(name for name in names if self._site.is_revoked(name))
+        if revoked == self._revoked:
+            return ()
+        new, self._revoked = revoked - self._revoked, revoked
+        self._models = await asyncio.to_thread(known_models, self.orders, self._site.known)
+        for name in new:
+            self._node.halt(name)
+        self.publish()
+        return tuple(sorted(new))
+
+    async def close(self) -> None:
+        """End every engine, and remove what is true only while we run."""
+        await self._node.close()
+        for name in (ROUTING, REPORT, ORDERS):
+            (self._site.run_directory / name).unlink(missing_ok=True)
+
+    def publish(self) -> None:
+        """Tell the gateways, then control."""
+        self._version += 1
+        declaration = self._site.declared.declaration
+        snapshot = routing_snapshot(self._version, self.orders, self._node.observe(), self._models, declaration)
+        write_snapshot(self._path(ROUTING), snapshot)
+        self._report()
+        self.changed.set()
+
+    def _changed(self, replica: Replica | None) -> None:
+        self.publish()
+        if replica is not None:
+            self._tell(replica)
+
+    def _report(self) -> None:
+        self._reported_s = self._now()
+        node = replace(self._offer, digests=self._site.digests())
+        report = self._node.report(node, int(self._site.clock() * 1_000))
+        write_snapshot(self._path(REPORT), report, durable=False)
+
+    def _path(self, name: str) -> Path:
+        return self._site.run_directory / name

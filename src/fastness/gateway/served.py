@@ -1,0 +1,301 @@
+"""One deployment as a gateway serves it: the models behind its name, their replicas, and the queue in front of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from fastness.core.deployment import Deployment
+from fastness.core.error import Refusal
+from fastness.core.marking import Node
+from fastness.core.model import ModelCard
+from fastness.core.replica import Replica, ReplicaState
+from fastness.gateway.choosing import Choosing
+from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
+from fastness.traffic.estimate import Estimate
+from fastness.traffic.fair_queue import Ask, FairQueue, Usable
+from fastness.traffic.tally import Tallies
+
+TICK_S: Final = 0.001
+"""How exact the loop's timers are: one may ring this much early."""
+ENDING: Final = (ReplicaState.DRAINING, ReplicaState.STOPPED)
+"""States of replicas that will never get anything again."""
+
+
+class Superseded(Refusal):
+    """What was prepared cannot run any more, and something else can: the request is to be prepared anew."""
+
+
+class Waiter(NamedTuple):
+    """One who waits for a slot, and where it may run as things are now (raises Refusal: nowhere)."""
+
+    future: asyncio.Future[str]
+    usable: Callable[[], Usable]
+    ask: Ask
+
+
+@dataclass(slots=True)
+class ServedModel:
+    """One model of a deployment, with what it may be used for; there are two while one takes the place of the other.
+
+    `replicas` are those on a node that is named; `nodes` are these nodes. Both tuple and deployment stay the same
+    objects until they change, so that decisions about them are found again quickly. `last` is a replica of it that
+    there is or was: it tells how the model is run while there is none.
+    """
+
+    card: ModelCard
+    deployment: Deployment
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    nodes: tuple[Node, ...] = ()
+    last: Replica | None = None
+    alone: bool = True
+    least_context: int = 0
+    _usable: dict[tuple[frozenset[str], int], Usable] = field(default_factory=dict)
+    _context: dict[Usable, int] = field(default_factory=dict)
+
+    def place(self, deployment: Deployment, replicas: dict[str, Replica], nodes: dict[str, Node], alone: bool) -> None:
+        """Take what a snapshot says of it; `alone`: these are all the replicas of the deployment."""
+        self.replicas, self.alone = replicas, alone
+        under = tuple(nodes[name] for name in sorted({one.node for one in replicas.values()}))
+        if under != self.nodes:
+            self.nodes = under
+        if deployment != self.deployment:
+            self.deployment = deployment
+        self._usable.clear()
+        self._context.clear()
+        lasting = self._lasting(None)
+        self.last = next(iter(lasting), self.last)
+        self.least_context = min((one.context_tokens for one in lasting), default=self.context_tokens())
+
+    def usable(self, nodes: frozenset[str], context_tokens: int = 0) -> Usable:
+        """The replicas on these nodes with that much context; raises Superseded when there are some, but with less."""
+        wanted = context_tokens if context_tokens > self.least_context else 0
+        try:
+            return self._usable[nodes, wanted]
+        except KeyError:
+            on = frozenset(name for name, one in self.replicas.items() if one.node in nodes)
+            if wanted:
+                on = self._with_context(on, wanted)
+            everywhere = self.alone and bool(on) and len(on) == len(self.replicas)
+            self._usable[nodes, wanted] = usable = None if everywhere else on
+            return usable
+
+    def context_tokens(self, usable: Usable = None) -> int:
+        """The longest context that a usable replica offers; what one offered last, or the model's own, without any."""
+        found = self._context.get(usable)
+        if found is None:
+            otherwise = self.last.context_tokens if self.last else self.card.context_tokens
+            offered = [one.context_tokens for one in self._lasting(usable)]
+            found = self._context[usable] = max(offered, default=otherwise)
+        return found
+
+    def any_replica(self, usable: Usable = None) -> Replica | None:
+        """Any replica whatever its state, for what depends on its engine only; None when there never was one."""
+        if usable is None or (self.last is not None and self.last.id in usable):
+            return self.last
+        return next((one for name, one in self.replicas.items() if name in usable), self.last)
+
+    def ready_replica(self, usable: Usable = None) -> Replica | None:
+        """Any ready replica, for questions that take no slot; None when there is none."""
+        return next((one for one in self._lasting(usable) if one.state is ReplicaState.READY), None)
+
+    def _with_context(self, on: frozenset[str], context_tokens: int) -> frozenset[str]:
+        enough = frozenset(name for name in on if self.replicas[name].context_tokens >= context_tokens)
+        if not enough and self._lasting(on):
+            raise Superseded("no_replica_ready", "The context of the replicas has changed. Try again.", retry_after_s=1)
+        return enough
+
+    def _lasting(self, usable: Usable) -> list[Replica]:
+        return [
+            one for name, one in self.replicas.items() if one.state not in ENDING and (usable is None or name in usable)
+        ]
+
+
+@dataclass(slots=True)
+class Served:
+    """One deployment, by the name that callers use. `card` and `deployment` are those of the model that is wanted.
+
+    `models` has every model that serves it, by digest; `replicas` are those of all of them. `strays` are replicas that
+    get nothing, and why: nothing says what their node or their model is cleared for (law 4). `asked` counts requests.
+    """
+
+    name: str
+    queue: FairQueue
+    choosing: Choosing
+    wanted: ServedModel
+    models: dict[str, ServedModel] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    strays: dict[str, str] = field(default_factory=dict)
+    waiters: dict[Hashable, Waiter] = field(default_factory=dict)
+    circuits: Circuits = field(default_factory=lambda: Circuits(CircuitBounds()))
+    estimate: Estimate = field(default_factory=Estimate)
+    alarm: tuple[float, asyncio.Handle] | None = None
+    tallies: Tallies = field(default_factory=Tallies)
+    asked: int = 0
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the model that is wanted."""
+        return self.wanted.card
+
+    @property
+    def deployment(self) -> Deployment:
+        """The deployment, with the model that is wanted."""
+        return self.wanted.deployment
+
+    def place(
+        self, models: list[tuple[ModelCard, Deployment]], replicas: Iterable[Replica], nodes: dict[str, Node]
+    ) -> None:
+        """Take what a snapshot says of this deployment: its models, the wanted one first, and its replicas.
+
+        A replica on a node that the snapshot does not name is not there, nor is one of another model (law 4).
+        """
+        found: dict[str, dict[str, Replica]] = {card.digest: {} for card, _ in models}
+        self.strays = {}
+        for one in replicas:
+            digest = next((card.digest for card, deployment in models if _is_of(one, card, deployment)), None)
+            if one.node not in nodes:
+                self.strays[one.id] = "is on a node that is not described here"
+            elif digest is None:
+                self.strays[one.id] = "has a model that is not described here"
+            else:
+                found[digest][one.id] = one
+        self.replicas = {name: one for each in found.values() for name, one in each.items()}
+        for digest in self.models.keys() - found.keys():
+            gone = self.models.pop(digest)
+            gone.place(gone.deployment, {}, {}, alone=False)
+        for card, deployment in models:
+            model = self.models.setdefault(card.digest, ServedModel(card, deployment))
+            model.card = card
+            model.place(deployment, found[card.digest], nodes, len(found[card.digest]) == len(self.replicas))
+        self.wanted = self.models[models[0][0].digest]
+
+    def context_tokens(self) -> int:
+        """The longest context that a replica of the wanted model offers."""
+        return self.wanted.context_tokens()
+
+    def is_lively(self, model: ServedModel, now_s: float) -> bool:
+        """Tell whether a replica of that model can be sent anything now."""
+        return any(
+            one.state is ReplicaState.READY and self.circuit(one, now_s) is not CircuitState.OPEN
+            for one in model.replicas.values()
+        )
+
+    def is_superseded(self, model: ServedModel, now_s: float) -> bool:
+        """Tell whether another model serves in that one's place: it is gone, or only others can be sent anything."""
+        if self.models.get(model.card.digest) is not model:
+            return True
+        if len(self.models) == 1 or self.is_lively(model, now_s):
+            return False
+        return any(self.is_lively(one, now_s) for one in self.models.values())
+
+    def least_busy(self, models: list[ServedModel], now_s: float) -> ServedModel:
+        """Of some models the one whose replicas have most room; the wanted one of equals."""
+
+        def busy(model: ServedModel) -> tuple[bool, float, bool]:
+            lanes = [lane for name, lane in self.queue.lanes.items() if lane.open and name in model.replicas]
+            capacity = sum(lane.capacity for lane in lanes) or 1
+            part = (sum(lane.in_flight for lane in lanes) + 1) / capacity
+            return not self.is_lively(model, now_s), part, model is not self.wanted
+
+        return min(models, key=busy)
+
+    def reconsider(self) -> None:
+        """Ask anew, for all who wait, where they may run: policy or replicas have changed. Nobody moves yet."""
+        for ticket, waiter in list(self.waiters.items()):
+            try:
+                self.queue.allow(ticket, waiter.usable())
+            except Refusal as refusal:
+                self._refuse(ticket, waiter, refusal)
+
+    def refuse_all(self) -> None:
+        """Tell all who wait that the deployment is no more; its replicas get nothing new."""
+        message = f"{self.name} was removed while this request waited. GET /v1/models lists what is served."
+        for ticket, waiter in list(self.waiters.items()):
+            self._refuse(ticket, waiter, Refusal("no_replica_ready", message, retry_after_s=2))
+        self.queue.set_lanes(())
+
+    def _refuse(self, ticket: Hashable, waiter: Waiter, refusal: Refusal) -> None:
+        self.queue.leave(ticket)
+        self.waiters.pop(ticket, None)
+        if not waiter.future.done():
+            waiter.future.set_exception(refusal)
+
+    def wake(self, admitted: Iterable[tuple[Hashable, str]]) -> None:
+        """Tell those who waited that they may run."""
+        for ticket, replica in admitted:
+            waiter = self.waiters.pop(ticket, None)
+            if waiter is None:
+                self.wake(self.queue.release(replica, 0.0))
+            elif waiter.future.done():
+                self.return_unused(replica, waiter.ask)
+            else:
+                waiter.future.set_result(replica)
+
+    def return_unused(self, replica: str, ask: Ask) -> None:
+        """Give back a slot on which nothing was done, and charge nothing for it."""
+        self.queue.settle(ask.tenant, ask, 0, 0)
+        self.wake(self.queue.release(replica, 0.0, None, ask, unread=True))
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let those who wait hear when their time is over: one timer for all, at the next deadline."""
+        due_s = self.queue.next_deadline_s()
+        if due_s is None or (self.alarm is not None and self.alarm[0] <= due_s):
+            return
+        if self.alarm is not None:
+            self.alarm[1].cancel()
+        self.alarm = due_s, loop.call_at(due_s, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.alarm = None
+        for ticket in self.queue.expire(loop.time() + TICK_S):
+            if (waiter := self.waiters.pop(ticket, None)) and not waiter.future.done():
+                waiter.future.set_exception(TimeoutError())
+        self.watch(loop)
+
+    def failed(self, replica: Replica, now_s: float, *, gone: bool = False) -> None:
+        """Count a failure against a replica: maybe it is sent nothing more, until it has a new epoch or for a while."""
+        if self.circuits.failed(replica.id, replica.epoch, now_s, gone=gone) is CircuitState.OPEN:
+            self.queue.close(replica.id)
+
+    def circuit(self, replica: Replica, now_s: float) -> CircuitState:
+        """The state of a replica's circuit."""
+        return self.circuits.state(replica.id, replica.epoch, now_s)
+
+    def open_lanes(self, now_s: float, engine_queue: int) -> None:
+        """Give the ready replicas their lanes, as their circuits allow. `engine_queue` may wait in the engine."""
+        self.circuits.keep({one.id: one.epoch for one in self.replicas.values()})
+        lanes = []
+        for one in self.replicas.values():
+            state = self.circuit(one, now_s)
+            if one.state is ReplicaState.READY and state is not CircuitState.OPEN:
+                lanes.append((one.id, 1 if state is CircuitState.HALF_OPEN else one.slots + engine_queue))
+        self.wake(self.queue.set_lanes(lanes))
+
+    def not_ready(self, usable: Usable = None) -> Refusal:
+        """Say why nothing can serve; of replicas that are not usable nothing is said."""
+        states = [f"{one.id} is {one.state}{_why(one)}" for one in self._of(usable)]
+        states += [f"{name} {why}" for name, why in self.strays.items()]
+        message = f"No replica of {self.name} is ready: {', '.join(states) or 'none was started'}. Try again shortly."
+        return Refusal("no_replica_ready", message, retry_after_s=2)
+
+    def have_failed(self, usable: Usable = None) -> bool:
+        """Tell whether there are usable replicas, and every one of them has failed for good."""
+        states = [one.state for one in self._of(usable)]
+        return bool(states) and all(state is ReplicaState.FAILED for state in states)
+
+    def _of(self, usable: Usable) -> Iterator[Replica]:
+        return (one for name, one in self.replicas.items() if usable is None or name in usable)
+
+
+def _is_of(replica: Replica, card: ModelCard, deployment: Deployment) -> bool:
+    """Tell whether a replica runs that model; one that does not say which weights it has is known by its name."""
+    if replica.model_digest:
+        return replica.model_digest == card.digest
+    return replica.model == deployment.model
+
+
+def _why(replica: Replica) -> str:
+    return f" ({replica.diagnosis.summary})" if replica.diagnosis else ""

@@ -1,0 +1,105 @@
+"""The fleet in the control process, composed: its log, its nodes, and the reconciler between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.config import ConfigError, Settings
+from fastness.main.process import milliseconds
+
+if TYPE_CHECKING:
+    from fastness.control.configured import Wanted
+    from fastness.control.fleet_log import FleetLog
+    from fastness.control.policies import Policies
+    from fastness.control.reconciler import Reconciler
+    from fastness.core.desired import DeploymentSpec
+    from fastness.core.marking import Lattice
+    from fastness.ledger.port import Ledger
+    from fastness.registry.library import ModelLibrary
+    from fastness.telemetry.log import JsonLog
+
+
+class HostedFleet:
+    """What of the fleet lives in the control process. Nothing is read from the ledger before it is needed."""
+
+    def __init__(
+        self, settings: Settings, run: Path, ledger: Ledger, policies: Policies, library: ModelLibrary, log: JsonLog
+    ) -> None:
+        self._settings, self._run, self._ledger = settings, run, ledger
+        self._policies, self._library, self._log = policies, library, log
+        self._configured_before: dict[str, DeploymentSpec | None] = {}
+
+    @cached_property
+    def log(self) -> FleetLog:
+        """The state and its decisions. Blocks the first time; raises LedgerCorrupt."""
+        from fastness.control.configured import last_configured
+        from fastness.control.fleet_log import FleetLog, history
+        from fastness.core.fleet_state import fold
+
+        happened = [event for _, event in history(self._settings.home / "ledger/control")]
+        self._configured_before = last_configured(happened)
+        return FleetLog(self._ledger, fold(happened), milliseconds)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """The reconciler of the nodes that are reached through the run directory."""
+        from fastness.control.configured import Configured
+        from fastness.control.gateway_reports import GatewayReports
+        from fastness.control.reconciler import Reconciler
+        from fastness.control.this_node import ORDERS, REPORT
+        from fastness.core.observation import NodeReport
+        from fastness.fleet.local import LocalFleet
+        from fastness.store.snapshot_file import SnapshotReader, write_snapshot
+
+        fleet = LocalFleet(
+            SnapshotReader(self._run / REPORT, NodeReport).poll,
+            lambda orders: write_snapshot(self._run / ORDERS, orders, durable=False),
+        )
+        log, gateways = self.log, GatewayReports(self._run, milliseconds)
+        wanted = _wanted(self._settings, self._policies, self._library)
+        configured = Configured(wanted, self._configured_before)
+        return Reconciler(
+            fleet,
+            log,
+            gateways.read,
+            milliseconds,
+            self._log,
+            configured.settle,
+            lambda: self._policies.lattice.dominates,
+        )
+
+    @asynccontextmanager
+    async def reconciling(self) -> AsyncIterator[None]:
+        """Reconcile until the block ends: a companion of the control process."""
+        async with (await asyncio.to_thread(lambda: self.reconciler)).running():
+            yield
+
+
+def _wanted(settings: Settings, policies: Policies, library: ModelLibrary) -> Callable[[], Wanted | None]:
+    """Read configuration anew under each policy; what cannot be read under one stays as it was."""
+    from fastness.control.configured import configured_specs
+    from fastness.control.declaration import declare
+    from fastness.core.model import ModelCard
+
+    under: Lattice | None = None
+    wanted: Wanted | None = None
+
+    def card(name: str) -> ModelCard | None:
+        found = library.known(name)
+        return None if found is None else found[0]
+
+    def read() -> Wanted | None:
+        nonlocal under, wanted
+        lattice = policies.lattice
+        if lattice is not under:
+            under = lattice
+            with suppress(ConfigError):  # the supervisor, which reads the same, says so
+                wanted = configured_specs(settings, declare(settings, lattice), card)
+        return wanted
+
+    return read

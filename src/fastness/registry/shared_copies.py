@@ -1,0 +1,53 @@
+"""One sealed copy of a model's weights for all replicas that run it, kept for as long as any of them does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastness.core.model import ModelCard
+from fastness.registry.sealed_copy import sealed_copy
+
+
+@dataclass(slots=True)
+class _Copy:
+    making: asyncio.Task[int]
+    users: set[str] = field(default_factory=set)
+
+
+class SharedCopies:
+    """Copies by digest. Two deployments of one model share one, since nobody can write to it."""
+
+    def __init__(self) -> None:
+        self._copies: dict[str, _Copy] = {}
+
+    async def take(self, user: str, card: ModelCard, weights: Path) -> int:
+        """Return the descriptor of the copy, made and verified where there is none yet; `user` holds it from now on.
+
+        Raises what sealed_copy raises; then `user` holds nothing.
+        """
+        copy = self._copies.get(card.digest)
+        if copy is None:
+            making = asyncio.create_task(asyncio.to_thread(sealed_copy, card, weights))
+            copy = self._copies[card.digest] = _Copy(making)
+        copy.users.add(user)
+        try:
+            return await asyncio.shield(copy.making)
+        except BaseException:
+            self.release(user)
+            raise
+
+    def release(self, user: str) -> None:
+        """Let go of what `user` holds; with its last user a copy is closed, and its memory is free."""
+        for digest, copy in tuple(self._copies.items()):
+            copy.users.discard(user)
+            if not copy.users:
+                del self._copies[digest]
+                copy.making.add_done_callback(_close)
+
+
+def _close(made: asyncio.Task[int]) -> None:
+    if not made.cancelled() and made.exception() is None:
+        os.close(made.result())

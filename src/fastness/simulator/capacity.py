@@ -1,0 +1,336 @@
+"""How many devices a load needs, on engines of a pace: a fixed number, and under the production plan.
+
+Traces of up to PLAYED_MAX requests are played one by one; longer ones, and rates, as rates (flow.py).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from random import Random
+from typing import Final
+
+from fastness.core.desired import Scaling
+from fastness.simulator.crews import Static
+from fastness.simulator.flow import STEP_S, Flow, Stream, kept_with, least_static, replay, stream
+from fastness.simulator.pace import NamedPace
+from fastness.simulator.planned import Planned, Wanted
+from fastness.simulator.play import Job, Play, Seen
+from fastness.simulator.profile import Draw, Profile, measure
+from fastness.simulator.servegen import ClientRates, Lengths
+from fastness.simulator.slo import Slo
+from fastness.simulator.trace_error import TraceError
+from fastness.simulator.traces import Asked, Rates
+
+PLAYED_MAX: Final = 50_000
+"""Requests that are played one by one."""
+REPLICAS_MAX: Final = 4_096
+TICK_S: Final = 10.0
+AFTER_S: Final = 120.0
+"""How long the last requests of a trace may take to end."""
+USE: Final = 0.8
+"""Part of what a replica can take, above which the planned deployments want one more."""
+POINTS: Final = 400
+"""Points of a plot."""
+SEED: Final = 11
+
+Say = Callable[[str], None]
+
+
+class NoAnswer(ValueError):  # noqa: N818 - an outcome
+    """No number of devices of that kind serves this load as wanted; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one department asks for: single requests, or arrivals in steps; `draw` draws the lengths of one."""
+
+    name: str
+    requests: Sequence[Asked]
+    stream: Stream | None
+    draw: Draw
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a plot: when it begins, requests a second, devices held, and the part that kept to the level."""
+
+    at_s: float
+    rate: float
+    held: float
+    kept: float
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one department needs. `static` devices all the time, or `hours` device-hours and at most `peak` planned."""
+
+    name: str
+    asked: int
+    static: int
+    static_kept: float
+    hours: float
+    peak: int
+    kept: float
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer for one kind of device. `span_s` is how long the trace is, `by_rates` how it was simulated."""
+
+    pace: NamedPace
+    slo: Slo
+    span_s: float
+    by_rates: bool
+    needs: tuple[Need, ...]
+
+    @property
+    def static(self) -> int:
+        """Devices that serve all of it, all the time."""
+        return sum(one.static for one in self.needs)
+
+    @property
+    def static_hours(self) -> float:
+        """Device-hours of these."""
+        return self.static * self.span_s / 3_600
+
+    @property
+    def hours(self) -> float:
+        """Device-hours under the production plan."""
+        return sum(one.hours for one in self.needs)
+
+    @property
+    def saved(self) -> float:
+        """The part of the device-hours that the plan needs less."""
+        return 1 - self.hours / self.static_hours
+
+    @property
+    def peak(self) -> int:
+        """The most devices held at one time by all together, as far as the plots' points tell."""
+        together: dict[float, float] = {}
+        for one in self.needs:
+            for point in one.points:
+                together[point.at_s] = together.get(point.at_s, 0.0) + point.held
+        return max(ceil(max(together.values())), max(one.peak for one in self.needs))
+
+    @property
+    def kept(self) -> float:
+        """The part of all requests that kept to the level under the plan."""
+        return sum(one.kept * one.asked for one in self.needs) / sum(one.asked for one in self.needs)
+
+
+def loads_of_requests(asked: Sequence[Asked], shares: Mapping[str, float]) -> tuple[Load, ...]:
+    """Deal single requests out to departments by their shares; more than PLAYED_MAX become arrivals in steps."""
+    dice = Random(SEED)  # noqa: S311 - seeded, for chance and not for secrets
+    names, weights = list(shares), list(shares.values())
+    dealt: dict[str, list[Asked]] = {name: [] for name in names}
+    for one in asked:
+        dealt[dice.choices(names, weights)[0]].append(one)
+    if empty := [name for name, own in dealt.items() if not own]:
+        raise TraceError(f"{len(asked):,} requests are too few for so many shares: {empty[0]} gets none")
+
+    def load(name: str, own: list[Asked]) -> Load:
+        def draw(dice: Random) -> tuple[int, int]:
+            one = dice.choice(own)
+            return one.input_tokens, one.output_tokens
+
+        if len(asked) <= PLAYED_MAX:
+            return Load(name, own, None, draw)
+        steps = array("d", bytes(8 * (int(asked[-1].at_s / STEP_S) + 1)))
+        for one in own:
+            steps[int(one.at_s / STEP_S)] += 1
+        return Load(name, own, Stream(name, steps, STEP_S), draw)
+
+    return tuple(load(name, own) for name, own in dealt.items())
+
+
+def loads_of_rates(
+    rates: Rates, shares: Mapping[str, float], part: float, lengths: Sequence[Asked] | None
+) -> tuple[Load, ...]:
+    """Deal clients out to departments, the busiest first, each to whoever is furthest below its share.
+
+    Lengths are those of `lengths` if given, else the trace's own; raises TraceError where it has none.
+    """
+    sums = {one: sum(one.rates) for one in map(_Known, rates.clients)}
+    has, dealt = dict.fromkeys(shares, 0.0), {name: list[ClientRates]() for name in shares}
+    for one in sorted(sums, key=lambda each: -sums[each]):
+        name = min(shares, key=lambda each: has[each] / shares[each])
+        has[name] += sums[one]
+        dealt[name].append(one.client)
+    if empty := [name for name, clients in dealt.items() if not any(map(any, (one.rates for one in clients)))]:
+        raise TraceError(f"{rates.path}: too few clients for so many shares: {empty[0]} gets none")
+    draw = _drawn_from(lengths) if lengths is not None else _drawn_by_clients(rates)
+    return tuple(
+        Load(name, (), stream(name, clients, SEED, part=part, span_s=rates.span_s), draw)
+        for name, clients in dealt.items()
+    )
+
+
+def answer(loads: Sequence[Load], named: NamedPace, slo: Slo, say: Say = lambda _: None) -> Answer:
+    """Find out what these loads need on devices of that pace; raises NoAnswer."""
+    needs, span_s = [], 0.0
+    for one in loads:
+        say(f"{named.name}: {one.name}, one replica at its loads")
+        profile = measure(named.pace, one.draw, slo)
+        best = profile.best_part(slo.part)
+        if not best:
+            raise NoAnswer(
+                f"{named.name}: needed {slo}; already at a tenth of what a replica can take, {profile.attains[0]:.1%} "
+                "keep to it. Fewer tokens in, or a faster device"
+            )
+        find = _by_rates if one.stream is not None else _by_playing
+        need, lasted_s = find(one, named, slo, profile, best, say)
+        needs.append(need)
+        span_s = max(span_s, lasted_s)
+    return Answer(named, slo, span_s, loads[0].stream is not None, tuple(needs))
+
+
+def scaling(profile: Profile, best: float, slo: Slo, use: float = USE, most: int = REPLICAS_MAX) -> Scaling:
+    """How a deployment scales for that level: by its output tokens, and by the wait of the first in its queue."""
+    part = min(best, use)
+    return Scaling(
+        min=1,
+        max=most,
+        queue_wait_s=slo.ttft_s / 4,
+        busy_part=1.0,
+        tokens_per_s=part * profile.most * profile.outputs,
+    )
+
+
+def _planned(load: Load, named: NamedPace, slo: Slo, profile: Profile, best: float, rate: float, most: int) -> Planned:
+    first = max(1, ceil(rate / (profile.most * min(best, USE))))
+    wanted = Wanted(
+        load.name, load.name, scaling(profile, best, slo, most=most), min(first, most), named.pace.slots, named.devices
+    )
+    return Planned([wanted], most * named.devices, named.pace.start_s, named.accelerator)
+
+
+def _by_rates(load: Load, named: NamedPace, slo: Slo, profile: Profile, best: float, say: Say) -> tuple[Need, float]:
+    assert load.stream is not None
+    arrivals = load.stream
+    span_s = len(arrivals.arrivals) * arrivals.step_s
+    say(f"{named.name}: {load.name}, a fixed number")
+    static = least_static(arrivals, profile, slo, slo.part, REPLICAS_MAX)
+    if static >= REPLICAS_MAX:
+        raise NoAnswer(f"{named.name}: {load.name} needs more than {REPLICAS_MAX:,} replicas. Give a part of the load")
+    say(f"{named.name}: {load.name}, planned")
+    steps = int(min(600.0, span_s) / arrivals.step_s)
+    rate = sum(arrivals.arrivals[:steps]) / (steps * arrivals.step_s)
+    flow = Flow(arrivals, profile, slo)
+    crew = _planned(load, named, slo, profile, best, rate, most=2 * static + 8)
+    replay([flow], crew, TICK_S)
+    points = _points(flow.totals.seen, flow.asked_kept, span_s)
+    need = Need(
+        load.name,
+        int(flow.asked),
+        static * named.devices,
+        kept_with(arrivals, profile, slo, static),
+        flow.totals.held_s / 3_600,
+        max(one.held for one in flow.totals.seen),
+        flow.kept / flow.asked,
+        points,
+    )
+    return need, span_s
+
+
+def _by_playing(load: Load, named: NamedPace, slo: Slo, profile: Profile, best: float, say: Say) -> tuple[Need, float]:
+    span_s = load.requests[-1].at_s + 1.0
+
+    def kept(count: int) -> float:
+        jobs = _jobs(load)
+        Play(load.name, named.pace, Static({load.name: count}), tick_s=span_s).run(jobs, span_s + AFTER_S)
+        return sum(job.attains(slo) for job in jobs) / len(jobs)
+
+    say(f"{named.name}: {load.name}, a fixed number")
+    static = _least(kept, slo.part, named.name)
+    say(f"{named.name}: {load.name}, planned")
+    jobs = _jobs(load)
+    rate = sum(1 for one in load.requests if one.at_s < min(60.0, span_s)) / min(60.0, span_s)
+    crew = _planned(load, named, slo, profile, best, rate, most=2 * static + 8)
+    play = Play(load.name, named.pace, crew, tick_s=TICK_S)
+    play.run(jobs, span_s)
+    held_s, seen = play.totals.held_s, list(play.totals.seen)
+    play.go_on(span_s + AFTER_S)
+    asked_kept = [(0.0, 0.0)] * len(seen)
+    for job in jobs:
+        at = min(len(seen) - 1, int(job.at_s / TICK_S))
+        asked_kept[at] = asked_kept[at][0] + 1, asked_kept[at][1] + job.attains(slo)
+    need = Need(
+        load.name,
+        len(jobs),
+        static * named.devices,
+        kept(static),
+        held_s / 3_600,
+        max(one.held for one in seen),
+        sum(job.attains(slo) for job in jobs) / len(jobs),
+        _points(seen, asked_kept, span_s),
+    )
+    return need, span_s
+
+
+def _least(kept: Callable[[int], float], part: float, name: str) -> int:
+    low, high = 0, 1
+    while kept(high) < part:
+        low, high = high, 2 * high
+        if low >= REPLICAS_MAX:
+            raise NoAnswer(f"{name}: {low:,} replicas are too few: some requests miss the level however many there are")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if kept(middle) >= part else (middle, high)
+    return high
+
+
+def _points(seen: Sequence[Seen], asked_kept: Sequence[tuple[float, float]], span_s: float) -> tuple[Point, ...]:
+    """Put ticks together, so that there are at most POINTS: means of the rates, the most of the devices."""
+    every = ceil(len(seen) / POINTS)
+    points = []
+    for first in range(0, len(seen), every):
+        some, pairs = seen[first : first + every], asked_kept[first : first + every]
+        until_s = seen[first + every].at_s if first + every < len(seen) else max(span_s, some[-1].at_s + 1.0)
+        asked, kept = sum(one for one, _ in pairs), sum(one for _, one in pairs)
+        rate = asked / (until_s - some[0].at_s)
+        points.append(Point(some[0].at_s, rate, max(one.held for one in some), kept / asked if asked else 1.0))
+    return tuple(points)
+
+
+def _jobs(load: Load) -> list[Job]:
+    return [Job(one.at_s, one.input_tokens, one.output_tokens) for one in load.requests]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """A client, told from others by being itself."""
+
+    client: ClientRates
+
+    @property
+    def rates(self) -> array[float]:
+        return self.client.rates
+
+
+def _drawn_from(lengths: Sequence[Asked]) -> Draw:
+    def draw(dice: Random) -> tuple[int, int]:
+        one = dice.choice(lengths)
+        return one.input_tokens, one.output_tokens
+
+    return draw
+
+
+def _drawn_by_clients(rates: Rates) -> Draw:
+    known: list[tuple[float, tuple[Lengths, Lengths]]] = []
+    for one in rates.clients:
+        for at, both in one.lengths.items():
+            close = [rate for when, rate in zip(one.starts_s, one.rates, strict=True) if at <= when < at + 21_600]
+            known.append((sum(close), both))
+    if not any(weight for weight, _ in known):
+        raise TraceError(f"{rates.path}: rates alone, no lengths. Give those of another trace: --lengths FILE")
+    weights = [weight for weight, _ in known]
+
+    def draw(dice: Random) -> tuple[int, int]:
+        inputs, outputs = dice.choices(known, weights)[0][1]
+        return max(1, inputs.draw(dice)), max(1, outputs.draw(dice))
+
+    return draw
