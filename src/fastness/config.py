@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
+from fastness.scheduling.fit import CACHE_TYPES as _CACHE_TYPES
+
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message says which, what came, from where, and what was needed."""
@@ -140,6 +142,9 @@ class EngineSettings:
     ceiling: str = _setting("OFFICIAL", "The highest marking, with caveats, that these deployments may handle.")
     slots: int = _setting(8, "Answers one chat replica makes at the same time.", 1, 256)
     slot_context_tokens: int = _setting(2_048, "Context of each slot; more costs memory.", 128, 1_048_576)
+    cache_type: str = _setting(
+        "f16", "How keys and values are stored; less takes less memory.", one_of=tuple(_CACHE_TYPES)
+    )
     threads: int = _setting(
         0, "Threads of an engine; 0 takes the usable cores but one, which the gateway needs.", 0, 1_024
     )

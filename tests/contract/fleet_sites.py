@@ -15,6 +15,7 @@ from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
 from fastness.fleet.port import Fleet
 from fastness.fleet.simulated import Change, SimulatedFleet, SimulatedNodes, Step
+from local_site import local
 
 OFFICIAL = Label("OFFICIAL")
 POLL_S = 0.05
@@ -92,4 +93,4 @@ async def simulated() -> AsyncIterator[SimulatedSite]:
     yield SimulatedSite()
 
 
-SITES: dict[str, Callable[[], AbstractAsyncContextManager[Site]]] = {"simulated": simulated}
+SITES: dict[str, Callable[[], AbstractAsyncContextManager[Site]]] = {"simulated": simulated, "local": local}

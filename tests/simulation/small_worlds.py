@@ -66,7 +66,7 @@ def ready(played: World, name: str = "chat") -> int:
 
 def tell(played: World) -> str:
     """The timeline, for the message of a test that fails."""
-    return "\n".join(f"{at_s:9.2f} {text}" for at_s, text in played.story.lines)
+    return "\n".join(f"{at_s:9.2f} {text}" for at_s, text in played.story.timeline())
 
 
 __all__ = ["GB", "OFFICIAL", "PACE", "SECRET", "End", "ends", "node", "ready", "spec", "steady", "tell", "world"]

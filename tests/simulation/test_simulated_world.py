@@ -53,7 +53,7 @@ def test_a_crashed_engine_costs_a_pause_and_no_answer() -> None:
 def test_an_isolated_node_costs_no_answer_while_others_serve() -> None:
     played = world(2, [spec(count=6)], steady("chat", 60.0, 400.0), [Fault(200.0, Kind.DARK, "leeds-00", 100.0)]).run()
     assert ends(played) == {"answer": 340}, tell(played)
-    assert any("lease" in text for _, text in played.story.lines)
+    assert any("lease" in text for _, text in played.story.timeline())
     assert ready(played) == 6
 
 

@@ -32,6 +32,7 @@ from fastness.cli import (
     roll,
     run,
     shares,
+    simulate,
     stop,
     tenants,
     up,
@@ -73,6 +74,7 @@ ORDER = (
     "explain",
     "ledger",
     "perimeter",
+    "simulate",
     "doctor",
     "config",
     "stop",
@@ -176,6 +178,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
+    _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),

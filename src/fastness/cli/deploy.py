@@ -78,7 +78,7 @@ def undeploy(
     quiet: Quiet = False,
     yes: Yes = False,
 ) -> None:
-    """Remove a deployment: running answers finish, then its replicas end."""
+    """Remove a deployment, once its running answers are finished."""
     talk = Talk(as_json, quiet, yes)
     with management_of(ctx) as api:
         view = api.get(f"/deployments/{name}")

@@ -31,10 +31,10 @@ def events(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what happened to the fleet, oldest first, with who asked for it.
+    """Show what happened to the fleet, and who asked for it.
 
-    Each is an entry of the ledger. Without --since: the last. Times are UTC. What has no author was decided by the
-    control plane itself.
+    Oldest first; each is an entry of the ledger. Without --since: the last. Times are UTC. What has no author was
+    decided by the control plane itself.
     """
     talk = Talk(as_json, quiet)
     with management_of(ctx) as api:

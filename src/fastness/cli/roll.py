@@ -32,10 +32,11 @@ def roll(
     quiet: Quiet = False,
     yes: Yes = False,
 ) -> None:
-    """Replace the replicas of a deployment one by one, with nothing dropped.
+    """Replace the replicas of a deployment, with nothing dropped.
 
-    Each new one is ready before an old one drains. To another model, to other parameters, or, with neither, to
-    fresh replicas of the same. A canary, and when it goes back by itself, are in the deployment's `rollout`.
+    One by one: each new one is ready before an old one drains. To another model, to other parameters, or, with
+    neither, to fresh replicas of the same. A canary, and when it goes back by itself, are in the deployment's
+    `rollout`.
     """
     talk = Talk(as_json, quiet, yes)
     given = dict(map(_parameter, parameters or []))

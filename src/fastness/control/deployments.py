@@ -70,7 +70,7 @@ class Deployments:
         def decide(state: FleetState) -> list[FleetEvent]:
             events, applied = applying(state, wanted, ground, by)
             if not pending:
-                check_possible(state, wanted, applied, self._watching.seen())
+                check_possible(state, wanted, applied, self._watching.seen(), ground.lattice.dominates)
             outcomes[:] = applied
             return events
 
@@ -127,7 +127,7 @@ class Deployments:
             wanted = change(before.spec)
             check_spec(wanted, ground, before.spec, replaces=True)
             applied = Applied(name, "rolling", before.newest + 1, changes(before.spec, wanted))
-            check_possible(state, (wanted,), (applied,), self._watching.seen())
+            check_possible(state, (wanted,), (applied,), self._watching.seen(), ground.lattice.dominates)
             outcomes.append(applied)
             return [DeploymentApplied(wanted, before.newest + 1, by)]
 

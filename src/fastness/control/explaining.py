@@ -86,7 +86,7 @@ def would_fit(asked: Asked, spec: DeploymentSpec) -> Iterator[str]:
     for text, less in _concessions(spec.needs, sorted({node.pool for node in nodes})):
         if less == spec.needs:
             continue
-        found = place(less, spec.name, spec.model_digest, offered)
+        found = place(less, spec.name, spec.model_digest, offered, clears=asked.clears)
         if not isinstance(found, Unplaced):
             yield f"{text}: on {where(found.parts)}"
 

@@ -23,6 +23,7 @@ class Deployment:
 
     `ceiling` is the deployment's own. `tenants` limits who may use it; None: whoever policy permits. `model_digest`
     is the SHA-256 of the model's weights in hex: an adapter whose `base` is another is not cleared for anything.
+    `wakes`: it may have no replica while nobody asks, and a request brings one.
     """
 
     name: str
@@ -32,3 +33,4 @@ class Deployment:
     adapters: tuple[Adapter, ...] = ()
     tenants: tuple[str, ...] | None = None
     model_digest: str = ""
+    wakes: bool = False

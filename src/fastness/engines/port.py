@@ -113,7 +113,10 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EngineTask:
-    """What a replica must be: the model's card and file, its shape, and where its socket goes."""
+    """What a replica must be: the model's card and file, its shape, and where its socket goes.
+
+    `cache_type` is how its KV cache is stored, one of scheduling.fit.CACHE_TYPES.
+    """
 
     card: ModelCard
     weights: Path
@@ -122,6 +125,7 @@ class EngineTask:
     slots: int
     context_tokens: int
     threads: int
+    cache_type: str = "f16"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ class Engine(Protocol):
     name: str
 
     def launch(self, task: EngineTask) -> Launch:
-        """Say what to execute for `task`."""
+        """Say what to execute for `task`; raises ValueError for one that this engine cannot be."""
         ...
 
     def health(self) -> str:

@@ -27,9 +27,10 @@ class LocalFleet:
 
     async def order(self, orders: NodeOrders) -> None:
         """See Fleet."""
-        if self._last is None or orders.node != self._last.node.name:
-            here = "nothing runs here yet" if self._last is None else f"this machine is {self._last.node.name}"
-            raise Unreachable(f"node {orders.node} cannot be reached: {here}")
+        here = [one.node.name for one in await self.observe()]
+        if orders.node not in here:
+            where = f"this machine is {here[0]}" if here else "nothing runs here yet"
+            raise Unreachable(f"node {orders.node} cannot be reached: {where}")
         try:
             await asyncio.to_thread(self._send, orders)
         except OSError as error:

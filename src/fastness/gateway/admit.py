@@ -16,8 +16,8 @@ def arrive(served: Served, ticket: Hashable, now_s: float, asked: Ask) -> str | 
     Raises Refusal: queue_full, no_replica_ready.
     """
     may, queue = asked.usable, served.queue
-    if not queue.is_served(may) and served.have_failed(may):
-        raise served.not_ready(may)
+    if not queue.is_served(may) and (in_vain := served.in_vain(may, now_s, asked.deadline_s)) is not None:
+        raise in_vain
     taken = queue.arrive(ticket, asked, now_s)
     if isinstance(taken, Full):
         raise _full(served, taken)
@@ -53,7 +53,7 @@ async def wait_for(
     except TimeoutError:
         may = usable()
         if not served.queue.is_served(may):
-            raise served.not_ready(may) from None
+            raise served.not_ready(may, loop.time()) from None
         raise _too_late(served, asked, now_s, loop.time(), may) from None
     else:
         return replica

@@ -122,10 +122,10 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
             lambda one: may_name(principal, one),
             lambda one: gateway.may_use(principal, mark, one),
         )
-    served.asked += 1
     trip.served = served
     trip.parameters = parameters_of(request)
     gateway.usable(trip)  # as things are until something is waited for
+    served.asked += 1
 
 
 async def wake(gateway: Gateway, trip: Trip) -> None:

@@ -24,6 +24,7 @@ from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
+from fastness.gateway.pulse import Pulse
 from fastness.gateway.reports import Reporter
 from fastness.gateway.routing import Routing
 from fastness.gateway.tls import tls_context
@@ -130,7 +131,8 @@ async def serve(parts: GatewayParts) -> int:
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
-    work = (_poll(parts, gateway), _sweep(gateway), gateway.leases.keep(), reporter.keep())
+    pulse = Pulse(routing, engines, str(parts.control))
+    work = (_poll(parts, gateway), _sweep(gateway), gateway.leases.keep(), reporter.keep(), pulse.keep())
     tasks = [loop.create_task(one) for one in work]
     await server.listen_at(parts.probes)
     await server.listen_on(parts.listener)

@@ -46,10 +46,11 @@ def _load(served: Served, now_s: float) -> DeploymentLoad:
         sum(lane.in_flight for lane in served.queue.lanes.values()),
         served.asked,
         max((round(served.choosing.used_part(one), 4) for one in served.replicas.values()), default=0.0),
-        tuple(
+        revisions=tuple(
             RevisionLoad(revision, one.answered, one.failed, round(one.ttft_s * 1_000), one.output_tokens)
             for revision, one in sorted(served.tallies.items())
         ),
+        batch_running=served.queue.batch_running,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from fastness.config import TrafficSettings
 from fastness.core.deployment import Deployment
@@ -13,7 +14,7 @@ from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
-from fastness.gateway.served import Served, ServedModel
+from fastness.gateway.served import Served, ServedModel, Silence
 from fastness.traffic.circuit import CircuitBounds, Circuits
 from fastness.traffic.fair_queue import FairQueue
 
@@ -39,6 +40,7 @@ class Routing:
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
+        self.silence = Silence()
         self._leaving: list[Served] = []
         self._visits: dict[str, int] = {}
         self.version = 0
@@ -65,12 +67,13 @@ class Routing:
             one.place(models, replicas[name], nodes)
             self._forget_those_that_left(known.values(), one.replicas)
             one.choosing.know((each, self._pins(one, each)) for each in one.replicas.values())
+            one.look_at_starts(self._now())
             one.reconsider()
             one.open_lanes(self._now(), self._engine_queue(one))
         for name in self._served.keys() - described.keys():
             gone = self._served.pop(name)
             self._forget_those_that_left(gone.replicas.values(), {})
-            gone.refuse_all()
+            gone.close()
             self._leaving.append(gone)
         self._leaving = [one for one in self._leaving if one.queue.lanes]
         if self.draining:
@@ -90,6 +93,7 @@ class Routing:
         queue.emptied = self._emptied
         wanted = ServedModel(card, deployment)
         one = self._served[name] = Served(name, queue, choosing, wanted, circuits=Circuits(self._bounds))
+        one.silence = self.silence
         return one
 
     def reconsider(self) -> None:
@@ -155,8 +159,20 @@ class Routing:
         return self._dialect(replica.engine)
 
     def is_ready(self) -> bool:
-        """Tell whether every kind of model known here has a ready replica."""
-        return bool(self._served) and all(one.queue.is_served() for one in self._served.values())
+        """Tell whether every deployment known here has a ready replica, but for those that sleep until asked."""
+        return bool(self._served) and all(one.is_ready for one in self._served.values())
+
+    def somebody_waits_for_a_first_replica(self) -> bool:
+        """Tell whether anybody waits for what only the control plane can bring."""
+        return any(one.waiters and one.sleeps for one in self._served.values())
+
+    def tell_of_silence(self) -> None:
+        """Let nobody wait for what nobody will bring, once the control plane has been silent for long enough."""
+        now_s = self._now()
+        if self.silence.lasts(now_s):
+            for one in self._served.values():
+                if one.waiters and one.sleeps:
+                    one.refuse_all(partial(one.not_ready, None, now_s))
 
 
 def may_name(principal: Principal, served: Served) -> bool:

@@ -16,6 +16,7 @@ from fastness.gateway.choosing import Choosing
 from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
+from fastness.traffic.starts import Starts
 from fastness.traffic.tally import Tallies
 
 TICK_S: Final = 0.001
@@ -26,6 +27,22 @@ ENDING: Final = (ReplicaState.DRAINING, ReplicaState.STOPPED)
 
 class Superseded(Refusal):
     """What was prepared cannot run any more, and something else can: the request is to be prepared anew."""
+
+
+SILENT_RETRY_S: Final = 10
+SILENT_S: Final = 5.0
+"""A control plane that was silent for less may be one that is just restarted."""
+
+
+@dataclass(slots=True)
+class Silence:
+    """Since when the control plane does not answer; None: it does, or nobody had to ask."""
+
+    since_s: float | None = None
+
+    def lasts(self, now_s: float) -> bool:
+        """Tell whether it is more than a restart."""
+        return self.since_s is not None and now_s - self.since_s >= SILENT_S
 
 
 class Waiter(NamedTuple):
@@ -133,7 +150,10 @@ class Served:
     estimate: Estimate = field(default_factory=Estimate)
     alarm: tuple[float, asyncio.Handle] | None = None
     tallies: Tallies = field(default_factory=Tallies)
+    starts: Starts = field(default_factory=Starts)
+    silence: Silence = field(default_factory=Silence)
     asked: int = 0
+    was_open: bool = False
 
     @property
     def card(self) -> ModelCard:
@@ -171,6 +191,37 @@ class Served:
             model.card = card
             model.place(deployment, found[card.digest], nodes, len(found[card.digest]) == len(self.replicas))
         self.wanted = self.models[models[0][0].digest]
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether there is no replica that serves or will: the control plane has to place one."""
+        return all(one.state in ENDING for one in self.replicas.values())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be served: now, or once it has woken what sleeps."""
+        return self.queue.is_served() or (self.sleeps and (self.deployment.wakes or self.was_open))
+
+    def look_at_starts(self, now_s: float) -> None:
+        """Learn from the replicas how long their starts take."""
+        starting, ready = set(), []
+        for one in self.replicas.values():
+            if one.state is ReplicaState.STARTING:
+                starting.add((one.id, one.epoch))
+            elif one.state is ReplicaState.READY:
+                ready.append((one.id, one.epoch))
+        self.starts.saw(starting, ready, now_s)
+
+    def in_vain(self, usable: Usable, now_s: float, deadline_s: float) -> Refusal | None:
+        """None of the usable replicas takes anything now: one is asked for. Say so if it cannot be there in time."""
+        if self.have_failed(usable):
+            return self.not_ready(usable)
+        self.starts.asked(now_s)
+        if any(one.state is ReplicaState.READY for one in self._of(usable)):
+            return None  # its circuit is open, for a while
+        if self.sleeps and self.silence.lasts(now_s):
+            return self.not_ready(usable, now_s)
+        return self.not_ready(usable, now_s) if self.starts.is_vain(now_s, deadline_s) else None
 
     def context_tokens(self) -> int:
         """The longest context that a replica of the wanted model offers."""
@@ -210,12 +261,16 @@ class Served:
             except Refusal as refusal:
                 self._refuse(ticket, waiter, refusal)
 
-    def refuse_all(self) -> None:
-        """Tell all who wait that the deployment is no more; its replicas get nothing new."""
+    def close(self) -> None:
+        """The deployment is no more: all who wait are told so, and its replicas get nothing new."""
         message = f"{self.name} was removed while this request waited. GET /v1/models lists what is served."
-        for ticket, waiter in list(self.waiters.items()):
-            self._refuse(ticket, waiter, Refusal("no_replica_ready", message, retry_after_s=2))
+        self.refuse_all(lambda: Refusal("no_replica_ready", message, retry_after_s=2))
         self.queue.set_lanes(())
+
+    def refuse_all(self, refusal: Callable[[], Refusal]) -> None:
+        """Let nobody wait any more."""
+        for ticket, waiter in list(self.waiters.items()):
+            self._refuse(ticket, waiter, refusal())
 
     def _refuse(self, ticket: Hashable, waiter: Waiter, refusal: Refusal) -> None:
         self.queue.leave(ticket)
@@ -272,14 +327,27 @@ class Served:
             state = self.circuit(one, now_s)
             if one.state is ReplicaState.READY and state is not CircuitState.OPEN:
                 lanes.append((one.id, 1 if state is CircuitState.HALF_OPEN else one.slots + engine_queue))
+        self.was_open = self.was_open or bool(lanes)
         self.wake(self.queue.set_lanes(lanes))
 
-    def not_ready(self, usable: Usable = None) -> Refusal:
-        """Say why nothing can serve; of replicas that are not usable nothing is said."""
+    def not_ready(self, usable: Usable = None, now_s: float | None = None) -> Refusal:
+        """Say why nothing can serve; of replicas that are not usable nothing is said. With `now_s`: and when it may."""
         states = [f"{one.id} is {one.state}{_why(one)}" for one in self._of(usable)]
         states += [f"{name} {why}" for name, why in self.strays.items()]
-        message = f"No replica of {self.name} is ready: {', '.join(states) or 'none was started'}. Try again shortly."
-        return Refusal("no_replica_ready", message, retry_after_s=2)
+        message = f"No replica of {self.name} is ready: {', '.join(states) or 'none runs now'}."
+        if now_s is None:
+            return Refusal("no_replica_ready", f"{message} Try again shortly.", retry_after_s=2)
+        after_s, when = self._when(now_s)
+        return Refusal("no_replica_ready", f"{message} {when} Try again in {after_s} s.", retry_after_s=after_s)
+
+    def _when(self, now_s: float) -> tuple[int, str]:
+        """When one may be ready, in whole seconds, and how that is known."""
+        if self.sleeps and self.silence.since_s is not None:
+            silent_s = now_s - self.silence.since_s
+            return SILENT_RETRY_S, f"The control plane, which would start one, has not answered for {silent_s:.0f} s."
+        asked, took = f"One was asked for {self.starts.elapsed_s(now_s):.0f} s ago", self.starts.took_s()
+        known = f"the last starts took up to {took[1]:.0f} s" if took else "none was seen to start yet"
+        return self.starts.retry_after_s(now_s), f"{asked}; {known}."
 
     def have_failed(self, usable: Usable = None) -> bool:
         """Tell whether there are usable replicas, and every one of them has failed for good."""

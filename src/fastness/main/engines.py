@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from fastness.config import Settings
 if TYPE_CHECKING:
     from fastness.core.desired import DeploymentSpec
     from fastness.core.model import ModelCard
-    from fastness.core.node import Device
     from fastness.core.observation import Assignment
     from fastness.fleet.keeper import Execution
     from fastness.perimeter.port import Perimeter
@@ -29,7 +28,6 @@ class Engines:
         run: Path,
         perimeter: Perimeter,
         library: ModelLibrary,
-        devices: Mapping[str, Device],
         allowed: asyncio.Event,
         *,
         unsealed: bool,
@@ -37,7 +35,7 @@ class Engines:
         from fastness.registry.shared_copies import SharedCopies
 
         self._settings, self._run, self._perimeter, self._library = settings, run, perimeter, library
-        self._devices, self._allowed, self._unsealed = devices, allowed, unsealed
+        self._allowed, self._unsealed = allowed, unsealed
         self._copies = SharedCopies()
 
     async def prepare(self, assignment: Assignment, tell: Callable[[str], None]) -> Execution:
@@ -81,6 +79,7 @@ class Engines:
         """
         from fastness.engines.catalogue import engine
         from fastness.engines.port import EngineTask
+        from fastness.fleet.devices import device_environ
         from fastness.fleet.keeper import Execution
         from fastness.perimeter.port import Confinement
         from fastness.registry.sealed_copy import path_of
@@ -96,6 +95,7 @@ class Engines:
             slots=wanted.slots,
             context_tokens=min(wanted.slot_context_tokens, card.context_tokens),
             threads=wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1),
+            cache_type=wanted.cache_type,
         )
         launch = kind.launch(task)
         confinement = Confinement(
@@ -111,7 +111,7 @@ class Engines:
             model=card.name,
             engine=kind.name,
             argv=self._perimeter.sealed_argv(launch.argv, confinement),
-            environ=launch.environ | self._visible(assignment),
+            environ=launch.environ | device_environ(assignment.part.devices),
             socket=task.socket,
             scratch=scratch,
             slots=task.slots,
@@ -126,13 +126,3 @@ class Engines:
             model_digest=spec.model_digest,
             term=assignment.term,
         )
-
-    def _visible(self, assignment: Assignment) -> dict[str, str]:
-        """The accelerators that an engine may see are those that its replica holds; none where this node has none."""
-        from fastness.core.node import DeviceKind
-
-        kinds = {one.id: one.kind for one in self._devices.values()}
-        if DeviceKind.GPU not in kinds.values():
-            return {}
-        held = (one for one in assignment.part.devices if kinds.get(one) is DeviceKind.GPU)
-        return {"CUDA_VISIBLE_DEVICES": ",".join(held)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +13,11 @@ from fastness.main.engines import Engines
 
 if TYPE_CHECKING:
     from fastness.core.marking import Node
-    from fastness.core.node import Device, FleetNode
+    from fastness.core.node import FleetNode
     from fastness.core.replica import Replica
     from fastness.fleet.node import LocalNode
     from fastness.perimeter.port import Perimeter
     from fastness.registry.library import ModelLibrary
-
-SLOTS_PER_CORE = 4
 
 
 def keeping(
@@ -40,30 +37,29 @@ def keeping(
 
     # What an engine writes to stderr is kept in memory for diagnosis only: it might quote a prompt (law 3).
     keeper = ReplicaKeeper(settings.engine, on_change, time.time)
-    devices = {one.id: one for one in _devices()}
-    engines = Engines(settings, run, perimeter, library, devices, allowed, unsealed=unsealed)
+    engines = Engines(settings, run, perimeter, library, allowed, unsealed=unsealed)
     return LocalNode(
         settings.node.name, keeper, engines, lambda orders: write_snapshot(settings.home / ORDERS, orders), on_change
     )
 
 
-def offer(_settings: Settings, place: Node) -> FleetNode:
-    """Say what this machine offers to the fleet."""
-    from fastness.core.node import FleetNode
+def offer(settings: Settings) -> Callable[[Node], FleetNode]:
+    """Look once at what this machine offers to the fleet; return it as that of a node at a place.
 
-    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return FleetNode(place, _devices(), memory_bytes)
+    Raises ConfigError, and StartRefused where a driver does not say what it drives.
+    """
+    from fastness.control.site import StartRefused
+    from fastness.core.node import FleetNode
+    from fastness.fleet.devices import offered
+    from fastness.fleet.nvml import DevicesUnreadable
+
+    try:
+        found = offered(settings.node)
+    except DevicesUnreadable as error:
+        raise StartRefused(str(error)) from None
+    return lambda place: FleetNode(place, found.devices, found.memory_bytes, found.domain, found.pool, found.labels)
 
 
 def digests(home: Path) -> tuple[str, ...]:
     """Return the models on this disk, by digest."""
     return tuple(sorted(file.stem for file in (home / "models").glob("*.gguf")))
-
-
-def _devices() -> tuple[Device, ...]:
-    from fastness.core.node import Device, DeviceKind
-
-    return tuple(
-        Device(f"cpu-{number}", DeviceKind.CPU, "cpu", 0)
-        for number in range(SLOTS_PER_CORE * len(os.sched_getaffinity(0)))
-    )

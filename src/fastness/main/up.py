@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from fastness.cli.composition import UpProgress
 from fastness.config import Settings, run_directory
 from fastness.main.broker import broker
 from fastness.main.children import own_process
+from fastness.main.fit import ReplicaSizes
 from fastness.main.identities import check_identities
 from fastness.main.node import digests, keeping, offer
 from fastness.main.process import (
@@ -79,19 +80,30 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     import asyncio
     from functools import partial
 
+    from fastness.control.configured import configured_parameters
     from fastness.control.site import Model, Site
     from fastness.control.this_node import ORDERS
     from fastness.core.observation import NodeOrders
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger
     from fastness.perimeter.local import LocalPerimeter
-    from fastness.registry.library import ModelLibrary
+    from fastness.registry.library import ModelLibrary, ModelRefused
+    from fastness.scheduling.fit import FitUnknown
     from fastness.store.snapshot_file import SnapshotReader
 
     run = run_directory(settings.home, os.getuid())
     log = open_log(settings, "supervisor")
     perimeter = LocalPerimeter()
     library = ModelLibrary(settings.home)
+    sizes = ReplicaSizes(library)
+
+    def ensure_model(name: str, tell: Callable[[str, int, int], None]) -> Model:
+        model = Model(*library.ensure(name, tell))
+        try:
+            sizes.device_bytes(model.card, configured_parameters(settings.engine), 1)
+        except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
+            raise ModelRefused(f"{name} cannot be served: {error}") from None
+        return model
 
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
@@ -114,14 +126,14 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=lambda name, tell: Model(*library.ensure(name, tell)),
+        ensure_model=ensure_model,
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
         node=partial(keeping, settings, run, perimeter, library),
         kept_orders=SnapshotReader(settings.home / ORDERS, NodeOrders, partial(_report, log)).poll,
         new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
-        offer=partial(offer, settings),
+        offer=offer(settings),
         digests=partial(digests, settings.home),
         first_admin=first_admin,
         control=control,

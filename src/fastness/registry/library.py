@@ -106,6 +106,10 @@ class ModelLibrary:
             raise ModelUnavailable(f"{name} cannot be laid down in {self._models}: {error}") from error
         return card, weights, None
 
+    def weights(self, card: ModelCard) -> Path:
+        """Return where the weights of a model are, or will be once they are laid down; they are not looked at."""
+        return self._records.weights(card.digest)
+
     def is_shipped(self, name: str) -> bool:
         """Tell whether a model of that name comes with Fastness."""
         return name in self._cards

@@ -56,11 +56,15 @@ class Account:
         teams = {owner: devices for owner, devices in guarantees.items() if owner != department}
         self.guaranteed = max(guarantees.get(department, 0), sum(teams.values()))
         self.levels: dict[str, Level] = {}
-        self._teams, self._common = teams, self.guaranteed - sum(teams.values())
-        self._left = self.guaranteed
-        beyond = [one for one in sorted(holders, key=_precedence) if not one.leaving and not self._own(one)]
+        self._teams, self._common, self._left = teams, self.guaranteed - sum(teams.values()), self.guaranteed
+        beyond = []
+        for one in sorted(holders, key=_precedence):
+            if self.level_of(one.owner, one.devices) is Level.GUARANTEED:
+                self.add(one)
+            else:
+                beyond.append(one)
         for one in beyond:
-            self._lend(one)
+            self.add(one)
 
     def level_of(self, owner: str, devices: int) -> Level:
         """Return how safe one more replica would be, as the last of all."""
@@ -68,29 +72,21 @@ class Account:
             return Level.GUARANTEED
         return Level.INSIDE if devices <= self._left else Level.BORROWED
 
-    def add(self, one: Holder) -> bool:
-        """Count one more, later than all the others; False when that changes the level of others: count them anew."""
-        if one.urgent or (self.level_of(one.owner, one.devices) is Level.GUARANTEED and one.devices > self._left):
-            return False
-        if not self._own(one):
-            self._lend(one)
-        return True
+    def add(self, one: Holder) -> Level:
+        """Count one more, as the last of all; return how safe it is."""
+        level = self.levels[one.id] = self.level_of(one.owner, one.devices)
+        if level is Level.GUARANTEED:
+            of_team = min(self._teams.get(one.owner, 0), one.devices)
+            self._common -= one.devices - of_team
+            if of_team:
+                self._teams[one.owner] -= of_team
+        if level is not Level.BORROWED:
+            self._left -= one.devices
+        return level
 
-    def _own(self, one: Holder) -> bool:
-        of_team = min(self._teams.get(one.owner, 0), one.devices)
-        if one.devices > of_team + self._common:
-            return False
-        if of_team:
-            self._teams[one.owner] -= of_team
-        self._common -= one.devices - of_team
-        self._left -= one.devices
-        self.levels[one.id] = Level.GUARANTEED
-        return True
-
-    def _lend(self, one: Holder) -> None:
-        inside = one.devices <= self._left
-        self._left -= one.devices if inside else 0
-        self.levels[one.id] = Level.INSIDE if inside else Level.BORROWED
+    def displaces(self, one: Holder) -> bool:
+        """Tell whether one more would change how safe others are, so that they must be counted anew."""
+        return one.urgent or (self.level_of(one.owner, one.devices) is Level.GUARANTEED and one.devices > self._left)
 
 
 def _precedence(one: Holder) -> tuple[bool, int]:

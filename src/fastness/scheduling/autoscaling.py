@@ -13,7 +13,7 @@ from fastness.scheduling.demand import Demand, demands, measure
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.lifecycle import order
 from fastness.scheduling.placement import Placement
-from fastness.scheduling.placing import Want, attempt, devices_of, hold, settled
+from fastness.scheduling.placing import attempt, devices_of, settled
 from fastness.scheduling.plan_values import LoadMemory
 
 PEAKS: Final = 8
@@ -85,7 +85,9 @@ def soak(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: dict[
     for name, need in sorted(needs.items()):
         deployed = draft.deployed(name)
         extra = need.with_batches - deployed.replicas
-        if extra <= 0 or need.with_batches <= need.replicas or name in stuck or deployed.revision != deployed.stable:
+        if extra <= 0 or need.with_batches <= need.replicas or name in stuck:
+            continue
+        if deployed.revision != deployed.stable or draft.leaving(name):
             continue
         spec = deployed.spec
         found: list[tuple[Placement, bool]] = []
@@ -94,13 +96,13 @@ def soak(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: dict[
             place = attempt(draft, spec, draft.stock.free)
             if not verdict.allowed or not isinstance(place, Placement):
                 break
-            hold(draft, spec, place.parts)
+            draft.stock.take(place.parts, spec.needs.device_bytes, name)
             found.append((place, verdict.borrowed))
         if found:
             reason = f"batches wait, and {len(found)} replicas more find idle devices"
             memory[name] = _scale(draft, name, deployed.replicas + len(found), reason, memory[name])
         for place, borrowed in found:
-            settled(draft, Want(name, deployed.revision, 1), place, borrowed)
+            settled(draft, name, deployed.revision, place, borrowed)
 
 
 def give_way(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: dict[str, LoadMemory]) -> None:
@@ -111,13 +113,13 @@ def give_way(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: d
         if need and need.replicas < draft.deployed(name).replicas:
             continue
         for one in _soaking(draft, needs, spec):
-            found = attempt(draft, spec, draft.stock.coming((one,)))
+            found = attempt(draft, spec, draft.stock.instead_of(one))
             if isinstance(found, Placement):
                 fewer = draft.deployed(one.deployment).replicas - 1
                 reason = f"its batches give way to {name}"
                 memory[one.deployment] = _scale(draft, one.deployment, fewer, reason, memory[one.deployment])
                 draft.drain(one, reason)
-                hold(draft, spec, found.parts)
+                draft.stock.keep(found.parts, spec.needs.device_bytes)
                 break
 
 

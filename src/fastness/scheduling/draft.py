@@ -103,6 +103,10 @@ class Draft:
         wanted = self.deployed(name).replicas
         self._pending[name] = Pending(name, wanted, there, told, (before.hopes if before else "") or hopes)
 
+    def is_pending(self, name: str) -> bool:
+        """Tell whether it was said why a deployment is not as wanted."""
+        return name in self._pending
+
     @property
     def pending(self) -> tuple[Pending, ...]:
         """What is not as wanted, by deployment."""
@@ -112,7 +116,8 @@ class Draft:
     def stock(self) -> Stock:
         """What may be placed on; made when it is first asked for, after nodes were judged."""
         if self._stock is None:
-            self._stock = Stock(self.state, (one.node for one in self.sight.nodes.values()), self._silent_s)
+            nodes = (one.node for one in self.sight.nodes.values())
+            self._stock = Stock(self.state, nodes, self._silent_s, self.clears)
         return self._stock
 
     @property

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from fastness.core.desired import Needs
-from fastness.core.marking import Label
+from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
 
 Clears = Callable[[Label, Label], bool]
@@ -27,14 +27,18 @@ def refused(needs: Needs, node: FleetNode, clears: Clears) -> str:
 
     Labels are not looked at here, but by `refused_label`: nodes that are alike in all else differ in them.
     """
-    place = node.place
+    return refused_place(needs, node.place, clears) or _refused_devices(needs, node)
+
+
+def refused_place(needs: Needs, place: Node, clears: Clears) -> str:
+    """Say why nothing that is needed may run under this law, operator or ceiling; empty when it may."""
     if needs.jurisdictions and place.jurisdiction not in needs.jurisdictions:
         return f"refused: jurisdiction {place.jurisdiction or 'not declared'}, needs {_any(needs.jurisdictions)}"
     if needs.operators and place.operator not in needs.operators:
         return f"refused: operator {place.operator or 'not declared'}, needs {_any(needs.operators)}"
     if not clears(place.ceiling, needs.ceiling):
         return f"refused: cleared to {place.ceiling}, needs {needs.ceiling}"
-    return _refused_devices(needs, node)
+    return ""
 
 
 def refused_label(wanted: Iterable[str], labels: tuple[tuple[str, str], ...]) -> str:
@@ -61,11 +65,11 @@ def domain_of(node: FleetNode) -> str:
     return node.domain or node.name
 
 
-def suits(needs: Needs, device: Device) -> bool:
-    """Tell whether a device is of the type, and has the memory. A CPU slot's memory is its node's."""
-    if needs.accelerator and device.accelerator != needs.accelerator:
+def suits(needs: Needs, kind: DeviceType) -> bool:
+    """Tell whether devices are of the accelerator, and have the memory. A CPU slot's memory is its node's."""
+    if needs.accelerator not in ("", kind[2]):
         return False
-    return device.kind is DeviceKind.CPU or device.memory_bytes >= needs.device_bytes
+    return kind[0] is DeviceKind.CPU or kind[1] >= needs.device_bytes
 
 
 def type_of(device: Device) -> DeviceType:
@@ -85,7 +89,7 @@ def _refused_devices(needs: Needs, node: FleetNode) -> str:
     if not right:
         has = ", ".join(f"{types[one]} × {one[2]}" for one in sorted(types)) or "no device"
         return f"refused: has {has}, needs {needs.accelerator or 'one'}"
-    large = [one for one in right if one[0] is DeviceKind.CPU or one[1] >= needs.device_bytes]
+    large = [one for one in right if suits(needs, one)]
     if not large:
         most = max(one[1] for one in right)
         return f"refused: {gigabytes(most)} on a device, needs {gigabytes(needs.device_bytes)}"

@@ -82,10 +82,17 @@ def missing(draft: Draft, name: str, goal: Goal) -> list[Want]:
 
 
 def report(draft: Draft, name: str) -> None:
-    """Say which replicas fail again and again. They are kept: elsewhere the same would fail in the same way."""
-    for one in draft.placed(name):
+    """Say which replicas fail again and again, and why there are too few where nothing else has said so.
+
+    Those that fail are kept: elsewhere the same would fail in the same way.
+    """
+    placed, wanted = draft.placed(name), draft.deployed(name).replicas
+    for one in placed:
         if draft.health(one) is Health.FAILING:
             draft.pend(name, sentence=draft.sight.trouble(one), node=one.parts[0].node)
+    if len(placed) < wanted and not draft.is_pending(name):
+        ending = "; ".join(f"{one.id} ends: {one.reason}" for one in draft.leaving(name))
+        draft.pend(name, sentence=ending or "its replicas have only just been lost", hopes="a place is looked for next")
 
 
 def order(draft: Draft, replicas: Iterable[PlacedReplica]) -> list[PlacedReplica]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import Part, ReplicaPlaced
 from fastness.core.fleet_state import PlacedReplica
 from fastness.scheduling.draft import Draft
-from fastness.scheduling.offers import Offer
+from fastness.scheduling.offer_index import OfferIndex
 from fastness.scheduling.placement import Placement, Unplaced, place
+from fastness.scheduling.wishes import Wish, ordered
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,53 +24,39 @@ class Want:
     count: int
 
 
-def place_missing(draft: Draft, wants: Iterable[Want]) -> set[str]:
+def place_missing(draft: Draft, wants: Sequence[Want]) -> set[str]:
     """Place what is missing; return the deployments for which there is nothing, now or soon.
 
-    Those within their guarantee go first, the urgent before others; of equals one of each in turn, who has least
-    first. Devices that will come free are held back for whoever is first in line for them, so that nobody behind takes
-    them away piece by piece.
+    Devices that will come free are held back for whoever is first in line for them, so that nobody behind takes them
+    away piece by piece.
     """
-    left, stuck = list(wants), set()
-    while left and draft.placements_left > 0:
-        line = sorted((_rank(draft, want), number, want) for number, want in enumerate(left))
-        first, left = line[0][0][:2], []
-        for rank, _, want in line:
-            if rank[:2] != first or draft.placements_left <= 0:
-                left.append(want)
-            elif not _settle(draft, want):
-                stuck.add(want.deployment)
-            elif want.count > 1:
-                left.append(replace(want, count=want.count - 1))
-    for want in left:
-        draft.pend(want.deployment, hopes="its turn comes next: there is much to place")
-    return stuck
+    stuck: set[tuple[str, int]] = set()
+    if not wants:
+        return set()
+    revisions = dict(_wishes(draft, wants))
+    for wish in ordered(revisions, draft.stock.free, draft.shares):
+        key = wish.deployment, revisions[wish]
+        if draft.placements_left <= 0:
+            draft.pend(wish.deployment, hopes="its turn comes next: there is much to place")
+        elif key not in stuck and not _settle(draft, *key):
+            stuck.add(key)
+    return {name for name, _ in stuck}
 
 
 def attempt(
-    draft: Draft, spec: DeploymentSpec, offers: tuple[Offer, ...], but: tuple[PlacedReplica, ...] = ()
+    draft: Draft, spec: DeploymentSpec, offers: OfferIndex, gone: PlacedReplica | None = None
 ) -> Placement | Unplaced:
-    """Look for a place for one replica more. `but` are replicas that will be gone by then."""
-    return place(spec.needs, spec.name, spec.model_digest, offers, _domains(draft, spec.name, but))
+    """Look for a place for one replica more. `gone` will be away by then."""
+    return place(spec.needs, spec.name, spec.model_digest, offers, _domains(draft, spec.name, gone))
 
 
-def settled(draft: Draft, want: Want, found: Placement, borrowed: bool) -> None:
+def settled(draft: Draft, name: str, revision: int, found: Placement, borrowed: bool) -> None:
     """Record a placement."""
-    spec = draft.deployed(want.deployment).revisions[want.revision]
-    term = draft.state.term + 1
+    needs, term = draft.deployed(name).revisions[revision].needs, draft.state.term + 1
     draft.placements_left -= 1
-    draft.stock.take(found.parts, spec.needs.device_bytes, spec.name)
     draft.note(
-        ReplicaPlaced(
-            f"{spec.name}-{term}", spec.name, want.revision, found.parts, spec.needs.device_bytes, term, borrowed,
-            found.reason,
-        )
-    )  # fmt: skip
-
-
-def hold(draft: Draft, spec: DeploymentSpec, parts: tuple[Part, ...]) -> None:
-    """Hold devices back for a deployment until they have come free."""
-    draft.stock.take(parts, spec.needs.device_bytes, spec.name)
+        ReplicaPlaced(f"{name}-{term}", name, revision, found.parts, needs.device_bytes, term, borrowed, found.reason)
+    )
 
 
 def devices_of(spec: DeploymentSpec) -> int:
@@ -76,28 +64,34 @@ def devices_of(spec: DeploymentSpec) -> int:
     return spec.needs.devices * spec.needs.nodes
 
 
-def _rank(draft: Draft, want: Want) -> tuple[bool, bool, int, str, int]:
-    spec = draft.deployed(want.deployment).revisions[want.revision]
-    verdict = draft.shares.verdict(spec.owner, spec.needs.pool, devices_of(spec))
-    there = len(draft.placed(want.deployment))
-    return verdict.borrowed or not verdict.allowed, not spec.urgent, there, want.deployment, want.revision
+def _wishes(draft: Draft, wants: Iterable[Want]) -> Iterator[tuple[Wish, int]]:
+    """Make a wish of each replica that is wanted, with its revision; no two are the same."""
+    there: Counter[str] = Counter()
+    for want in wants:
+        spec = draft.deployed(want.deployment).revisions[want.revision]
+        if want.deployment not in there:
+            there[want.deployment] = len(draft.placed(want.deployment))
+        for _ in range(want.count):
+            number = there[want.deployment]
+            there[want.deployment] += 1
+            yield Wish(spec.name, spec.owner, spec.needs, spec.model_digest, number, spec.urgent), want.revision
 
 
-def _settle(draft: Draft, want: Want) -> bool:
+def _settle(draft: Draft, name: str, revision: int) -> bool:
     """Place one replica, or hold back what will come free for it; tell whether either could be done."""
-    name = want.deployment
-    spec = draft.deployed(name).revisions[want.revision]
+    spec, stock = draft.deployed(name).revisions[revision], draft.stock
     verdict = draft.shares.verdict(spec.owner, spec.needs.pool, devices_of(spec))
-    found = attempt(draft, spec, draft.stock.free)
+    found = attempt(draft, spec, stock.free)
     if isinstance(found, Placement) and verdict.allowed:
-        settled(draft, want, found, verdict.borrowed)
+        stock.take(found.parts, spec.needs.device_bytes, name)
+        settled(draft, name, revision, found, verdict.borrowed)
         return True
-    later = attempt(draft, spec, draft.stock.coming())
+    later = attempt(draft, spec, stock.coming)
     parts = later.parts if isinstance(later, Placement) else _reclaim(draft, spec)
     refusals = found.refusals if isinstance(found, Unplaced) else ()
     sentence = "" if verdict.allowed else verdict.sentence
     draft.pend(name, refusals, hopes=_hopes(draft, parts) if parts else "", sentence=sentence)
-    hold(draft, spec, parts)
+    stock.keep(parts, spec.needs.device_bytes)
     return bool(parts)
 
 
@@ -112,9 +106,9 @@ def _reclaim(draft: Draft, spec: DeploymentSpec) -> tuple[Part, ...]:
     return room.parts
 
 
-def _domains(draft: Draft, name: str, but: tuple[PlacedReplica, ...] = ()) -> frozenset[str]:
-    gone = {one.id for one in but}
-    return draft.stock.domains(one for one in draft.placed(name) if one.id not in gone and not draft.must_move(one))
+def _domains(draft: Draft, name: str, gone: PlacedReplica | None = None) -> frozenset[str]:
+    """Return where a deployment has replicas that stay."""
+    return draft.stock.domains(one for one in draft.placed(name) if one is not gone and not draft.must_move(one))
 
 
 def _hopes(draft: Draft, later: tuple[Part, ...]) -> str:

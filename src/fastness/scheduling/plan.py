@@ -69,7 +69,6 @@ def _towards_goals(
     for name, aim in goals.items():
         retire(draft, name, aim)
         wants += missing(draft, name, aim)
-        report(draft, name)
     stuck = place_missing(draft, wants)
     placing = {want.deployment for want in wants}
     for name, aim in goals.items():
@@ -79,6 +78,8 @@ def _towards_goals(
     if needs:
         give_way(draft, needs, stuck, known)
         soak(draft, needs, stuck, known)
+    for name in goals:
+        report(draft, name)
     return MappingProxyType(known)
 
 

@@ -77,7 +77,7 @@ def make_room(
     sites: dict[DeviceType, list[_Site]] = defaultdict(list)
     for offer in offers:
         if not _barred(needs, offer, clears, domains):
-            for kind in {type_of(device) for device in offer.node.devices if suits(needs, device)}:
+            for kind in {one for one in map(type_of, offer.node.devices) if suits(needs, one)}:
                 sites[kind].append(_site(offer, kind, on[offer.node.name]))
 
     def harm(one: Holder) -> Harm:

@@ -7,7 +7,7 @@ from typing import Final
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.lifecycle import order
 from fastness.scheduling.placement import Placement
-from fastness.scheduling.placing import attempt, hold
+from fastness.scheduling.placing import attempt
 from fastness.scheduling.rolling import Goal
 
 TRIES_MAX: Final = 16
@@ -32,7 +32,7 @@ def make_room(draft: Draft, name: str, goal: Goal) -> None:
         used = draft.may_be_used(one)
         if used and ready < wanted:
             return
-        found = attempt(draft, spec, draft.stock.coming((one,)), (one,))
+        found = attempt(draft, spec, draft.stock.instead_of(one), one)
         if not isinstance(found, Placement):
             continue
         if used and wanted == 1 and spec.rollout.surge > 0:
@@ -43,5 +43,5 @@ def make_room(draft: Draft, name: str, goal: Goal) -> None:
             )
             return
         draft.drain(one, f"revision {deployed.revision} takes its place; there was no spare device for it")
-        hold(draft, spec, found.parts)
+        draft.stock.keep(found.parts, spec.needs.device_bytes)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from fastness.core.desired import Needs
 from fastness.core.fleet_state import FleetState, Phase, PlacedReplica
@@ -17,6 +18,9 @@ from fastness.scheduling.account import Account, Holder, Level, department_of
 from fastness.scheduling.filters import Clears, counted, identical
 from fastness.scheduling.offers import Offer
 from fastness.scheduling.reclaim import Room, make_room
+
+LAST: Final = 1 << 62
+"""A term after all that are given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,10 @@ class Shares:
         if not one.leaving:
             self._held[one.owner, one.pool] += one.devices
             account = self._accounts.get(key)
-            if account is not None and not account.add(one):
+            if account is not None and account.displaces(one):
                 del self._accounts[key]
+            elif account is not None:
+                account.add(one)
 
     def leave(self, replica: str) -> None:
         """Note that a replica drains: it holds its devices, but counts against no guarantee. Others are ignored."""
@@ -138,19 +144,29 @@ class Shares:
         department = department_of(owner)
         if self._account(department, pool).level_of(owner, devices) is Level.BORROWED:
             return None
+        newcomer = Holder("", owner, pool, devices, term=LAST)
         victims: list[Holder] = []
         for one, other in tuple(self._holders):
             if other == pool:
-                there = self._holders[one, pool]
-                newcomer = [Holder("", owner, pool, devices, term=1 << 62)] if one == department else []
-                levels = Account(one, self._guarantees[one, pool], [*there.values(), *newcomer]).levels
-                victims += [held for held in there.values() if levels.get(held.id) is Level.BORROWED]
+                levels = self._count(one, pool, *([newcomer] if one == department else [])).levels
+                victims += [held for held in self._holders[one, pool].values() if levels.get(held.id) is Level.BORROWED]
         return make_room(owner, needs, offers, victims, self._clears, domains)
 
     def level(self, replica: str) -> Level | None:
         """Return how safe a replica is now; None for one that is on its way out, or not known."""
         key = self._where.get(replica)
         return self._account(*key).levels.get(replica) if key else None
+
+    def levels(self, asked: Iterable[tuple[str, str, int]]) -> list[Level]:
+        """Return how safe replicas would be that come one after the other, each told by owner, pool and devices."""
+        accounts: dict[tuple[str, str], Account] = {}
+        found = []
+        for number, (owner, pool, devices) in enumerate(asked):
+            key = (department_of(owner), pool)
+            if key not in accounts:
+                accounts[key] = self._count(*key)
+            found.append(accounts[key].add(Holder(f"wish {number}", owner, pool, devices)))
+        return found
 
     def standing(self, owner: str, pool: str) -> Standing:
         """Return where an owner stands."""
@@ -165,8 +181,12 @@ class Shares:
     def _account(self, department: str, pool: str) -> Account:
         key = (department, pool)
         if key not in self._accounts:
-            self._accounts[key] = Account(department, self._guarantees[key], self._holders[key].values())
+            self._accounts[key] = self._count(department, pool)
         return self._accounts[key]
+
+    def _count(self, department: str, pool: str, *newcomers: Holder) -> Account:
+        staying = [one for one in self._holders[department, pool].values() if not one.leaving]
+        return Account(department, self._guarantees[department, pool], [*staying, *newcomers])
 
 
 def shares(state: FleetState, nodes: Iterable[FleetNode], clears: Clears = identical) -> Shares:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from fastness.core.fleet_event import Part
 from fastness.core.fleet_state import FleetState, PlacedReplica
-from fastness.core.node import DeviceKind, FleetNode
-from fastness.scheduling.filters import domain_of
+from fastness.core.node import FleetNode
+from fastness.scheduling.filters import Clears
+from fastness.scheduling.offer_index import OfferIndex
 from fastness.scheduling.offers import Offer, offers
 
 
@@ -18,40 +19,60 @@ class Stock:
     `silent_s` are nodes not heard of for a while: nothing is placed there until they speak again.
     """
 
-    def __init__(self, state: FleetState, nodes: Iterable[FleetNode], silent_s: Mapping[str, float]) -> None:
-        self._offers = {one.node.name: one for one in offers(state, nodes)}
-        for name, quiet_s in silent_s.items():
-            if (one := self._offers.get(name)) and not one.closed:
-                self._offers[name] = replace(one, closed=f"nothing was heard of it for {quiet_s:.1f} s")
+    def __init__(
+        self, state: FleetState, nodes: Iterable[FleetNode], silent_s: Mapping[str, float], clears: Clears
+    ) -> None:
+        self.free = OfferIndex((_open(one, silent_s.get(one.node.name)) for one in offers(state, nodes)), clears)
+        """What is free now."""
+        self._coming: OfferIndex | None = None
 
     @property
-    def free(self) -> tuple[Offer, ...]:
-        """What is free now."""
-        return tuple(self._offers.values())
+    def coming(self) -> OfferIndex:
+        """What is free now or will be, once what drains has drained."""
+        if self._coming is None:
+            self._coming = OfferIndex(map(_arrived, self.free), self.free.clears)
+        return self._coming
 
-    def coming(self, gone: Iterable[PlacedReplica] = ()) -> tuple[Offer, ...]:
-        """What is free now or will be, once what drains has drained; and, if they were to go, too, `gone`."""
-        changed = dict(self._offers)
-        for one in gone:
-            _expect(changed, one)
-        return tuple(_arrived(one) if one.coming else one for one in changed.values())
+    def instead_of(self, gone: PlacedReplica) -> OfferIndex:
+        """What would be free on the nodes of a replica if it were to go."""
+        nodes = {part.node for part in gone.parts}
+        index = OfferIndex((one for one in self.free if one.node.name in nodes), self.free.clears)
+        index.leave(gone.parts, gone.device_bytes)
+        return OfferIndex(map(_arrived, index), self.free.clears)
 
     def expect(self, replica: PlacedReplica) -> None:
         """Count on what a replica holds: it drains."""
-        _expect(self._offers, replica)
+        self.free.leave(replica.parts, replica.device_bytes)
+        self._coming = None
 
-    def take(self, parts: Iterable[Part], device_bytes: int, deployment: str) -> None:
-        """Take devices, or hold back for a deployment those that are still to come free."""
-        for part in parts:
-            self._offers[part.node] = _without(self._offers[part.node], part, device_bytes, deployment)
+    def take(self, parts: tuple[Part, ...], device_bytes: int, deployment: str) -> None:
+        """Place a replica of a deployment."""
+        self.free.take(deployment, parts, device_bytes)
+        if self._coming:
+            self._coming.take(deployment, parts, device_bytes)
+
+    def keep(self, parts: tuple[Part, ...], device_bytes: int) -> None:
+        """Hold devices back, free or still to come, for a replica that will be placed there."""
+        self.free.keep(parts, device_bytes)
+        if self._coming:
+            self._coming.keep(parts, device_bytes)
 
     def domains(self, replicas: Iterable[PlacedReplica]) -> frozenset[str]:
         """Return the failure domains where these replicas are."""
-        parts = (part for one in replicas for part in one.parts)
-        return frozenset(domain_of(offer.node) for part in parts if (offer := self._offers.get(part.node)))
+        bins = self.free.bins
+        return frozenset(bins[part.node].domain for one in replicas for part in one.parts if part.node in bins)
+
+
+def _open(offer: Offer, silent_s: float | None) -> Offer:
+    if silent_s is None or offer.closed:
+        return offer
+    return replace(offer, closed=f"nothing was heard of it for {silent_s:.1f} s")
 
 
 def _arrived(offer: Offer) -> Offer:
+    """Return an offer as it will be once what is on its way out is gone."""
+    if not offer.coming:
+        return offer
     there = {one.id for one in (*offer.devices, *offer.coming)}
     return replace(
         offer,
@@ -59,30 +80,4 @@ def _arrived(offer: Offer) -> Offer:
         memory_bytes=offer.memory_bytes + offer.coming_bytes,
         coming=(),
         coming_bytes=0,
-    )
-
-
-def _expect(offers: dict[str, Offer], replica: PlacedReplica) -> None:
-    for part in replica.parts:
-        if offer := offers.get(part.node):
-            theirs = tuple(one for one in offer.node.devices if one.id in part.devices)
-            offers[part.node] = replace(
-                offer,
-                coming=(*offer.coming, *theirs),
-                coming_bytes=offer.coming_bytes
-                + replica.device_bytes * sum(one.kind is DeviceKind.CPU for one in theirs),
-            )
-
-
-def _without(offer: Offer, part: Part, device_bytes: int, deployment: str) -> Offer:
-    """Take a part out of an offer. What it takes of the memory is free now as far as its devices are."""
-    slots = [one.id for one in offer.node.devices if one.kind is DeviceKind.CPU and one.id in part.devices]
-    later = {one.id for one in offer.coming}
-    return replace(
-        offer,
-        devices=tuple(one for one in offer.devices if one.id not in part.devices),
-        memory_bytes=offer.memory_bytes - device_bytes * sum(one not in later for one in slots),
-        coming=tuple(one for one in offer.coming if one.id not in part.devices),
-        coming_bytes=offer.coming_bytes - device_bytes * sum(one in later for one in slots),
-        neighbours=(*offer.neighbours, deployment),
     )

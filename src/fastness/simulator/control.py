@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from fastness.core.fleet_event import FleetEvent
 from fastness.core.fleet_state import FleetState, Impossible, Phase, apply, fold
 from fastness.core.observation import GatewayReport, NodeOrders, NodeReport, Observation
+from fastness.scheduling.filters import Clears
 from fastness.scheduling.orders import orders
 from fastness.scheduling.plan import Pending, Plan, PlanBounds, PlanMemory, plan
 from fastness.simulator.clock import clock_ms
@@ -22,7 +23,7 @@ from fastness.simulator.command import Command, events_of
 class ControlRules:
     """The decisions that the control plane makes; a mutant puts others in their place."""
 
-    plan: Callable[[FleetState, Observation, PlanMemory, int, PlanBounds], Plan] = plan
+    plan: Callable[[FleetState, Observation, PlanMemory, int, PlanBounds, Clears], Plan] = plan
     orders: Callable[[FleetState, str], NodeOrders] = orders
     bounds: PlanBounds = field(default_factory=PlanBounds)
     restore: Callable[[Iterable[FleetEvent]], FleetState] = fold
@@ -59,8 +60,8 @@ class Site(Protocol):
 class SimulatedControl:
     """See the module."""
 
-    def __init__(self, site: Site, now_s: Callable[[], float], rules: ControlRules) -> None:
-        self._site, self._now_s, self._rules = site, now_s, rules
+    def __init__(self, site: Site, now_s: Callable[[], float], rules: ControlRules, clears: Clears) -> None:
+        self._site, self._now_s, self._rules, self._clears = site, now_s, rules, clears
         self.state = FleetState()
         self.log: list[FleetEvent] = []
         self.memory = PlanMemory()
@@ -71,9 +72,9 @@ class SimulatedControl:
         self._told: dict[str, tuple[int, float]] = {}
 
     @property
-    def is_calm(self) -> bool:
-        """Whether nothing is under way, as far as it knows: it need not look again soon."""
-        return not self.pending and all(one.phase is Phase.PLACED for one in self.state.replicas.values())
+    def drains(self) -> bool:
+        """Whether it waits for answers to end."""
+        return any(one.phase is Phase.DRAINING for one in self.state.replicas.values())
 
     def next_deadline_s(self) -> float | None:
         """When the next drain is over at the latest, on the world's clock; None: nothing drains."""
@@ -94,7 +95,7 @@ class SimulatedControl:
         if not self.up or self.paused:
             return None
         seen = Observation(self.now_ms(), self._site.node_reports(), self._site.gateway_reports())
-        made = self._rules.plan(self.state, seen, self.memory, self.now_ms(), self._rules.bounds)
+        made = self._rules.plan(self.state, seen, self.memory, self.now_ms(), self._rules.bounds, self._clears)
         self.plans += 1
         self._decide(made.events if torn_after is None else made.events[:torn_after])
         if torn_after is not None:

@@ -85,7 +85,7 @@ def draw(seed: int, hours: float = 6.0) -> Scenario:
 
 
 def _nodes(dice: Random) -> Iterator[FleetNode]:
-    count = max(1, round(40 ** dice.random()))
+    count = max(1, round(40 ** dice.random() ** 1.3))
     sites = [dice.choice(("leeds", "bristol", "dublin"))] if count < 3 else ["leeds", "bristol", "dublin"]
     kinds = dice.sample([*ACCELERATORS, "cpu"], dice.choice((1, 2, 3)))
     secure = count >= 6 and dice.random() < 0.3

@@ -180,9 +180,10 @@ def replay(flows: Sequence[Flow], crew: Crew, tick_s: float) -> None:
 
 def least_static(stream_: Stream, profile: Profile, slo: Slo, part: float, most: int = 100_000) -> int:
     """Return the fewest replicas with which at least `part` of all requests keep to the level; `most` if none do."""
-    low, high = 0, 1
+    mean = stream_.total / (len(stream_.arrivals) * stream_.step_s) / profile.most
+    low, high = 0, max(1, int(mean))
     while high < most and kept_with(stream_, profile, slo, high) < part:
-        low, high = high, min(most, 2 * high)
+        low, high = high, min(most, high + max(1, high // 2))
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if kept_with(stream_, profile, slo, middle) >= part else (middle, high)

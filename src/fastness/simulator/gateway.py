@@ -189,13 +189,18 @@ class SimulatedGateway:
         """Every request that has not ended."""
         return (one for served in self._served.values() for one in served.running)
 
-    def in_flight(self, replica: str) -> int:
-        """How many runs it has on a replica."""
-        return sum(served.in_flight[replica] for served in self._served.values())
+    def in_flight(self, deployment: str, replica: str) -> int:
+        """How many runs it has on a replica of a deployment."""
+        served = self._served.get(deployment)
+        return served.in_flight[replica] if served else 0
 
-    def lanes(self) -> Iterable[Lane]:
-        """The lanes of all its queues."""
-        return (lane for served in self._served.values() for lane in served.queue.lanes.values())
+    def miscounted(self) -> str:
+        """Name a replica on which the queue counts other answers than there are; empty: there is none."""
+        for served in self._served.values():
+            for name, lane in served.queue.lanes.items():
+                if lane.in_flight != served.in_flight.get(name, 0):
+                    return name
+        return ""
 
     def waiting(self) -> int:
         """How many wait, over all deployments."""

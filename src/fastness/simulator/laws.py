@@ -174,8 +174,9 @@ class Laws:
         if isinstance(event, events.ReplicaPlaced):
             self._check_placed(event, before, after)
         elif isinstance(event, events.NodeLost):
-            nodes = len(self._offers)
-            if nodes >= 3 and silent > 0.5 * nodes:
+            nodes, wish = len(self._offers), before.nodes.get(event.node)
+            given_up = wish is not None and wish.draining  # who drains a silent node says that it is gone
+            if nodes >= 3 and silent > 0.5 * nodes and not given_up:
                 raise self.broken("mass eviction", event.node, f"{silent} of {nodes} nodes are silent")
 
     def _check_placed(self, event: events.ReplicaPlaced, before: FleetState, after: FleetState) -> None:

@@ -32,6 +32,7 @@ class PlanLaws:
     ) -> None:
         self._offers, self._lattice, self._broken = offers, lattice, broken
         self._owed: dict[tuple[str, str], float] = {}
+        self._unexplained: dict[str, float] = {}
         self._looked_s = 0.0
 
     def planned(self, state: FleetState, pending: Iterable[Pending], now_s: float, sound: Sound) -> None:
@@ -39,10 +40,11 @@ class PlanLaws:
         known = {one.deployment: one for one in pending}
         for name, deployed in state.deployments.items():
             there = sum(one.phase is Phase.PLACED for one in state.of(name))
-            if deployed.removed or there >= deployed.replicas:
-                continue
             why = known.get(name)
-            if why is None or not (why.hopes or any(one.sentence for one in why.refusals)):
+            explained = why is not None and (why.hopes or any(one.sentence for one in why.refusals))
+            if deployed.removed or there >= deployed.replicas or explained:
+                self._unexplained.pop(name, None)
+            elif self._unexplained.setdefault(name, now_s) < now_s:  # one plan may end what the next one tells of
                 raise self._broken("no reason", name, f"it wants {deployed.replicas} replicas and has {there}")
         if now_s - self._looked_s > PLANS_APART_S:
             self._owed.clear()

@@ -11,10 +11,12 @@ import ast
 import json
 import re
 import tarfile
+import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from gzip import BadGzipFile
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from random import Random
@@ -166,7 +168,7 @@ def _in_folder(place: Path) -> Iterator[tuple[str, str, str, str]]:
 
 def _in_archive(place: Path) -> Iterator[tuple[str, str, str, str]]:
     try:
-        with tarfile.open(place, "r|*") as tar:
+        with tarfile.open(place) as tar:
             for count, member in enumerate(tar):
                 if count >= MEMBERS_MAX:
                     raise TraceError(f"{place}: more than {MEMBERS_MAX:,} files in it; give an archive of one trace")
@@ -177,7 +179,7 @@ def _in_archive(place: Path) -> Iterator[tuple[str, str, str, str]]:
                 if member.size > MEMBER_BYTES_MAX:
                     raise TraceError(f"{place}: {member.name} is larger than {MEMBER_BYTES_MAX:,} bytes")
                 yield member.name, found[1], found[2], _text(member.name, file.read())
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, BadGzipFile) as error:
         raise TraceError(f"{place}: not a whole tar archive: {error}") from None
 
 

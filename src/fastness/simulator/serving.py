@@ -52,7 +52,7 @@ class Serving:
     def send(self, request: Request, route: Route, run: Run) -> bool:
         """Send a run to an engine; False: nothing answers there."""
         world, live = self._world, self.live.get(route.replica)
-        in_flight = world.gateways[request.gateway].in_flight(route.replica)
+        in_flight = world.gateways[request.gateway].in_flight(route.deployment, route.replica)
         world.laws.sent(request, route, live.engine if live else None, in_flight)
         if live is None or live.epoch != route.epoch or any(world.links.is_lost(node) for node in live.nodes):
             return False
@@ -70,7 +70,7 @@ class Serving:
     def silence(self, live: Live) -> None:
         """Nothing comes from a replica any more, and after a while its connections count as broken."""
         live.engine.pause(self._world.now_s)
-        self._world.at(self._world.now_s + STALL_S, partial(self._give_up, live))
+        self._world.at(self._world.now_s + STALL_S, partial(self._give_up, live, self._world.now_s))
 
     def reschedule(self, live: Live) -> None:
         """An engine's next event has changed."""
@@ -116,24 +116,26 @@ class Serving:
         if change.cause is Cause.POWER:
             self.silence(live)
         else:
-            self._fail_runs(live)
+            self._fail_runs(live, world.now_s)
 
-    def _give_up(self, live: Live) -> None:
+    def _give_up(self, live: Live, since_s: float) -> None:
         """Unless the replica was heard of again meanwhile."""
         there = self.live.get(live.replica) is live
         if not there or any(self._world.links.is_lost(node) for node in live.nodes):
-            self._fail_runs(live)
+            self._fail_runs(live, since_s)
 
-    def _fail_runs(self, live: Live) -> None:
-        """Everything on a replica fails, and goes on elsewhere if it can."""
-        world = self._world
-        for run in live.engine.under_way():
+    def _fail_runs(self, live: Live, since_s: float) -> None:
+        """Everything on a replica fails, and goes on elsewhere if it can; `since_s`: nothing came any more."""
+        world, runs = self._world, live.engine.under_way()
+        world.story.cut(since_s, [run.ticket for run in runs if isinstance(run.ticket, Request)])
+        for run in runs:
             request = run.ticket
             assert isinstance(request, Request)
             written = live.engine.written(world.now_s, run)
             live.engine.drop(world.now_s, run)
             gateway = world.gateways[request.gateway]
             if request.end is None and request.run is run and gateway.up:
+                request.cut_s = since_s if request.cut_s < 0.0 else request.cut_s
                 gateway.fail(request, written, gone=True)
 
     def _engine_due(self, live: Live, version: int) -> None:
@@ -144,6 +146,7 @@ class Serving:
             assert isinstance(request, Request)
             gateway = self._world.gateways[request.gateway]
             if progress is Progress.FIRST:
+                self._world.story.went_on(self._world.now_s, request, live.nodes[0])
                 gateway.first(request)
             else:
                 request.sent += run.output_tokens

@@ -102,7 +102,15 @@ class World:
         access = Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom)
         decided = FleetLog.open(self.home / "ledger/control", ledger, lambda: time.time_ns() // 1_000_000)
         fleet = FleetControl(
-            self.settings, self.run_directory, decided, store.database, access, policies, self, self.fleet
+            self.settings,
+            self.run_directory,
+            decided,
+            store.database,
+            access,
+            policies,
+            self,
+            self.fleet,
+            lambda card, parameters, devices: 1_700_000_000 // devices,
         )
         if self.fleet is not None:
             self.fleet.log = decided

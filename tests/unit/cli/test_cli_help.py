@@ -85,7 +85,7 @@ def shown_commands():
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for block in re.findall(r"```(?:console|bash|sh)\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.splitlines():
-                for text in re.findall(r"(?:^|[$( ]) ?fastness( [^|<>&)#]*)", line):
+                for text in re.findall(r"(?:^|[$( ]) ?fastness( (?:'[^']*'|[^'|<>&)#])*)", line):
                     yield page.name, text
 
 

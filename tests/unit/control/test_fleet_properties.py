@@ -7,18 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commanded_fleet import MODELS, Site
+from commanded_fleet import LATTICE, MODELS, Site, device_bytes
 from fastness.control.desired_wire import GivenDeployment, SpecReader, given_of
 from fastness.control.fleet_log import history
-from fastness.control.models_here import assumed_device_bytes
 from fastness.control.problem import Problem
 from fastness.control.spec_checks import Ground, check_spec
 from fastness.core.fleet_state import fold
-from fastness.core.marking import Lattice
-from fastness.policy.profile import shipped_profile
 
-LATTICE = Lattice(shipped_profile("uk"))
-READER = SpecReader(MODELS, LATTICE, assumed_device_bytes)
+READER = SpecReader(MODELS, LATTICE, device_bytes)
 GROUND = Ground(MODELS, LATTICE, ("default", "health", "justice"))
 
 names = st.sampled_from(["chat", "embed", "a", "Bad!", ""])

@@ -49,6 +49,10 @@ def _params(xllamacpp: Any, task: dict[str, Any]) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = task["threads"]
     params.n_gpu_layers = 0
     params.fit_params = False  # the task says what fits
+    params.no_extra_bufts = not task["repack"]
+    params.cache_type_k = params.cache_type_v = _number_type(xllamacpp, task["cache_type"])
+    if task["cache_type"] != "f16":  # values in blocks can be read by no other kind of attention
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.ctx_shift = False  # never forget the beginning in silence
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
@@ -68,6 +72,10 @@ def _params(xllamacpp: Any, task: dict[str, Any]) -> Any:
         params.use_jinja = True
         params.chat_template = literal_template(template, controls)
     return params
+
+
+def _number_type(xllamacpp: Any, name: str) -> Any:
+    return getattr(xllamacpp.ggml_type, f"GGML_TYPE_{name.upper()}")
 
 
 def _warm_up_grammars(server: Any) -> None:

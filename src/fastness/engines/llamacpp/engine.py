@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import sys
 from typing import Final
 
@@ -10,6 +11,7 @@ from fastness.core.model import ModelKind
 from fastness.core.replica import Diagnosis
 from fastness.engines import diagnosis
 from fastness.engines.port import EngineTask, Launch
+from fastness.scheduling.fit import check_cache_type
 
 BASE_BYTES: Final = 4 << 30
 """Address space of Python, the libraries and the working buffers. It is reserved, not used."""
@@ -20,6 +22,9 @@ WEIGHTS_COPIES: Final = 3
 CONTEXT_SHARE: Final = 2_000
 """A token's keys and values take at most the weights' bytes over this: 1/4,266 for SmolLM2, 1/7,400 for Llama 2."""
 
+MEASURED_PROCESSOR: Final = "x86_64"
+"""Where it is known which types of weights it keeps a second copy of, in another order; elsewhere it keeps none."""
+
 
 class LlamaCppEngine:
     """See Engine."""
@@ -28,12 +33,15 @@ class LlamaCppEngine:
 
     def launch(self, task: EngineTask) -> Launch:
         """See Engine. The memory bound is one on address space: generous, against a runaway, not for accounting."""
+        check_cache_type(task.cache_type)
         told = {
             "weights": str(task.weights),
             "socket": str(task.socket),
             "slots": task.slots,
             "context_tokens": task.context_tokens,
             "threads": task.threads,
+            "cache_type": task.cache_type,
+            "repack": platform.machine() == MEASURED_PROCESSOR,
             "embedding": task.card.kind is ModelKind.EMBEDDING,
         }
         return Launch(
