@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
 from fastness.main.batches import HostedBatches
+from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
     milliseconds,
@@ -104,6 +105,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         log=log,
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
+        replica_bytes=ReplicaSizes(library).configured(settings.engine),
         extra_routes=(
             *routes,
             *proof_routes(settings.home, ledger),

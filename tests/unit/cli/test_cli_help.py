@@ -80,12 +80,15 @@ def test_help_loads_nothing_heavy():
     assert not HEAVY & set(loaded)
 
 
+SHOWN = re.compile(r"""(?:^|[$( ]) ?fastness( (?:'[^']*'|"[^"]*"|[^'"|<>&)#])*)""")
+
+
 def shown_commands():
     """Every `fastness …` in a code block of the documentation, with the page it is on."""
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for block in re.findall(r"```(?:console|bash|sh)\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.splitlines():
-                for text in re.findall(r"(?:^|[$( ]) ?fastness( (?:'[^']*'|[^'|<>&)#])*)", line):
+                for text in SHOWN.findall(line):
                     yield page.name, text
 
 
