@@ -101,6 +101,9 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     def first_admin() -> Awaitable[str | None]:
         return asyncio.to_thread(_first_admin_key, run / "control.sock")
 
+    def why(name: str) -> Awaitable[str]:
+        return asyncio.to_thread(_why, run / "control.sock", name)
+
     def control() -> Supervised:
         socket_path = run / "control.sock"
         return own_process(settings, "control", lambda: status_of(socket_path, "/api/v1/status", 2.0))
@@ -126,6 +129,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         offer=offer(settings),
         digests=partial(digests, settings.home),
         first_admin=first_admin,
+        why=why,
         control=control,
         gateway=gateway,
         listener=listener,
@@ -164,3 +168,16 @@ def _first_admin_key(control: Path) -> str | None:
     answer.raise_for_status()
     key: str | None = answer.json().get("key")
     return key
+
+
+def _why(control: Path, name: str) -> str:
+    """Ask the control process why a deployment has no more replicas; empty when it says nothing of that."""
+    import httpx
+
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(control)), timeout=5) as client:
+            answer = client.get(f"http://control/api/v1/deployments/{name}/why")
+            said = answer.json().get("nodes", ()) if answer.is_success else ()
+    except (httpx.HTTPError, ValueError):
+        return ""
+    return "; ".join(f"{one['node']} {one['text']}".strip() for one in said)
