@@ -52,6 +52,9 @@ class Breaking:
         world = self._world
         if fault.target in world.offers:
             return [fault.target]
+        if fault.target.endswith("%"):
+            count = max(1, round(len(world.offers) * float(fault.target[:-1]) / 100.0))
+            return sorted(dice.sample(sorted(world.offers), min(count, len(world.offers))))
         if fault.target:
             return [name for name, one in world.offers.items() if one.domain == fault.target]
         return [dice.choice([name for name in world.offers if world.nodes.is_on(name)] or list(world.offers))]
