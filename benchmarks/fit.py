@@ -60,8 +60,8 @@ def cases(quick: bool) -> tuple[Case, ...]:
         Case("Q4_1", 2_048, 8, "q4_0"),
     ]
     embedding = [Case("minilm", *one) for one in product((256, 512), (1, 8))]
-    variants = [Case(*one) for one in product(("Q4_0", "Q8_0", "F16"), (512, 2_048), (1, 8))]
-    larger = [Case(model, 1_024, slots) for model, slots in product(("qwen3-0.6b Q8_0", "llama-1b Q4_0"), (1, 8))]
+    variants = [Case(*one) for one in product(("Q4_0", "Q8_0", "F16"), (512,), (1, 8))]
+    larger = [Case("qwen3-0.6b Q8_0", 1_024, 4), Case("llama-1b Q4_0", 512, 2)]
     return (*starter, *embedding, *variants, *long, *larger)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
+from fastness.scheduling.fit import CACHE_TYPES as _CACHE_TYPES
+
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message says which, what came, from where, and what was needed."""
@@ -107,6 +109,10 @@ class TrafficSettings:
     retry_burst: int = _setting(
         128, "Retries that can be saved up; one engine's end may need as many as it has slots.", 0, 100_000
     )
+    hedge_after_min_s: float = _setting(
+        0.1, "Where hedging is allowed: nothing is late to begin before; else the 95th percentile decides.", 0.001, 600
+    )
+    hedge_after_max_s: float = _setting(5.0, "By then everything is late to begin.", 0.001, 600)
     circuit_failures: int = _setting(3, "Failures in a row after which a replica gets nothing for a while.", 1, 1_000)
     circuit_open_s: float = _setting(1.0, "For how long at first; it doubles with each failure after.", 0.001, 3_600)
     circuit_open_max_s: float = _setting(30.0, "For how long at most.", 0.001, 3_600)
@@ -140,6 +146,9 @@ class EngineSettings:
     ceiling: str = _setting("OFFICIAL", "The highest marking, with caveats, that these deployments may handle.")
     slots: int = _setting(8, "Answers one chat replica makes at the same time.", 1, 256)
     slot_context_tokens: int = _setting(2_048, "Context of each slot; more costs memory.", 128, 1_048_576)
+    cache_type: str = _setting(
+        "f16", "How keys and values are stored; less takes less memory.", one_of=tuple(_CACHE_TYPES)
+    )
     threads: int = _setting(
         0, "Threads of an engine; 0 takes the usable cores but one, which the gateway needs.", 0, 1_024
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,20 @@ class Fleet:
 
         found = eventually(settled, f"{name} settles with {replicas}: {self.deployment(name)}", limit_s, 0.05)
         return dict(found)
+
+    def eventually(self, condition: Callable[[dict[str, Any]], Any], what: str, name: str = CHAT) -> None:
+        """Wait until something is so of a deployment."""
+        eventually(lambda: condition(self.deployment(name)), what, LIMIT_S, 0.05)
+
+    def pid_of_revision(self, revision: int, name: str = CHAT) -> int:
+        """Wait until the engine of a replica of a revision is ready; return its process id."""
+
+        def pid() -> int | None:
+            every = self.get("/replicas")["replicas"]
+            ours = [one for one in every if (one["deployment"], one["revision"]) == (name, revision)]
+            return next((int(one["pid"]) for one in ours if one["state"] == "ready"), None)
+
+        return int(eventually(pid, f"revision {revision} is ready", LIMIT_S, 0.05))
 
     def scale(self, low: int, high: int, replicas: int, name: str = CHAT) -> None:
         self.post(f"/deployments/{name}/scale", min=low, max=high, replicas=replicas)
@@ -130,6 +146,30 @@ def folded(fleet: Fleet) -> FleetState:
 def unheard(heard: list[Heard]) -> list[Heard]:
     """The answers that did not come in full, whatever the reason."""
     return [one for one in heard if not one.whole]
+
+
+class Slowed:
+    """An engine's process that is stopped for most of the time, as on a machine that is too small for it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._ended = pid, threading.Event()
+        self._thread = threading.Thread(target=self._slow)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _slow(self) -> None:
+        with suppress(ProcessLookupError):
+            while not self._ended.is_set():
+                os.kill(self._pid, signal.SIGSTOP)
+                time.sleep(0.3)
+                os.kill(self._pid, signal.SIGCONT)
+                time.sleep(0.02)
 
 
 class RoutingWatch:

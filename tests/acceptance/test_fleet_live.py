@@ -9,12 +9,18 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from fastness.core.fleet_event import ReplicaDraining, ReplicaPlaced, ReplicaRemoved, ReplicaStopping
+from fastness.core.fleet_event import (
+    ReplicaDraining,
+    ReplicaPlaced,
+    ReplicaRemoved,
+    ReplicaStopping,
+    RevisionRolledBack,
+)
 from fastness.ledger.verify import verify
 from installation import CHAT, Installation, eventually, start, stop
 from killing import forget, kill, on_this_machine
 from losing import Streams
-from ordering import SMALL, Fleet, RoutingWatch, folded, shown, told, unheard
+from ordering import SMALL, Fleet, RoutingWatch, Slowed, folded, shown, told, unheard
 from traffic import Together, Traffic, chat, headers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -106,6 +112,27 @@ def test_a_killed_engine_gets_nothing_from_the_next_second_on_and_no_client_hear
     assert unheard(clients.heard) == []
 
 
+def test_a_new_revision_that_is_slower_is_taken_back_and_no_client_fails(fleet):
+    careful = {"canary_percent": 50, "hold_s": 120, "ttft_ratio_max": 1.5, "samples_min": 8}
+    whole = next(one for one in fleet.get("/deployment-file")["deployment"] if one["name"] == CHAT)
+    fleet.post("/deployments", deployment=[whole | {"scaling": {"min": 2, "max": 2}, "rollout": careful}])
+    before = fleet.settles(replicas=2)
+    with traffic(fleet) as clients:
+        flows(clients)
+        rolled = fleet.post(f"/deployments/{CHAT}/roll", parameters={"slots": 2})["applied"][0]
+        with Slowed(fleet.pid_of_revision(rolled["revision"])):
+            fleet.eventually(lambda one: one["rolled_back"], "it is taken back")
+        after = fleet.settles(replicas=2)
+        flows(clients)
+    assert unheard(clients.heard) == []
+    assert after["revision"] == after["stable"] == before["revision"]
+    (taken_back,) = (one for one in fleet.happened() if isinstance(one, RevisionRolledBack))
+    print(taken_back.reason)
+    assert taken_back.revision == rolled["revision"] and "its first token takes" in taken_back.reason
+    why = fleet.get(f"/deployments/{CHAT}/why")
+    assert why["settled"], why
+
+
 def test_what_sleeps_is_woken_by_a_request(fleet):
     fleet.scale(0, 1, 0)
     eventually(lambda: not fleet.pids(), "no replica is left", 60)
@@ -164,6 +191,35 @@ def test_a_control_plane_that_is_killed_again_and_again_disturbs_nobody_and_forg
     assert folded(fleet) == before, "nothing was decided that was decided before"
     assert told(fleet) == shown(before)
     assert verify(fleet.installation.home / "ledger").sound
+
+
+def test_a_department_gets_back_what_is_its_own_and_no_client_of_the_borrower_hears_of_it(tmp_path):
+    few = SMALL | {"FASTNESS__NODE__CPU_SLOTS": "3", "FASTNESS__ENGINE__REPLICAS": "2"}
+    running = start(tmp_path, environ=few)
+    try:
+        fleet = Fleet(running)
+        fleet.settles(replicas=2)
+        fleet.post("/tenants", id="health")
+        fleet.post("/shares", owner="health", devices=2)
+        mine = {"name": "health-chat", "model": CHAT, "owner": "health", "scaling": {"min": 2, "max": 2}}
+        with traffic(fleet) as clients:
+            flows(clients)
+            fleet.post("/deployments", deployment=[mine | {"parameters": {"slots": 2, "slot_context_tokens": 512}}])
+            began_s = time.monotonic()
+            fleet.settles("health-chat", replicas=2)
+            print(f"its own after {time.monotonic() - began_s:.1f} s")
+            flows(clients)
+        assert unheard(clients.heard) == []
+        left = fleet.deployment()
+        assert (left["wanted"], left["ready"]) == (2, 1)
+        taken = [one for one in fleet.happened() if isinstance(one, ReplicaStopping)]
+        assert len(taken) == 1 and taken[0].reason.endswith("drained")
+        assert len(folded(fleet).taken()) == 3
+        why = fleet.get(f"/deployments/{CHAT}/why")
+        assert not why["settled"] and why["nodes"], "it says why there is no place for its second"
+    finally:
+        stop(running)
+        forget(tmp_path)
 
 
 def test_a_start_goes_on_from_the_orders_before_with_the_same_state(tmp_path):

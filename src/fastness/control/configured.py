@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fastness.config import Settings
+from fastness.config import EngineSettings, Settings
 from fastness.control.declaration import Declaration
 from fastness.control.fleet_log import FleetLog
+from fastness.control.models_here import DeviceBytes
 from fastness.core.desired import DeploymentSpec, Needs, Parameters, Scaling
 from fastness.core.fleet_event import DeploymentApplied, DeploymentRemoved, FleetEvent
 from fastness.core.fleet_state import Deployed, FleetState
@@ -26,10 +27,14 @@ OWNER: Final = "default"
 
 
 def configured_specs(
-    settings: Settings, declaration: Declaration, known: Callable[[str], ModelCard | None]
+    settings: Settings, declaration: Declaration, known: Callable[[str], ModelCard | None], device_bytes: DeviceBytes
 ) -> dict[str, DeploymentSpec | None]:
-    """Return the deployments that configuration names, by name; None for one whose model may not be loaded here."""
+    """Return the deployments that configuration names, by name; None for one whose model may not be loaded here.
+
+    Raises ValueError where it cannot be told how much memory one takes.
+    """
     engine = settings.engine
+    parameters = configured_parameters(engine)
     found: dict[str, DeploymentSpec | None] = {}
     for name in filter(None, dict.fromkeys((engine.chat_model, engine.embedding_model))):
         card = known(name)
@@ -48,16 +53,24 @@ def configured_specs(
             needs=Needs(
                 # What this machine is cleared for must do: a request above it is refused by policy, not by placement.
                 ceiling=ceiling if declaration.lattice.dominates(node, ceiling) else node,
-                device_bytes=card.size_bytes,
+                device_bytes=device_bytes(card, parameters, 1),
                 pool=settings.node.pool,
             ),
-            parameters=Parameters(
-                slots=engine.slots, slot_context_tokens=engine.slot_context_tokens, threads=engine.threads
-            ),
+            parameters=parameters,
             scaling=Scaling(min=replicas, max=replicas),
             drain_timeout_s=settings.gateway.drain_timeout_s,
         )
     return found
+
+
+def configured_parameters(engine: EngineSettings) -> Parameters:
+    """Return how engines are run of which configuration says what they serve."""
+    return Parameters(
+        slots=engine.slots,
+        slot_context_tokens=engine.slot_context_tokens,
+        threads=engine.threads,
+        cache_type=engine.cache_type,
+    )
 
 
 def last_configured(happened: Iterable[FleetEvent]) -> dict[str, DeploymentSpec | None]:

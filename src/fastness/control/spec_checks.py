@@ -15,6 +15,7 @@ from fastness.control.problem import Problem
 from fastness.core.desired import DeploymentSpec
 from fastness.core.ids import is_name
 from fastness.core.marking import Lattice
+from fastness.scheduling.fit import CACHE_TYPES
 
 REPLICAS_MAX: Final = 1_000
 LABELS_MAX: Final = 64
@@ -22,7 +23,6 @@ LABEL_CHARS_MAX: Final = 128
 LABEL_PATTERN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 """A label's key, and its value where it has one."""
 TENANTS_MAX: Final = 64
-CACHE_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
         "drain_timeout_s": (0, 3_600),

@@ -26,7 +26,7 @@ _DECLARED: Final = re.compile(r"(\d{1,4})x([a-z0-9][a-z0-9.-]{0,62}):(\d{1,6})(m
 _UNITS: Final = MappingProxyType(
     {"mb": 10**6, "mib": 1 << 20, "gb": 10**9, "gib": 1 << 30, "tb": 10**12, "tib": 1 << 40}
 )
-_LABEL: Final = re.compile(r"([a-z0-9][a-z0-9._/-]{0,62})(?:=([A-Za-z0-9][A-Za-z0-9._/-]{0,62})?)?")
+_LABEL: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._/-]{0,62})(?:=([A-Za-z0-9][A-Za-z0-9._/-]{0,62})?)?")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}")
 
 
@@ -97,7 +97,7 @@ def read_labels(text: str) -> tuple[tuple[str, str], ...]:
         if read is None or read[1] in found or len(found) == LABELS_MAX:
             raise ConfigError(
                 f"node.labels has {part!r}; it needs key=value or key, each key once, {LABELS_MAX} at most, of "
-                "letters, digits and . _ / - (keys in lower case)"
+                "letters, digits and . _ / -"
             )
         found[read[1]] = read[2] or ""
     return tuple(sorted(found.items()))

@@ -95,6 +95,7 @@ class Engines:
             slots=wanted.slots,
             context_tokens=min(wanted.slot_context_tokens, card.context_tokens),
             threads=wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1),
+            cache_type=wanted.cache_type,
         )
         launch = kind.launch(task)
         confinement = Confinement(

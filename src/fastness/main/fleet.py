@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import Settings
+from fastness.main.fit import ReplicaSizes
 
 if TYPE_CHECKING:
     from fastness.control.access import Access
@@ -38,7 +39,7 @@ class FleetControl:
         from fastness.control.deployments import Deployments
         from fastness.control.fleet_api import ROUTES, FleetApi, FleetParts
         from fastness.control.guarantees import Guarantees
-        from fastness.control.models_here import assumed_device_bytes, models_here
+        from fastness.control.models_here import models_here
         from fastness.control.nodes import Nodes
         from fastness.control.routes import bound
         from fastness.control.watching import LastReports
@@ -58,7 +59,7 @@ class FleetControl:
             Guarantees(log, access, seen),
             seen,
             policies,
-            assumed_device_bytes,
+            ReplicaSizes(library).device_bytes,
             directory,
             time.time,
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings
+from fastness.main.fit import ReplicaSizes
 from fastness.main.process import milliseconds
 
 if TYPE_CHECKING:
@@ -85,21 +86,28 @@ def _wanted(settings: Settings, policies: Policies, library: ModelLibrary) -> Ca
     from fastness.control.configured import configured_specs
     from fastness.control.declaration import declare
     from fastness.core.model import ModelCard
+    from fastness.scheduling.fit import FitUnknown
 
     under: Lattice | None = None
     wanted: Wanted | None = None
+    sizes = ReplicaSizes(library)
 
     def card(name: str) -> ModelCard | None:
         found = library.known(name)
         return None if found is None else found[0]
 
+    def named() -> list[ModelCard]:
+        names = filter(None, (settings.engine.chat_model, settings.engine.embedding_model))
+        return list(filter(None, map(card, names)))
+
     def read() -> Wanted | None:
         nonlocal under, wanted
         lattice = policies.lattice
-        if lattice is not under:
-            under = lattice
-            with suppress(ConfigError):  # the supervisor, which reads the same, says so
-                wanted = configured_specs(settings, declare(settings, lattice), card)
+        if lattice is under or not all(map(sizes.is_laid_down, named())):
+            return wanted
+        under = lattice
+        with suppress(ConfigError, FitUnknown):  # the supervisor, which reads the same, says so
+            wanted = configured_specs(settings, declare(settings, lattice), card, sizes.device_bytes)
         return wanted
 
     return read

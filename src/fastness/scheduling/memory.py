@@ -6,15 +6,25 @@ depends on what callers do, the most. docs/explanation/fit.md says how it was me
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastness.core.desired import Parameters
 from fastness.scheduling.fit import FitUnknown, MemoryEstimate, ModelShape, kv_token_layer_bytes
 from fastness.scheduling.memory_llamacpp import llamacpp_memory
+
+FAKE: Final = "fake"
+FAKE_BYTES: Final = 96 << 20
+FAKE_TOKEN_BYTES: Final = 16
+"""What the engine of trials takes: Python, and the blocks of prompts that it remembers. Bounds, not measured ones."""
 
 
 def replica_memory(shape: ModelShape, parameters: Parameters, devices: int = 1) -> MemoryEstimate:
     """Return what one replica takes over `devices` devices; raises FitUnknown."""
     if devices < 1:
         raise FitUnknown(f"a replica on {devices} devices takes nothing that anybody knows; it needs at least 1")
+    if parameters.engine == FAKE:
+        told = parameters.slots * parameters.slot_context_tokens * FAKE_TOKEN_BYTES
+        return MemoryEstimate(shape.file_bytes, 0, told, FAKE_BYTES, devices)
     if parameters.engine != "llamacpp":
         raise FitUnknown(
             f"What a replica takes on the engine {parameters.engine} is not known here; it is for llamacpp. "

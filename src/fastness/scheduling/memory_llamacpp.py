@@ -18,7 +18,7 @@ ARCHITECTURES: Final = ("llama", "qwen2", "qwen3", "bert")
 REPACKED: Final = frozenset({"Q4_0", "Q4_K", "IQ4_NL", "MXFP4"})
 """Types of which it keeps a second copy in another order, beside the file, wherever they are multiplied with."""
 BATCH_TOKENS: Final = 512
-"""Tokens computed at once (n_ubatch); an embedding model computes at least one whole text."""
+"""Tokens computed at once (n_ubatch): no more than all contexts have. An embedding model computes whole texts."""
 CELLS: Final = 256
 """The context of a slot is rounded up to a multiple of this."""
 FLOAT_BYTES: Final = 4
@@ -62,8 +62,9 @@ def llamacpp_memory(shape: ModelShape, parameters: Parameters, devices: int) -> 
             f"{', '.join(ARCHITECTURES)}. Say yourself what a replica takes on each device: device_bytes"
         )
     context = min(parameters.slot_context_tokens, shape.context_tokens)
-    batch = BATCH_TOKENS if shape.kind is ModelKind.CHAT else max(BATCH_TOKENS, context)
     cells = -(-context // CELLS) * CELLS
+    batch = BATCH_TOKENS if shape.kind is ModelKind.CHAT else max(BATCH_TOKENS, context)
+    batch = min(batch, parameters.slots * cells)
     cached = shape.architecture != "bert"  # an encoder reads a text at once, and keeps nothing of it
     token = shape.layers * kv_token_layer_bytes(shape, parameters.cache_type) if cached else 0
     weights, cache = _weights(shape), parameters.slots * cells * token

@@ -11,9 +11,10 @@ from fastness.control.deployments import Deployments
 from fastness.control.fleet_api import ROUTES, FleetApi, FleetParts
 from fastness.control.fleet_log import FleetLog
 from fastness.control.guarantees import Guarantees
-from fastness.control.models_here import ModelFacts, assumed_device_bytes
+from fastness.control.models_here import ModelFacts
 from fastness.control.nodes import Nodes
 from fastness.control.routes import bound
+from fastness.core.desired import Parameters
 from fastness.core.fleet_state import FleetState, Phase
 from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
@@ -43,6 +44,11 @@ MODELS = {
     "large": ModelFacts(card("large", "b"), SENSITIVE),
     "embed": ModelFacts(card("embed", "c", ModelKind.EMBEDDING, 512), OFFICIAL),
 }
+
+
+def device_bytes(card: ModelCard, parameters: Parameters, devices: int) -> int:
+    """Return something that grows as the real one does."""
+    return (card.size_bytes + parameters.slots * parameters.slot_context_tokens) // devices
 
 
 def node(name: str, devices: int = 4, pool: str = "default", **changes) -> FleetNode:
@@ -130,7 +136,7 @@ class Site:
         self.nodes = Nodes(self.log, self.fleet)
         self.guarantees = Guarantees(self.log, world.access, self.fleet)
         parts = FleetParts(
-            self.deployments, self.nodes, self.guarantees, self.fleet, world.policies, assumed_device_bytes,
+            self.deployments, self.nodes, self.guarantees, self.fleet, world.policies, device_bytes,
             self.directory, world.clock,
         )  # fmt: skip
         world.app = build_app(replace(world.deps, extra_routes=bound(ROUTES, FleetApi(parts))))

@@ -30,7 +30,12 @@ def settings(node=None, **engine) -> Settings:
 
 
 def specs(chosen: Settings):
-    return configured_specs(chosen, declare(chosen, LATTICE), CARDS.get)
+    return configured_specs(
+        chosen,
+        declare(chosen, LATTICE),
+        CARDS.get,
+        lambda card, parameters, _devices: card.size_bytes + parameters.slots,
+    )
 
 
 class Starts:

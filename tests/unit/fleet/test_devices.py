@@ -160,7 +160,7 @@ def test_a_declaration_that_cannot_be_read_is_refused_with_its_part_and_what_is_
     assert devices.split(",")[-1] in str(refused.value)
 
 
-@pytest.mark.parametrize("labels", ["=x", "a=b=c", "a=1,a=2", "Rack=7", ",".join(f"k{n}" for n in range(65))])
+@pytest.mark.parametrize("labels", ["=x", "a=b=c", "a=1,a=2", "a b=1", ",".join(f"k{n}" for n in range(65))])
 def test_labels_that_cannot_be_read_are_refused(labels: str) -> None:
     with pytest.raises(ConfigError, match=r"node\.labels has"):
         read_labels(labels)

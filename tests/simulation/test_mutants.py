@@ -1,0 +1,35 @@
+"""Each law notices when it is broken: a planted violation is found within a bounded number of seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastness.simulator.drawing import draw
+from fastness.simulator.laws import LAWS, Broken
+from fastness.simulator.world import World
+from mutants import MUTANTS, Mutant
+
+HOURS = 3.0
+
+
+def hunt(mutant: Mutant) -> Broken | None:
+    """Play seed after seed until the law that should notice does."""
+    for seed in range(mutant.seeds_max):
+        try:
+            World(draw(seed, HOURS), mutant.rules).run()
+        except Broken as found:
+            if found.rule == mutant.rule:
+                return found
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
+def test_a_planted_violation_is_found(mutant: Mutant) -> None:
+    found = hunt(mutant)
+    assert found, f"{mutant.rule}: not found within {mutant.seeds_max} seeds of {HOURS} h"
+    print(f"| {mutant.name} | {found.law or 'convergence'} | {found.seed} | {found.at_s:.1f} s | {found} |")
+
+
+def test_every_way_to_break_a_law_has_a_mutant_that_does() -> None:
+    assert {one.rule for one in MUTANTS} == LAWS.keys()
