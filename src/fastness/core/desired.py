@@ -27,6 +27,7 @@ class Needs:
     `accelerator` is a device's type (empty: any), `pool` where to look. `labels` are `key=value`, `key`, or either with
     a `!` before it. `ceiling` is a marking that the node must be cleared for; `jurisdictions` and `operators` are those
     that the node may stand under and be run by (empty: any). `apart`: no two replicas in one failure domain.
+    `bytes_said`: a person said what `device_bytes` is; otherwise it follows from the model and its parameters.
     """
 
     ceiling: Label
@@ -39,6 +40,7 @@ class Needs:
     jurisdictions: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     apart: bool = False
+    bytes_said: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class DeploymentSpec:
 
     Callers name it by `name`. `model` is the name of a model card and `model_digest` the SHA-256 of its weights in hex.
     `kind` is a ModelKind. `tenants` limits who may use it; None: whoever policy permits. `urgent` replicas are placed
-    first, and of the others reclaimed first. `drain_timeout_s` is how long running answers may finish.
+    first, and of the others reclaimed first. `hedges`: a second replica may be asked when the first is late to begin,
+    where policy permits that. `drain_timeout_s` is how long running answers may finish.
     """
 
     name: str
@@ -98,3 +101,4 @@ class DeploymentSpec:
     drain_timeout_s: float = 30.0
     tenants: tuple[str, ...] | None = None
     urgent: bool = False
+    hedges: bool = False
