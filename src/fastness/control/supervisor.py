@@ -191,7 +191,11 @@ class Supervisor:
                     node.changed.clear()
                     await node.changed.wait()
         except TimeoutError:
-            told = [*troubles(names, node.orders, node.observe())] if node.ordered else ["Control gave no orders."]
+            told = (
+                [*troubles(names, node.orders, node.observe())]
+                if node.ordered
+                else ["Control gave no orders: fastness logs control says why."]
+            )
             told += [f"{name}: {why}" for name in names if (why := await self._site.why(name))]
             raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(told)) from None
 
