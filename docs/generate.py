@@ -266,7 +266,7 @@ spelling, with the buckets given there. A counter's name has `_total` after it o
 | metric | kind | labels | what it is |
 |---|---|---|---|
 {"".join(_metrics())}
-`circuit` is `closed`, `open` or `half_open`; `outcome` is `retried`, `resumed`, or `refused` for lack of
+`circuit` is `closed`, `open` or `half_open`; `outcome` is `retried`, `resumed`, `hedged`, or `refused` for lack of
 [budget](../explanation/never-lost.md). `status` is an HTTP status and `code` one of [the error codes](errors.md);
 `gen_ai_request_model` only ever names models
 that are served, so no caller can make a new time series.

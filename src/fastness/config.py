@@ -109,6 +109,10 @@ class TrafficSettings:
     retry_burst: int = _setting(
         128, "Retries that can be saved up; one engine's end may need as many as it has slots.", 0, 100_000
     )
+    hedge_after_min_s: float = _setting(
+        0.1, "Where hedging is allowed: nothing is late to begin before; else the 95th percentile decides.", 0.001, 600
+    )
+    hedge_after_max_s: float = _setting(5.0, "By then everything is late to begin.", 0.001, 600)
     circuit_failures: int = _setting(3, "Failures in a row after which a replica gets nothing for a while.", 1, 1_000)
     circuit_open_s: float = _setting(1.0, "For how long at first; it doubles with each failure after.", 0.001, 3_600)
     circuit_open_max_s: float = _setting(30.0, "For how long at most.", 0.001, 3_600)

@@ -236,6 +236,7 @@ class Reference:
             Action.OPEN_SEALED: {"auditor"},
             Action.BATCH: {"developer", "admin"},
             Action.MANAGE_FLEET: {"admin", "operator"},
+            Action.HEDGE: set(),
         }[action]
         tenants = world.deployment.tenants
         reads_own = (

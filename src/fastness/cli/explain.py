@@ -62,7 +62,9 @@ def explain(
     for number, choice in enumerate(answer["choices"]):
         if number:
             talk.text("")
-        talk.text(f"{choice['model']}, a prompt of {choice['size']:,} bytes, at {render.moment(choice['at_s'])}")
+        beside = ", beside the one before, which was late to begin" if choice.get("hedged") else ""
+        moment = render.moment(choice["at_s"])
+        talk.text(f"{choice['model']}, a prompt of {choice['size']:,} bytes, at {moment}{beside}")
         talk.table(COLUMNS, rows(choice), "")
 
 

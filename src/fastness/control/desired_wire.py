@@ -76,6 +76,7 @@ class GivenDeployment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ceiling: str | None = None
     tenants: tuple[str, ...] | None = None
     urgent: bool = False
+    hedges: bool = False
     drain_timeout_s: float = 30.0
     parameters: GivenParameters = GivenParameters()
     needs: GivenNeeds = GivenNeeds()
@@ -125,6 +126,7 @@ class SpecReader:
             drain_timeout_s=given.drain_timeout_s,
             tenants=None if given.tenants is None else _sorted(given.tenants),
             urgent=given.urgent,
+            hedges=given.hedges,
         )
 
     def _needs(
@@ -174,6 +176,7 @@ def given_of(spec: DeploymentSpec) -> GivenDeployment:
         ceiling=str(spec.ceiling),
         tenants=spec.tenants,
         urgent=spec.urgent,
+        hedges=spec.hedges,
         drain_timeout_s=spec.drain_timeout_s,
         parameters=GivenParameters(
             parameters.engine,

@@ -29,8 +29,11 @@ def routing_snapshot(
     models: Mapping[str, Known],
     declaration: Declaration,
 ) -> RoutingSnapshot:
-    """Build the snapshot. A deployment whose model may not be loaded here is left out, with its replicas."""
-    served = [one for one in orders.served if one.model in models]
+    """Build the snapshot. A deployment whose model may not be loaded here is left out, with its replicas.
+
+    One that goes from one model to another is named with both: gateways send nothing to a model that it is not.
+    """
+    served = [one for one in _each_model(orders) if one.model in models]
     return RoutingSnapshot(
         version,
         tuple(card for card, _ in models.values()),
@@ -38,6 +41,16 @@ def routing_snapshot(
         tuple(_deployment(one, models[one.model], declaration) for one in served),
         (declaration.node,),
     )
+
+
+def _each_model(orders: NodeOrders) -> Iterable[DeploymentSpec]:
+    """The specs of all deployments, and behind them those of replicas whose deployment has another model as well."""
+    specs = {(one.name, one.model_digest): one for one in orders.served}
+    names = {one.name for one in orders.served}
+    for one in orders.assignments:
+        if one.spec.name in names:
+            specs.setdefault((one.spec.name, one.spec.model_digest), one.spec)
+    return specs.values()
 
 
 def _deployment(spec: DeploymentSpec, model: Known, declaration: Declaration) -> Deployment:
@@ -48,4 +61,6 @@ def _deployment(spec: DeploymentSpec, model: Known, declaration: Declaration) ->
         model_ceiling=declaration.admitted_for(model[1]),
         tenants=spec.tenants,
         model_digest=spec.model_digest,
+        wakes=spec.scaling.min == 0,
+        hedges=spec.hedges,
     )

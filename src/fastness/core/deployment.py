@@ -23,7 +23,8 @@ class Deployment:
 
     `ceiling` is the deployment's own. `tenants` limits who may use it; None: whoever policy permits. `model_digest`
     is the SHA-256 of the model's weights in hex: an adapter whose `base` is another is not cleared for anything.
-    `wakes`: it may have no replica while nobody asks, and a request brings one.
+    `wakes`: it may have no replica while nobody asks, and a request brings one. `hedges`: where policy permits it, too,
+    a second replica may be asked when the first is late to begin.
     """
 
     name: str
@@ -34,3 +35,4 @@ class Deployment:
     tenants: tuple[str, ...] | None = None
     model_digest: str = ""
     wakes: bool = False
+    hedges: bool = False

@@ -82,7 +82,8 @@ class DeploymentSpec:
 
     Callers name it by `name`. `model` is the name of a model card and `model_digest` the SHA-256 of its weights in hex.
     `kind` is a ModelKind. `tenants` limits who may use it; None: whoever policy permits. `urgent` replicas are placed
-    first, and of the others reclaimed first. `drain_timeout_s` is how long running answers may finish.
+    first, and of the others reclaimed first. `hedges`: a second replica may be asked when the first is late to begin,
+    where policy permits that. `drain_timeout_s` is how long running answers may finish.
     """
 
     name: str
@@ -98,3 +99,4 @@ class DeploymentSpec:
     drain_timeout_s: float = 30.0
     tenants: tuple[str, ...] | None = None
     urgent: bool = False
+    hedges: bool = False

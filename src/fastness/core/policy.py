@@ -22,6 +22,7 @@ class Action(StrEnum):
     OPEN_SEALED = "open_sealed"
     BATCH = "batch"
     MANAGE_FLEET = "manage_fleet"
+    HEDGE = "hedge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class RoutingSnapshot:
     """All a gateway needs to route: the deployments served here and their replicas. `version` grows with each change.
 
     Callers name a deployment. While a new model takes the place of another there are two deployments of one name, the
-    wanted one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
+    stable one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
     or node is not described here is not routed to.
     """
 

@@ -38,6 +38,24 @@ async def wait_for(
 
     Raises Refusal: queue_timeout, no_replica_ready, or what `usable` raises.
     """
+    while True:
+        replica = await _granted(served, ticket, now_s, asked, usable)
+        # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
+        try:
+            may = (cleared or usable)()
+        except BaseException:
+            served.return_unused(replica, asked)
+            raise
+        if replica in served.replicas and (may is None or replica in may):
+            return replica
+        # Another one will do as well, and it is not the request's fault: it waits in front of all.
+        served.return_unused(replica, asked)
+        asked = asked._replace(usable=may, returns=True)
+        if (taken := arrive(served, ticket, asyncio.get_running_loop().time(), asked)) is not None:
+            return taken
+
+
+async def _granted(served: Served, ticket: Hashable, now_s: float, asked: Ask, usable: Callable[[], Usable]) -> str:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str] = loop.create_future()
     served.waiters[ticket] = Waiter(future, usable, asked)
@@ -45,10 +63,6 @@ async def wait_for(
     granted = False
     try:
         replica = await future
-        # Between the giving of the slot and this turn of the loop, policy or replicas may have changed (law 4).
-        may = (cleared or usable)()
-        if may is not None and replica not in may:
-            raise served.not_ready(may)
         granted = True
     except TimeoutError:
         may = usable()

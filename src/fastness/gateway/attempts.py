@@ -20,6 +20,7 @@ from fastness.core.request import Delta, FinishReason, Generation, Usage
 from fastness.engines.port import Dialect, EngineCall
 from fastness.gateway.asking import charge
 from fastness.gateway.choosing import Asked
+from fastness.gateway.hedging import Race, hedged
 from fastness.gateway.relay import (
     EngineFailed,
     StreamRun,
@@ -30,7 +31,7 @@ from fastness.gateway.relay import (
     run_stream,
 )
 from fastness.gateway.seat import take_seat
-from fastness.gateway.served import Superseded
+from fastness.gateway.served_model import Superseded
 from fastness.gateway.slot import Slot
 from fastness.gateway.tries import Tries
 from fastness.traffic.continuation import Diverged, Replay, Written, continuation, usage_at_end, usage_of
@@ -52,7 +53,8 @@ def generate(gateway: Gateway, trip: Trip, choice: int) -> Coroutine[object, obj
     if work.stream:
         return _generate_stream(gateway, trip, choice, work, asked)
 
-    async def on(replica: Replica) -> Usage:
+    async def on(slot: Slot) -> Usage:
+        replica = slot.replica
         dialect = gateway.routing.dialect(replica)
         seat = take_seat(trip, dialect, replica, work, asked.prompt)
         try:
@@ -76,22 +78,39 @@ def generate(gateway: Gateway, trip: Trip, choice: int) -> Coroutine[object, obj
 def _generate_stream(
     gateway: Gateway, trip: Trip, choice: int, work: Generation, asked: Asked
 ) -> Coroutine[object, object, Usage]:
-    written, began = Written(), gateway.now()
-    taker = _Passing(gateway, trip, choice, asked, written)
+    written, began, known = Written(), gateway.now(), 0
 
-    async def on(replica: Replica) -> Usage:
+    async def on(slot: Slot) -> Usage:
+        nonlocal known
+        if written.begun and work.constraint and not trip.streams:
+            known = max(known, written.count)
+            written.forget()
+            trip.answer.restart(choice)  # type: ignore[union-attr]  # nobody has seen it
+        if not written.begun:
+            if trip.model and trip.model.deployment.hedges:
+                return _ended(trip, slot.asked, await hedged(gateway, trip, slot, afresh))
+            return _ended(trip, slot.asked, await afresh(slot))
+        dialect = gateway.routing.dialect(slot.replica)
+        seat = take_seat(trip, dialect, slot.replica, work, asked.prompt)
+        try:
+            rest = _Rest(gateway, trip, slot.replica, seat.work, written, began)
+            return _ended(trip, slot.asked, await rest.run(_Passing(gateway, trip, choice, slot.asked, written)))
+        finally:
+            seat.leave()
+
+    async def afresh(slot: Slot, race: Race | None = None) -> Usage:
+        replica, taker = slot.replica, _Passing(gateway, trip, choice, slot.asked, written)
         dialect = gateway.routing.dialect(replica)
         seat = take_seat(trip, dialect, replica, work, asked.prompt)
         try:
-            if written.begun and work.constraint and not trip.streams:
-                written.forget()
-                trip.answer.restart(choice)  # type: ignore[union-attr]  # nobody has seen it
-            if written.begun:
-                rest = _Rest(gateway, trip, replica, seat.work, written, began)
-                return _ended(trip, asked, await rest.run(taker))
-            run = StreamRun(gateway.loop, dialect, replica, taker, began)
+            through = race.gate(slot, taker) if race else taker
+            run = StreamRun(gateway.loop, dialect, replica, through, began, known)
             with gateway.watched(trip, run):
-                return _ended(trip, asked, await run_stream(gateway.engines, dialect, replica, seat.work, run))
+                return await run_stream(gateway.engines, dialect, replica, seat.work, run)
+        except asyncio.CancelledError:
+            if race is not None and race.winner is not None:
+                trip.runs.remove(run)  # it lost: nothing of it counts
+            raise
         finally:
             seat.leave()
 
@@ -114,7 +133,7 @@ def _ended(trip: Trip, asked: Asked, usage: Usage) -> Usage:
 async def on_some_replica(
     gateway: Gateway,
     trip: Trip,
-    work: Callable[[Replica], Coroutine[object, object, T]],
+    work: Callable[[Slot], Coroutine[object, object, T]],
     asked: Asked,
     written: Written | None = None,
 ) -> T:
@@ -123,13 +142,13 @@ async def on_some_replica(
     while True:
         slot, failure = Slot(gateway, trip, asked, tries), None
         try:
-            replica = slot.take() or await slot.wait()
+            slot.take() or await slot.wait()
             try:
-                result = await work(replica)
+                result = await work(slot)
             except EngineFailed as failed:
                 failure = failed
                 tries = tries or Tries(gateway, trip, written, began)
-                tries.note(replica, failure)  # before the slot goes to the next in line
+                tries.note(slot.replica, failure)  # before the slot goes to the next in line
             finally:
                 slot.free()
         except Superseded:
@@ -139,7 +158,7 @@ async def on_some_replica(
                 raise tries.failure from None
             raise
         if failure is None or tries is None:
-            _succeeded(gateway, trip, slot, replica, tries, result)
+            _succeeded(gateway, trip, slot, tries, result)
             return result
         if not tries.again(failure):
             try:
@@ -148,13 +167,15 @@ async def on_some_replica(
                 del failure  # its frames hold the trip
 
 
-def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, replica: Replica, tries: Tries | None, result: object) -> None:
+def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, tries: Tries | None, result: object) -> None:
     """Count a run that came to its end."""
-    served = trip.served
+    served, replica = trip.served, slot.replica
     assert served
     if slot.asked.request_id:  # else it was but a question
         tokens = result.output_tokens if isinstance(result, Usage) else 0
         served.tallies[replica.revision].add(slot.first_s or slot.held_s, tokens)
+        if slot.first_s and served.wanted.deployment.hedges:
+            served.first_s.append(slot.first_s)
     if served.circuits:
         served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
     gateway.budget(served.name).succeeded()
@@ -244,7 +265,8 @@ class _Rest:
     async def run(self, taker: Taker) -> Usage:
         """Make it and give it to `taker`; return what the whole answer took. Raises Refusal."""
         if self._work.constraint is not None and self._written.finish is None:
-            return await self._run(self._work, _New(Replay(self._written.text), taker))
+            replay = _New(Replay(self._written.text), taker)
+            return await self._run(self._work, replay, self._written.count)
         return await self._go_on(taker)
 
     async def _go_on(self, taker: Taker) -> Usage:
@@ -261,8 +283,8 @@ class _Rest:
         self._cleared()
         return usage_of(written.prompt, said, await self._run(rest, taker))
 
-    async def _run(self, work: Generation, taker: Taker) -> Usage:
-        run = StreamRun(self._gateway.loop, self._dialect, self._replica, taker, self._began)
+    async def _run(self, work: Generation, taker: Taker, known: int = 0) -> Usage:
+        run = StreamRun(self._gateway.loop, self._dialect, self._replica, taker, self._began, known)
         with self._gateway.watched(self._trip, run):
             return await run_stream(self._gateway.engines, self._dialect, self._replica, work, run)
 

@@ -30,11 +30,15 @@ NOTHING: Final = Prompt(None, (), ())
 
 
 class Explained(NamedTuple):
-    """One choice of one request: of which deployment, when (seconds since 1970), and from what."""
+    """One choice of one request: of which deployment, when (seconds since 1970), from what.
+
+    `hedged`: it was sent there beside the one before, which was late to begin.
+    """
 
     model: str
     at_s: float
     choice: Choice
+    hedged: bool = False
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values; sizes are in bytes of prompt."""
@@ -46,6 +50,7 @@ class Explained(NamedTuple):
             "replica": choice.replica,
             "size": choice.size,
             "cached": choice.cached,
+            "hedged": self.hedged,
             "candidates": candidates,
         }
 
@@ -74,7 +79,7 @@ class Explanations:
 class Asked:
     """What the choice needs to know of one generation, and what became of it on the replica that has it now."""
 
-    __slots__ = ("choice", "heard", "is_read", "prompt", "reading", "request_id")
+    __slots__ = ("choice", "heard", "hedges", "is_read", "prompt", "reading", "request_id")
 
     def __init__(self, request_id: str, prompt: Prompt = NOTHING) -> None:
         self.request_id = request_id
@@ -84,6 +89,8 @@ class Asked:
         self.heard: Callable[[], None] | None = None
         """Whom to tell once the prompt has been read; None: nobody any more."""
         self.is_read = False
+        self.hedges = False
+        """Whether it is asked of a second replica, while the first has it as well."""
 
     def read(self) -> None:
         """The first token came: the prompt has been read."""
@@ -139,7 +146,7 @@ class Choosing:
             asked.over()
         asked.choice, asked.reading = self.replicas, self.replicas.send(asked.prompt, choice)
         if asked.request_id:
-            self.explanations.keep(asked.request_id, Explained(self.model, self.clock(), choice))
+            self.explanations.keep(asked.request_id, Explained(self.model, self.clock(), choice, asked.hedges))
         chosen = choice.replica
         for lane in lanes:
             if lane.replica == chosen:

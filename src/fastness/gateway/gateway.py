@@ -22,7 +22,8 @@ from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Routing, may_name
-from fastness.gateway.served import Served, ServedModel, Superseded
+from fastness.gateway.served import Served
+from fastness.gateway.served_model import ServedModel, Superseded
 from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable

@@ -51,6 +51,10 @@ class PolicyInForce:
         """Tell which of `nodes` may take it, and why; never raises."""
         return self._decisions.of(principal, label, parameters, deployment, nodes)
 
+    def permits(self, query: Query) -> bool:
+        """Tell whether what is asked is permitted; never raises."""
+        return self._decisions.decide(query).allowed
+
     def permit(self, query: Query) -> None:
         """Raise a Refusal with rule, needed and had, unless what is asked is permitted."""
         decision = self._decisions.decide(query)

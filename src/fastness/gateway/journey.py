@@ -31,7 +31,8 @@ from fastness.gateway.prepare import (
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import EngineFailed, broken, post
 from fastness.gateway.routing import find_model, may_name
-from fastness.gateway.served import Superseded
+from fastness.gateway.served_model import Superseded
+from fastness.gateway.slot import Slot
 from fastness.gateway.trip import Trip
 from fastness.gateway.wire.chat import parse_chat
 from fastness.gateway.wire.completion import parse_completion
@@ -134,7 +135,7 @@ async def wake(gateway: Gateway, trip: Trip) -> None:
         await on_some_replica(gateway, trip, partial(_come_back, gateway, trip), Asked(""))
 
 
-async def _come_back(gateway: Gateway, trip: Trip, _: Replica) -> None:
+async def _come_back(gateway: Gateway, trip: Trip, _: Slot) -> None:
     give_back(trip)  # nothing is generated yet, and nowhere
     trip.unprepare()
     gateway.usable(trip)
@@ -201,8 +202,8 @@ async def _count(gateway: Gateway, trip: Trip, work: Generation) -> int:
         except ValueError:
             raise broken(replica, "counted tokens in a way that cannot be read") from None
 
-    async def elsewhere(replica: Replica) -> int:
-        needed = await on(replica)
+    async def elsewhere(slot: Slot) -> int:
+        needed = await on(slot.replica)
         give_back(trip)  # nothing was generated yet, and nowhere
         trip.replica = None
         return needed
@@ -252,7 +253,8 @@ def _first(group: BaseExceptionGroup[Refusal]) -> Refusal:
 async def _embed(gateway: Gateway, trip: Trip, request: EmbeddingRequest) -> None:
     asked = Asked(trip.exchange.request_id)
 
-    async def on(replica: Replica) -> Vectors:
+    async def on(slot: Slot) -> Vectors:
+        replica = slot.replica
         dialect = gateway.routing.dialect(replica)
         call = dialect.embedding(request.inputs)
         asked.let_next()

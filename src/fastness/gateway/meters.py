@@ -57,7 +57,7 @@ class Meters:
                 work.per_token.observe((now - trip.first_token_at) / (trip.usage.output_tokens - 1))
 
     def retry(self, model: str, outcome: str) -> None:
-        """Count an engine's failure and what came of it: `retried`, `resumed`, or `refused` by the budget."""
+        """Count what is done beside the first try: `retried`, `resumed`, `hedged`, or `refused` by the budget."""
         self._metrics.retries.labels(model, outcome).inc()
 
     def page_refused(self, refusal: Refusal) -> None:

@@ -46,6 +46,8 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
             fields["retried"] = trip.retried
         if trip.resumed:
             fields["resumed"] = trip.resumed
+        if trip.hedged:
+            fields["hedged"] = trip.hedged
     reservation = trip.reservation
     if refusal:
         fields["code"] = refusal.code

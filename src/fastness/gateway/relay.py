@@ -55,13 +55,14 @@ NOBODY: Final = _Nobody()
 class StreamRun:
     """Reads one streamed generation. `done` resolves to its usage, or to the Refusal that ended it.
 
-    `began_at` is when the answer was begun, maybe by another run.
+    `began_at` is when the answer was begun, maybe by another run, of which `known` pieces come again in this one.
     """
 
     __slots__ = (
         "_began_at",
         "_dialect",
         "_finish",
+        "_known",
         "_now",
         "_progress_at",
         "_replica",
@@ -83,9 +84,11 @@ class StreamRun:
         replica: Replica,
         taker: Taker,
         began_at: float,
+        known: int = 0,
     ) -> None:
         self._dialect = dialect
         self._replica = replica
+        self._known = known
         self._taker = taker
         self._splitter = SseSplitter()
         self._status = 0
@@ -150,8 +153,8 @@ class StreamRun:
 
     @property
     def tokens(self) -> int:
-        """How many pieces of output came, each of them a token or a few."""
-        return self._tokens
+        """How many pieces of output came, each of them a token or a few; none that had come in an earlier run."""
+        return max(0, self._tokens - self._known)
 
     def pause(self) -> None:
         """The client is slow: stop reading from the engine. Its own write timeout ends a client that stays so."""

@@ -14,7 +14,8 @@ from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
-from fastness.gateway.served import Served, ServedModel, Silence
+from fastness.gateway.served import Served, Silence
+from fastness.gateway.served_model import ServedModel
 from fastness.traffic.circuit import CircuitBounds, Circuits
 from fastness.traffic.fair_queue import FairQueue
 
@@ -204,7 +205,7 @@ def find_model(
 
 
 def _described(snapshot: RoutingSnapshot) -> dict[str, list[tuple[ModelCard, Deployment]]]:
-    """The models of each deployment by its name, the wanted one first.
+    """The models of each deployment by its name, the one that it is known by first.
 
     No deployment, no ceiling; no card, no model: no route. A deployment's models are all of the first one's kind.
     """

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 class Slot:
     """A slot on a replica: to be taken, or else waited for at once, and to be freed however its use ends.
 
-    `tries` is None as long as nothing has failed. `first_s` is when the first token came, in seconds from when the slot
-    was had; 0.0: none by itself. `held_s` is how long the slot was had, once it is freed.
+    `replica` is where it is, once it is had; `tries` is None as long as nothing has failed. `first_s` is when the first
+    token came, in seconds from when the slot was had (0.0: none by itself), `held_s` how long it was had.
     """
 
-    __slots__ = ("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip", "asked", "first_s", "held_s")
+    __slots__ = (
+        *("_ask", "_gateway", "_name", "_served", "_taken", "_tries", "_trip"),
+        *("asked", "first_s", "held_s", "replica"),
+    )
 
     def __init__(self, gateway: Gateway, trip: Trip, asked: Asked, tries: Tries | None = None) -> None:
         assert trip.served
@@ -60,8 +63,38 @@ class Slot:
             self._served.return_unused(name, self._ask)
             raise self._served.not_ready()
         self._name, self._trip.replica, self.asked.heard = name, replica, self._read
+        self.replica = replica
         self.asked.is_read, self.first_s = False, 0.0
         return replica
+
+    def beside(self, idle: frozenset[str]) -> Slot | None:
+        """Take another slot for the same on one of these replicas, if it is free at once and nobody waits."""
+        asked = Asked(self.asked.request_id, self.asked.prompt)
+        asked.hedges = True
+        other, had = Slot(self._gateway, self._trip, asked), self._trip.replica
+        other._taken, other._ask = self._gateway.now(), self._ask._replace(usable=idle)
+        name = self._served.queue.seize(other, other._ask)
+        if name is None:
+            return None
+        other._has(name)
+        self._trip.replica = had
+        return other
+
+    def swap(self, other: Slot) -> None:
+        """From now on this is the other slot, and the other one is this."""
+        for name in ("_ask", "_name", "_taken", "asked", "first_s", "replica"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, theirs)
+            setattr(other, name, mine)
+        for one in (self, other):
+            if one.asked.heard is not None:
+                one.asked.heard = one._read
+        self._trip.replica = self.replica
+
+    def waste(self) -> None:
+        """Give it back, and charge nothing for what was done there."""
+        self._served.queue.settle(self._ask.tenant, self._ask, 0, 0)
+        self.free()
 
     def _usable(self) -> Usable:
         usable = self._gateway.usable(self._trip)

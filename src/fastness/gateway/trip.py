@@ -23,7 +23,8 @@ from fastness.gateway.choosing import Asked, prompt_of
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce
 from fastness.gateway.relay import StreamRun
-from fastness.gateway.served import Served, ServedModel
+from fastness.gateway.served import Served
+from fastness.gateway.served_model import ServedModel
 from fastness.traffic.fair_queue import Ask, Usable
 from fastness.traffic.limits import Reservation
 
@@ -75,6 +76,7 @@ class Trip:
     resumed: int = 0
     paused: bool = False
     superseded: int = 0
+    hedged: int = 0
 
     @property
     def mark_line(self) -> bytes:

@@ -31,6 +31,7 @@ _SERVED: Final = {
     "epoch": "which start of that replica's engine",
     "sealed": "whether that engine was sealed off from the network",
     "retried": "how often an engine failed before anything came of a generation, and it was tried again",
+    "hedged": "how many of its generations were asked of a second replica, the first being late to begin",
     "resumed": "how often an engine failed in the middle of a generation, and another run went on",
     "choices": "how many generations were made",
     "input_tokens": "as metered by the engine",

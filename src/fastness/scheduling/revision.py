@@ -31,4 +31,5 @@ def _replicas_stay(before: DeploymentSpec, after: DeploymentSpec) -> bool:
         drain_timeout_s=before.drain_timeout_s,
         tenants=before.tenants,
         urgent=before.urgent,
+        hedges=before.hedges,
     )

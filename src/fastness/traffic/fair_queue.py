@@ -109,6 +109,14 @@ class FairQueue:
         self._wait(ticket, ask, account, now_s)
         return None
 
+    def seize(self, ticket: Hashable, ask: Ask) -> str | None:
+        """Return the replica that takes the ticket at once; None: none is free for it, or somebody waits."""
+        if self.waiting or not (lanes := self._room(ask.usable)):
+            return None
+        account = self.counters.of(ask)
+        self._lift(account)
+        return self._dispatch(ticket, ask, account, lanes)
+
     def allow(self, ticket: Hashable, usable: Usable) -> None:
         """Let a ticket that waits use these replicas from now on; `advance` then moves it if it can."""
         one = self.waiting.get(ticket)

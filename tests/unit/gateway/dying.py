@@ -32,12 +32,15 @@ class Dying:
     """One replica's engine. `deaths` are the bytes after which its next generations are cut off; None: not at all.
 
     -500, -400: it answers with that error. `stuck`: instead of being cut off it falls silent. While `hold` is set to
-    an event, it says a beginning and waits for it. `asked` are the paths it was asked for.
+    an event, it says a beginning and waits for it; while `late` is, it says nothing before. `left` counts those who
+    went while it was late. `asked` are the paths it was asked for.
     """
 
     deaths: list[int | None] = field(default_factory=list)
     stuck: bool = False
     hold: asyncio.Event | None = None
+    late: asyncio.Event | None = None
+    left: int = 0
     asked: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,6 +77,9 @@ class Dying:
             writer.write(wire.head(-death, len(failed), b"application/json") + failed)
             return
         said = stream_of(body)
+        if self.late and not await self._waits(self.late, reader):
+            self.left += 1
+            return
         if self.hold:
             writer.write(said[:BEGINNING])
             await self.hold.wait()
@@ -81,6 +87,15 @@ class Dying:
         writer.write(said[:death])
         if death is not None and death < len(said) and self.stuck:
             await reader.read()  # until nobody listens any more
+
+    async def _waits(self, late: asyncio.Event, reader: asyncio.StreamReader) -> bool:
+        """Wait for the event; tell whether somebody still listens then."""
+        gone, due = asyncio.ensure_future(reader.read()), asyncio.ensure_future(late.wait())
+        await asyncio.wait((gone, due), return_when=asyncio.FIRST_COMPLETED)
+        listens = not gone.done()
+        gone.cancel()
+        due.cancel()
+        return listens
 
 
 def stream_of(body: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from dying import BEGINNING, WORDS, Told, dying, stream_of, told
 from fastness.core.replica import ReplicaState
 from fastness.traffic.counters import cost
+from leasing import Control
 from policed import Answer, Rules, run, until
 
 SCHEMA = {
@@ -339,3 +341,24 @@ def test_a_gateway_that_drains_ends_what_waits_to_be_resumed_with_an_error_event
             assert not site.door.waiting
 
     run(test)
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+def test_an_answer_that_is_made_anew_and_fails_again_counts_for_what_came_once(tmp_path, stream):
+    charged: list[int] = []
+
+    async def test(*deaths: int, attempts: int) -> None:
+        async with dying(tmp_path, *deaths, attempts_max=attempts) as site:
+            control, path = Control(site.door), tmp_path / "control.sock"
+            async with await asyncio.start_unix_server(control.serve, str(path)):
+                control.limit(tokens_per_day=1_000_000)
+                await ask(site.door, "json", stream=stream)
+                await site.door.gateway.leases.close()
+            assert len(site.low.asked) + len(site.high.asked) == attempts
+            (entry,) = site.door.entries()
+            charged.append(entry["charged_tokens"])
+
+    run(partial(test, 900, attempts=1))
+    run(partial(test, 900, 900, attempts=2))
+    once, again = charged
+    assert once == again > 0

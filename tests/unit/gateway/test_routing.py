@@ -216,6 +216,39 @@ def test_a_slot_given_in_the_very_moment_of_giving_up_goes_to_the_next() -> None
     running(test)
 
 
+@pytest.mark.parametrize("change", ["gone", "not cleared"])
+def test_whose_replica_changes_in_the_very_turn_it_gets_its_slot_waits_on_in_front_of_all(change: str) -> None:
+    async def test() -> None:
+        site, may = Site(ONE), None
+        await site.enter("a")
+        async with asyncio.TaskGroup() as group:
+            loop = asyncio.get_running_loop()
+            served, ask = site.small(), Ask("health", 1.0, Band.STANDARD, 10, 10, loop.time() + 60.0, None)
+            assert arrive(served, "b", loop.time(), ask) is None
+            second = group.create_task(wait_for(served, "b", loop.time(), ask, lambda: may))
+            await until_waiting(site, 1)
+            await asyncio.sleep(0)
+            third = group.create_task(site.enter("c"))
+            await until_waiting(site, 2)
+            site.leave()
+            if change == "gone":
+                site.change(replace(TWO, state=ReplicaState.STARTING))
+            else:
+                may = frozenset({"small-1"})
+                site.change(replace(ONE, state=ReplicaState.DRAINING), replace(TWO, state=ReplicaState.STARTING))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not second.done()
+            site.change(TWO)
+            assert await second == "small-1"
+            assert not third.done()
+            site.leave("small-1")
+            assert await third == "small-1"
+        assert site.routing.in_flight() == {"small-1": 1}
+
+    running(test)
+
+
 def test_connections_to_engines_that_left_or_restarted_are_forgotten() -> None:
     site = Site(ONE, TWO)
     site.change(ONE, TWO)

@@ -177,12 +177,15 @@ def test_parameters_are_bounded_as_widely_as_the_api(parameters, rule):
         (Action.OPEN_SEALED, {"auditor"}),
         (Action.BATCH, {"developer", "admin"}),
         (Action.MANAGE_FLEET, {"admin"}),
+        (Action.HEDGE, set()),
     ],
 )
 def test_each_role_has_its_rights_on_the_installation_and_no_others(action, roles):
     everybody = ("developer", "admin", "approver", "auditor", "visitor", "")
     assert {role for role in everybody if ask(Query(with_role(role), action, OFFICIAL)).allowed} == roles
-    assert ask(Query(LOCAL, action, OFFICIAL)).allowed is (action not in (Action.OPEN_SEALED, Action.BATCH))
+    assert ask(Query(LOCAL, action, OFFICIAL)).allowed is (
+        action not in (Action.OPEN_SEALED, Action.BATCH, Action.HEDGE)
+    )
 
 
 def test_a_developer_reads_the_deployments_of_their_own_tenant():
