@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from mutants import MUTANTS, Mutant
 
 from fastness.simulator.drawing import draw
 from fastness.simulator.laws import LAWS, Broken
 from fastness.simulator.world import World
+from mutants import MUTANTS, Mutant
 
 HOURS = 3.0
 

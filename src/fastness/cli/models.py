@@ -22,6 +22,7 @@ COLUMNS = (
     Column("READY"),
     Column("CONTEXT", right=True),
     Column("SIZE", right=True),
+    Column("REPLICA", right=True),
     Column("ADMITTED TO"),
     Column("LICENCE", spare=2),
     Column("SHA256", spare=1),
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 def models(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
-    """List the models served here. READY counts replicas; CONTEXT is in tokens."""
+    """List the models served here. READY counts replicas; CONTEXT is in tokens, REPLICA what one takes of memory."""
     talk = Talk(as_json, quiet)
     with management_of(ctx) as api:
         answer = api.get("/models")
@@ -66,6 +67,7 @@ def row(model: dict[str, Any]) -> tuple[str, ...]:
         f"{model['replicas_ready']}/{model['replicas']}",
         render.count(model["context_tokens"]),
         render.size(model["size_bytes"]),
+        "-" if model["replica_bytes"] is None else render.size(model["replica_bytes"]),
         model["model_ceiling"] or "-",
         model["licence"],
         f"{model['digest'][:12]}…",

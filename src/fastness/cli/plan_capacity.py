@@ -27,6 +27,7 @@ COLUMNS = (
     Column("DEPARTMENT"),
     Column("DEVICES", right=True, firm=True),
     Column("KEPT", right=True),
+    Column("FLOOR", right=True),
     Column("PLANNED", right=True, firm=True),
     Column("PEAK", right=True),
     Column("KEPT", right=True),
@@ -109,6 +110,7 @@ def document(answers: list[Answer], none: list[str], trace: Path, level: Slo) ->
                         "requests": each.asked,
                         "devices": each.static,
                         "kept": each.static_kept,
+                        "planned_replicas_min": each.floor,
                         "planned_device_hours": each.hours,
                         "planned_devices_max": each.peak,
                         "planned_kept": each.kept,
@@ -131,6 +133,7 @@ def rows(one: Answer) -> list[tuple[str, ...]]:
             each.name,
             str(each.static),
             f"{each.static_kept:.1%}",
+            str(each.floor),
             f"{each.hours / span_h:.1f}",
             str(each.peak),
             f"{each.kept:.1%}",
@@ -141,7 +144,7 @@ def rows(one: Answer) -> list[tuple[str, ...]]:
     ]
     if len(lines) > 1:
         whole = (f"{one.hours / span_h:.1f}", str(one.peak), f"{one.kept:.1%}", f"{one.hours:,.1f}", f"{one.saved:.0%}")
-        lines.append((one.pace.name, "together", str(one.static), "", *whole))
+        lines.append((one.pace.name, "together", str(one.static), "", "", *whole))
     return lines
 
 
@@ -159,8 +162,8 @@ def _write(talk: Talk, answers: list[Answer], none: list[str], trace: Path, leve
     talk.text("\n".join(["", *lines, *none]))
     if answers:
         talk.text(
-            "DEVICES serve it all the time; PLANNED is the mean of those held when the production plan scales, PEAK\n"
-            "the most; KEPT is the part of the requests that kept to the level."
+            "DEVICES serve it all the time; PLANNED is the mean of those held when the production plan scales from\n"
+            "FLOOR replicas up, PEAK the most; KEPT is the part of the requests that kept to the level."
         )
 
 

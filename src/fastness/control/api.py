@@ -45,6 +45,10 @@ INDEX_MAX: Final = 10**15
 FIND_FIELDS: Final = ("type", "request_id", "tenant", "key", "model", "replica", "code")
 
 
+def _size_unknown(_card: ModelCard) -> int | None:
+    return None
+
+
 def _nothing_declared(_lattice: Lattice) -> Served:
     return Served()
 
@@ -54,6 +58,7 @@ class ControlDeps:
     """What main builds for the control process; `log` is telemetry's `JsonLog`, `entropy` is `os.urandom`.
 
     `admitted` lists the models on disk, in a thread: they are shown while no supervisor says which it serves.
+    `replica_bytes` is what a replica of one takes, asked in a thread, too.
     `declared` is what it would serve under a profile, for questions of policy until then; it raises ConfigError when
     the settings here cannot be read by that profile.
     `authenticator` knows the principals behind an `Authorization` header. `extra_routes` are those of other files,
@@ -73,6 +78,7 @@ class ControlDeps:
     entropy: Callable[[int], bytes]
     log: Log = field(default_factory=Silence)
     admitted: Callable[[], tuple[ModelCard, ...]] = tuple
+    replica_bytes: Callable[[ModelCard], int | None] = _size_unknown
     declared: Callable[[Lattice], Served] = _nothing_declared
     extra_routes: tuple[ApiRoute, ...] = ()
     companions: tuple[Callable[[], AbstractAsyncContextManager[object]], ...] = ()
@@ -103,7 +109,9 @@ class Api:
         wire.read_query(request)
         routing = self._observed.routing()
         cards = routing.models or await asyncio.to_thread(self._deps.admitted)
-        return 200, {"models": [served_wire.model_view(card, routing) for card in cards]}
+        sizes = await asyncio.to_thread(lambda: [self._deps.replica_bytes(card) for card in cards])
+        shown = zip(cards, sizes, strict=True)
+        return 200, {"models": [served_wire.model_view(card, routing, size_bytes) for card, size_bytes in shown]}
 
     async def tenants(self, request: Request) -> Answer:
         """GET /tenants."""

@@ -72,7 +72,7 @@ class Observed:
     def served(self) -> Served:
         """Return what a gateway would ask policy about."""
         routing = self.routing()
-        places = frozenset((replica.model, replica.node) for replica in routing.replicas)
+        places = frozenset((replica.deployment or replica.model, replica.node) for replica in routing.replicas)
         return Served(routing.deployments, routing.nodes, places)
 
     def running(self) -> Running | None:

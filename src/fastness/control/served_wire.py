@@ -14,6 +14,7 @@ class ModelView(msgspec.Struct, frozen=True):
     """A model served here, and how many of its replicas there are and are ready.
 
     `ceiling` is its deployment's, `model_ceiling` what it was admitted for; null for both when it is not served.
+    `replica_bytes` is the memory that a replica takes as the settings run it; null where that cannot be told.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ModelView(msgspec.Struct, frozen=True):
     replicas_ready: int
     ceiling: str | None
     model_ceiling: str | None
+    replica_bytes: int | None
 
 
 class DeploymentView(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ class ServedView(msgspec.Struct, frozen=True):
     nodes: tuple[NodeView, ...]
 
 
-def model_view(card: ModelCard, routing: RoutingSnapshot) -> ModelView:
+def model_view(card: ModelCard, routing: RoutingSnapshot, replica_bytes: int | None) -> ModelView:
     """Show a model with its replicas counted."""
     own = [replica for replica in routing.replicas if replica.model == card.name]
     deployment = next((one for one in routing.deployments if one.name == card.name), None)
@@ -80,6 +82,7 @@ def model_view(card: ModelCard, routing: RoutingSnapshot) -> ModelView:
         replicas_ready=sum(replica.state is ReplicaState.READY for replica in own),
         ceiling=str(deployment.ceiling) if deployment else None,
         model_ceiling=str(deployment.model_ceiling) if deployment else None,
+        replica_bytes=replica_bytes,
     )
 
 

@@ -68,6 +68,7 @@ class Site:
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
+    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing.
     """
 
     settings: Settings
@@ -86,6 +87,7 @@ class Site:
     offer: Callable[[Node], FleetNode]
     digests: Callable[[], tuple[str, ...]]
     first_admin: Callable[[], Awaitable[str | None]]
+    why: Callable[[str], Awaitable[str]]
     control: Callable[[], Supervised]
     gateway: Callable[[], Supervised]
     listener: socket.socket

@@ -21,6 +21,7 @@ from fastness.control.this_node import ThisNode
 from fastness.core.event import Event, EventType, Scalar
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.supervised import Supervised
+from fastness.ledger.port import LedgerUnavailable
 from fastness.store.snapshot_file import write_snapshot
 
 LOOK_PERIOD_S: Final = 0.05
@@ -41,6 +42,7 @@ class Supervisor:
         self._is_up = False
         self._states: dict[str, tuple[int, ReplicaState]] = {}
         self._began: dict[str, float] = {}
+        self._failed: dict[str, str] = {}
         self._now = asyncio.get_running_loop().time
         self._node = ThisNode(site, self._observed, unsealed=unsealed)
 
@@ -159,17 +161,15 @@ class Supervisor:
                 self._progress.done(
                     "engine", _described(replica), self._now() - self._began.get(replica.id, self._now())
                 )
-            self._site.ledger.append(self._event(EventType.MODEL_LOADED, **_loaded(replica)))
+            self._append(EventType.MODEL_LOADED, **_loaded(replica))
         elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
-            self._site.ledger.append(
-                self._event(
-                    EventType.ENGINE_FAILED,
-                    replica=replica.id,
-                    model=replica.model,
-                    epoch=replica.epoch,
-                    diagnosis=diagnosis,
-                    restarts=replica.restarts,
-                )
+            self._append(
+                EventType.ENGINE_FAILED,
+                replica=replica.id,
+                model=replica.model,
+                epoch=replica.epoch,
+                diagnosis=diagnosis,
+                restarts=replica.restarts,
             )
             summary = replica.diagnosis.summary if replica.diagnosis else "it ended"
             self._progress.warn(
@@ -186,7 +186,8 @@ class Supervisor:
                     node.changed.clear()
                     await node.changed.wait()
         except TimeoutError:
-            told = troubles(names, node.orders, node.observe()) if node.ordered else ("Control gave no orders.",)
+            told = [*troubles(names, node.orders, node.observe())] if node.ordered else ["Control gave no orders."]
+            told += [f"{name}: {why}" for name in names if (why := await self._site.why(name))]
             raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(told)) from None
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
@@ -206,6 +207,13 @@ class Supervisor:
     async def _record(self, type_: EventType, **fields: Scalar) -> None:
         await self._site.ledger.commit(self._event(type_, **fields))
 
+    def _append(self, type_: EventType, **fields: Scalar) -> None:
+        """Record without waiting. A ledger that takes nothing stops gateways, not the engines behind them."""
+        try:
+            self._site.ledger.append(self._event(type_, **fields))
+        except LedgerUnavailable as error:
+            self._fails("ledger.not_written", str(error))
+
     def _event(self, type_: EventType, **fields: Scalar) -> Event:
         return Event(type_, int(self._site.clock() * 1_000), fields)
 
@@ -215,8 +223,8 @@ class Supervisor:
             await asyncio.sleep(LOOK_PERIOD_S)
             try:
                 await self._node.look()
-            except OSError as error:  # control sends them again
-                self._site.log.record("error", "orders.not_kept", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - the next look may see what this one could not
+                self._fails("orders.not_obeyed", str(error) or repr(error))
 
     async def _keep(self) -> None:
         """Write the log, and follow the policy and the admissions that are published, until cancelled."""
@@ -230,7 +238,15 @@ class Supervisor:
             except ConfigError as error:
                 self._site.log.record("error", "declaration.unreadable", reason=str(error))
                 self._progress.warn(f"Under the policy just applied, nothing is cleared here: {error}")
+            except OSError as error:
+                self._fails("policy.not_followed", str(error))
             self._site.log.flush()
+
+    def _fails(self, event: str, reason: str) -> None:
+        """Log what goes on failing once."""
+        if self._failed.get(event) != reason:
+            self._failed[event] = reason
+            self._site.log.record("error", event, reason=reason)
 
 
 def _loaded(replica: Replica) -> dict[str, Scalar]:

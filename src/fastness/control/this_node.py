@@ -33,6 +33,7 @@ class ThisNode:
         self._revoked: frozenset[str] = frozenset()
         self._version = int(site.clock() * 1_000)
         self._reported_s = 0.0
+        self._is_stale = False
         self._now = asyncio.get_running_loop().time
         self._offer = site.offer(site.declared.declaration.node)
         self.allowed = asyncio.Event()
@@ -68,7 +69,9 @@ class ThisNode:
         self.publish()
 
     async def look(self) -> None:
-        """Obey orders that have come, and report if it is time. Raises OSError when orders cannot be kept."""
+        """Obey orders that have come, and report if it is time. Raises OSError when something cannot be written."""
+        if self._is_stale:
+            self._write()
         sent = self._site.new_orders()
         if sent is not None:
             self._models = await asyncio.to_thread(known_models, sent, self._site.known)
@@ -104,13 +107,20 @@ class ThisNode:
             (self._site.run_directory / name).unlink(missing_ok=True)
 
     def publish(self) -> None:
-        """Tell the gateways, then control."""
+        """Tell the gateways, then control. What cannot be written is written later: `look` tries, and raises."""
+        try:
+            self._write()
+        except OSError:
+            self._is_stale = True
+        self.changed.set()
+
+    def _write(self) -> None:
         self._version += 1
         declaration = self._site.declared.declaration
         snapshot = routing_snapshot(self._version, self.orders, self._node.observe(), self._models, declaration)
         write_snapshot(self._path(ROUTING), snapshot)
         self._report()
-        self.changed.set()
+        self._is_stale = False
 
     def _changed(self, replica: Replica | None) -> None:
         self.publish()

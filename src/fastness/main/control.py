@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
 from fastness.main.batches import HostedBatches
+from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
     milliseconds,
@@ -107,6 +108,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         entropy=os.urandom,
         log=log,
         admitted=library.cards,
+        replica_bytes=ReplicaSizes(library).configured(settings.engine),
         declared=declared,
         extra_routes=(
             *routes,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastness.config import EngineSettings
     from fastness.core.desired import Parameters
     from fastness.core.model import ModelCard
     from fastness.registry.library import ModelLibrary
@@ -24,6 +26,19 @@ class ReplicaSizes:
         from fastness.scheduling.memory import replica_memory
 
         return replica_memory(self._shape(card), parameters, devices).device_bytes
+
+    def configured(self, engine: EngineSettings) -> Callable[[ModelCard], int | None]:
+        """Return what says how much a replica takes as configuration runs it; None where that cannot be told."""
+        from fastness.control.configured import configured_parameters
+        from fastness.scheduling.fit import FitUnknown
+
+        def told(card: ModelCard) -> int | None:
+            try:
+                return self.device_bytes(card, configured_parameters(engine), 1)
+            except FitUnknown:
+                return None
+
+        return told
 
     def is_laid_down(self, card: ModelCard) -> bool:
         """Tell whether the weights are there to be looked at."""

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     import socket
 
     from fastness.control.declaration import Declared
-    from fastness.control.site import Site
+    from fastness.control.site import Model, Site
     from fastness.fleet.supervised import Supervised
+    from fastness.registry.library import ModelLibrary
     from fastness.store.snapshot_file import SnapshotProblem
     from fastness.telemetry.log import JsonLog
 
@@ -80,36 +81,28 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     import asyncio
     from functools import partial
 
-    from fastness.control.configured import configured_parameters
-    from fastness.control.site import Model, Site
+    from fastness.control.site import Site
     from fastness.control.this_node import ORDERS
     from fastness.core.observation import NodeOrders
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger
     from fastness.perimeter.local import LocalPerimeter
-    from fastness.registry.library import ModelLibrary, ModelRefused
-    from fastness.scheduling.fit import FitUnknown
+    from fastness.registry.library import ModelLibrary
     from fastness.store.snapshot_file import SnapshotReader
 
     run = run_directory(settings.home, os.getuid())
     log = open_log(settings, "supervisor")
     perimeter = LocalPerimeter()
     library = ModelLibrary(settings.home)
-    sizes = ReplicaSizes(library)
-
-    def ensure_model(name: str, tell: Callable[[str, int, int], None]) -> Model:
-        model = Model(*library.ensure(name, tell))
-        try:
-            sizes.device_bytes(model.card, configured_parameters(settings.engine), 1)
-        except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
-            raise ModelRefused(f"{name} cannot be served: {error}") from None
-        return model
 
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
 
     def first_admin() -> Awaitable[str | None]:
         return asyncio.to_thread(_first_admin_key, run / "control.sock")
+
+    def why(name: str) -> Awaitable[str]:
+        return asyncio.to_thread(_why, run / "control.sock", name)
 
     def control() -> Supervised:
         socket_path = run / "control.sock"
@@ -126,7 +119,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=ensure_model,
+        ensure_model=partial(_ensured, library, settings),
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
@@ -136,10 +129,26 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         offer=offer(settings),
         digests=partial(digests, settings.home),
         first_admin=first_admin,
+        why=why,
         control=control,
         gateway=gateway,
         listener=listener,
     )
+
+
+def _ensured(library: ModelLibrary, settings: Settings, name: str, tell: Callable[[str, int, int], None]) -> Model:
+    """Return a model that was verified, and of which it is known what a replica takes; raises as the library does."""
+    from fastness.control.configured import configured_parameters
+    from fastness.control.site import Model
+    from fastness.registry.library import ModelRefused
+    from fastness.scheduling.fit import FitUnknown
+
+    model = Model(*library.ensure(name, tell))
+    try:
+        ReplicaSizes(library).device_bytes(model.card, configured_parameters(settings.engine), 1)
+    except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
+        raise ModelRefused(f"{name} cannot be served: {error}") from None
+    return model
 
 
 def _report(log: JsonLog, problem: SnapshotProblem) -> None:
@@ -159,3 +168,16 @@ def _first_admin_key(control: Path) -> str | None:
     answer.raise_for_status()
     key: str | None = answer.json().get("key")
     return key
+
+
+def _why(control: Path, name: str) -> str:
+    """Ask the control process why a deployment has no more replicas; empty when it says nothing of that."""
+    import httpx
+
+    try:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(control)), timeout=5) as client:
+            answer = client.get(f"http://control/api/v1/deployments/{name}/why")
+            said = answer.json().get("nodes", ()) if answer.is_success else ()
+    except (httpx.HTTPError, ValueError):
+        return ""
+    return "; ".join(f"{one['node']} {one['text']}".strip() for one in said)

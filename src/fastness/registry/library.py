@@ -69,14 +69,14 @@ class ModelLibrary:
     def known(self, name: str) -> tuple[ModelCard, str | None] | None:
         """Return the card of a model that may be loaded here and the ceiling it was admitted for; None: there is none.
 
-        Its weights are not looked at. Raises CardError.
+        Its weights are not looked at. Raises CardError for a card that comes with Fastness and cannot be used.
         """
         text = self._cards.get(name)
         if text is not None:
             return read_card(text, f"card {name}")[0], None
         try:
             card, record = self._admitted(name)
-        except (ModelUnavailable, ModelRefused):
+        except (ModelUnavailable, ModelRefused, CardError):
             return None
         return card, str(record.admission.ceiling)
 

@@ -94,7 +94,7 @@ def soak(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: dict[
         while len(found) < min(extra, draft.placements_left):
             verdict = draft.shares.verdict(spec.owner, spec.needs.pool, devices_of(spec) * (len(found) + 1))
             place = attempt(draft, spec, draft.stock.free)
-            if not verdict.allowed or not isinstance(place, Placement):
+            if not verdict.allowed or place is None:
                 break
             draft.stock.take(place.parts, spec.needs.device_bytes, name)
             found.append((place, verdict.borrowed))
@@ -114,7 +114,7 @@ def give_way(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: d
             continue
         for one in _soaking(draft, needs, spec):
             found = attempt(draft, spec, draft.stock.instead_of(one))
-            if isinstance(found, Placement):
+            if found:
                 fewer = draft.deployed(one.deployment).replicas - 1
                 reason = f"its batches give way to {name}"
                 memory[one.deployment] = _scale(draft, one.deployment, fewer, reason, memory[one.deployment])

@@ -30,6 +30,8 @@ class Draft:
         self.now_ms = sight.now_ms
         self.events: list[FleetEvent] = []
         self.placements_left = self.bounds.placements_max
+        self.lacking: dict[str, int] = {}
+        """Deployments that lack a place for a replica, with its revision."""
         self._silent_s = {name: quiet_s for name, quiet_s in silent_s.items() if quiet_s > self.bounds.lost_after_s / 2}
         self._pending: dict[str, Pending] = {}
         self._by_deployment = _grouped(state)
@@ -91,12 +93,8 @@ class Draft:
         if self._stock:
             self._stock.expect(one)
 
-    def pend(
-        self, name: str, refusals: tuple[NodeRefusal, ...] = (), hopes: str = "", sentence: str = "", node: str = ""
-    ) -> None:
+    def pend(self, name: str, refusals: tuple[NodeRefusal, ...] = (), hopes: str = "") -> None:
         """Say why a deployment is not as wanted; what was said first stands, what comes after is added to it."""
-        if sentence:
-            refusals = (*refusals, NodeRefusal(node, sentence))
         there = sum(self.health(one) is not Health.FAILING for one in self.placed(name))
         before = self._pending.get(name)
         told = (before.refusals if before else ()) + refusals

@@ -8,6 +8,7 @@ from fastness.core.fleet_event import NodeLost, NodeReturned, ReplicaRemoved, Re
 from fastness.core.fleet_state import Deployed, Phase, PlacedReplica
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.guard import Hearing
+from fastness.scheduling.placement import WHOLE, NodeRefusal
 from fastness.scheduling.placing import Want
 from fastness.scheduling.rolling import Goal
 from fastness.scheduling.sight import Health
@@ -89,10 +90,11 @@ def report(draft: Draft, name: str) -> None:
     placed, wanted = draft.placed(name), draft.deployed(name).replicas
     for one in placed:
         if draft.health(one) is Health.FAILING:
-            draft.pend(name, sentence=draft.sight.trouble(one), node=one.parts[0].node)
+            draft.pend(name, (NodeRefusal(one.parts[0].node, draft.sight.trouble(one)),))
     if len(placed) < wanted and not draft.is_pending(name):
         ending = "; ".join(f"{one.id} ends: {one.reason}" for one in draft.leaving(name))
-        draft.pend(name, sentence=ending or "its replicas have only just been lost", hopes="a place is looked for next")
+        why = NodeRefusal(WHOLE, ending or "its replicas have only just been lost")
+        draft.pend(name, (why,), hopes="a place is looked for next")
 
 
 def order(draft: Draft, replicas: Iterable[PlacedReplica]) -> list[PlacedReplica]:

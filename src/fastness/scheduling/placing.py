@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import Part, ReplicaPlaced
 from fastness.core.fleet_state import PlacedReplica
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.offer_index import OfferIndex
-from fastness.scheduling.placement import Placement, Unplaced, place
+from fastness.scheduling.placement import WHOLE, NodeRefusal, Placement, Unplaced, find, place
+from fastness.scheduling.plan_values import Refused
 from fastness.scheduling.wishes import Wish, ordered
 
 
@@ -30,9 +32,9 @@ def place_missing(draft: Draft, wants: Sequence[Want]) -> set[str]:
     Devices that will come free are held back for whoever is first in line for them, so that nobody behind takes them
     away piece by piece.
     """
-    stuck: set[tuple[str, int]] = set()
     if not wants:
         return set()
+    stuck: set[tuple[str, int]] = set()
     revisions = dict(_wishes(draft, wants))
     for wish in ordered(revisions, draft.stock.free, draft.shares):
         key = wish.deployment, revisions[wish]
@@ -45,9 +47,9 @@ def place_missing(draft: Draft, wants: Sequence[Want]) -> set[str]:
 
 def attempt(
     draft: Draft, spec: DeploymentSpec, offers: OfferIndex, gone: PlacedReplica | None = None
-) -> Placement | Unplaced:
+) -> Placement | None:
     """Look for a place for one replica more. `gone` will be away by then."""
-    return place(spec.needs, spec.name, spec.model_digest, offers, _domains(draft, spec.name, gone))
+    return find(spec.needs, spec.name, spec.model_digest, offers, _domains(draft, spec.name, gone))
 
 
 def settled(draft: Draft, name: str, revision: int, found: Placement, borrowed: bool) -> None:
@@ -82,15 +84,16 @@ def _settle(draft: Draft, name: str, revision: int) -> bool:
     spec, stock = draft.deployed(name).revisions[revision], draft.stock
     verdict = draft.shares.verdict(spec.owner, spec.needs.pool, devices_of(spec))
     found = attempt(draft, spec, stock.free)
-    if isinstance(found, Placement) and verdict.allowed:
+    if found and verdict.allowed:
         stock.take(found.parts, spec.needs.device_bytes, name)
         settled(draft, name, revision, found, verdict.borrowed)
         return True
     later = attempt(draft, spec, stock.coming)
-    parts = later.parts if isinstance(later, Placement) else _reclaim(draft, spec)
-    refusals = found.refusals if isinstance(found, Unplaced) else ()
-    sentence = "" if verdict.allowed else verdict.sentence
-    draft.pend(name, refusals, hopes=_hopes(draft, parts) if parts else "", sentence=sentence)
+    parts = later.parts if later else _reclaim(draft, spec)
+    draft.lacking.setdefault(name, revision)
+    if not draft.is_pending(name):
+        why = () if verdict.allowed else (NodeRefusal(WHOLE, verdict.sentence),)
+        draft.pend(name, why, hopes=_hopes(draft, parts) if parts else "")
     stock.keep(parts, spec.needs.device_bytes)
     return bool(parts)
 
@@ -119,3 +122,22 @@ def _hopes(draft: Draft, later: tuple[Part, ...]) -> str:
     by_ms = max((draft.state.replicas[one].deadline_ms for one in ids), default=draft.now_ms)
     nodes = ", ".join(sorted({part.node for part in later}))
     return f"{nodes}, when {' and '.join(ids)} end, in {max(0, by_ms - draft.now_ms) / 1_000:.0f} s at the latest"
+
+
+def explain(draft: Draft, before: Mapping[str, Refused]) -> Mapping[str, Refused]:
+    """Say of each deployment that lacks a place why each node refuses it, the longest unsaid first.
+
+    On large fleets not all are looked at anew in each plan, since that takes longer than all the rest of it.
+    """
+    said: dict[str, Refused] = {}
+    left = draft.bounds.refusals_max
+    for name in sorted(draft.lacking, key=lambda one: (before[one].at_ms if one in before else 0, one)):
+        told = before.get(name)
+        if left > 0 or told is None:
+            spec = draft.deployed(name).revisions[draft.lacking[name]]
+            found = place(spec.needs, name, spec.model_digest, draft.stock.free, _domains(draft, name))
+            told = Refused(draft.now_ms, found.refusals if isinstance(found, Unplaced) else ())
+            left -= len(told.refusals)
+        said[name] = told
+        draft.pend(name, told.refusals)
+    return MappingProxyType(said)

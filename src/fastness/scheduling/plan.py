@@ -12,7 +12,7 @@ from fastness.scheduling.draft import Draft
 from fastness.scheduling.filters import Clears, identical
 from fastness.scheduling.guard import judge, listen, relieved
 from fastness.scheduling.lifecycle import close, give_up, missing, report, retire, welcome
-from fastness.scheduling.placing import place_missing
+from fastness.scheduling.placing import explain, place_missing
 from fastness.scheduling.plan_values import LoadMemory, Pending, Plan, PlanBounds, PlanMemory, Watch
 from fastness.scheduling.rolling import goal, watch_roll
 from fastness.scheduling.room import make_room
@@ -49,9 +49,12 @@ def plan(
         watches = _watches(draft, watches)
         loads, needs = autoscale(draft, loads)
     loads = _towards_goals(draft, watches, loads, needs)
+    refusals = explain(draft, memory.refusals)
+    for name in draft.state.deployments:
+        report(draft, name)
     suspects_ms = (memory.suspects_ms or now_ms) if judgement.suspects else 0
     unready = _unready(draft, memory.unready)
-    remembered = PlanMemory(now_ms, hearing.nodes, hearing.gateways, suspects_ms, unready, watches, loads)
+    remembered = PlanMemory(now_ms, hearing.nodes, hearing.gateways, suspects_ms, unready, watches, loads, refusals)
     return Plan(tuple(draft.events), remembered, draft.pending, judgement.suspects)
 
 
@@ -78,8 +81,6 @@ def _towards_goals(
     if needs:
         give_way(draft, needs, stuck, known)
         soak(draft, needs, stuck, known)
-    for name in goals:
-        report(draft, name)
     return MappingProxyType(known)
 
 

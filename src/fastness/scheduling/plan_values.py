@@ -18,7 +18,8 @@ class PlanBounds:
     within `suspicious_window_s`, and more than one, the control plane suspects itself. A replica fails when its engine
     was started again `restarts_max` times, or is not ready `ready_within_s` after it was placed. A KV cache fuller than
     `cache_high` asks for a replica more; where the load does not say how many, one more each `settle_s`. A time to the
-    first token that is worse by less than `ttft_noise_ms` is noise. `placements_max` replicas are placed in one plan.
+    first token that is worse by less than `ttft_noise_ms` is noise. `placements_max` replicas are placed in one plan,
+    and after `refusals_max` sentences on why nodes refuse, what was said before is said again of other deployments.
     """
 
     lost_after_s: float = 5.0
@@ -30,6 +31,7 @@ class PlanBounds:
     settle_s: float = 10.0
     ttft_noise_ms: float = 20.0
     placements_max: int = 100
+    refusals_max: int = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,20 @@ class LoadMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Why no node took a deployment's replica, and when that was looked at."""
+
+    at_ms: int
+    refusals: tuple[NodeRefusal, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PlanMemory:
     """What the plan remembers from one time to the next beside the state. Starting without it is safe.
 
-    It has an entry for each node, gateway and deployment there is, and, in `unready`, since when each replica that is
-    not ready is not; nothing grows beyond that. `suspects_ms` is since when the control plane suspects itself; 0: not.
+    It has an entry for each node, gateway and deployment there is; `unready` says since when each replica that is not
+    ready is not, `refusals` why deployments that lack a place were refused. Nothing grows beyond that. `suspects_ms` is
+    since when the control plane suspects itself; 0: it does not.
     """
 
     tick_ms: int = 0
@@ -119,6 +130,7 @@ class PlanMemory:
     unready: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     watches: Mapping[str, Watch] = field(default_factory=lambda: MappingProxyType({}))
     loads: Mapping[str, LoadMemory] = field(default_factory=lambda: MappingProxyType({}))
+    refusals: Mapping[str, Refused] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Final
 
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.lifecycle import order
-from fastness.scheduling.placement import Placement
+from fastness.scheduling.placement import WHOLE, NodeRefusal
 from fastness.scheduling.placing import attempt
 from fastness.scheduling.rolling import Goal
 
@@ -33,14 +33,14 @@ def make_room(draft: Draft, name: str, goal: Goal) -> None:
         if used and ready < wanted:
             return
         found = attempt(draft, spec, draft.stock.instead_of(one), one)
-        if not isinstance(found, Placement):
+        if found is None:
             continue
         if used and wanted == 1 and spec.rollout.surge > 0:
-            draft.pend(
-                name,
-                sentence=f"revision {deployed.revision} finds no device beside {one.id}, and ending that first would "
-                "be an outage: free a device, or apply it with surge = 0",
+            sentence = (
+                f"revision {deployed.revision} finds no device beside {one.id}, and ending that first would "
+                "be an outage: free a device, or apply it with surge = 0"
             )
+            draft.pend(name, (NodeRefusal(WHOLE, sentence),))
             return
         draft.drain(one, f"revision {deployed.revision} takes its place; there was no spare device for it")
         draft.stock.keep(found.parts, spec.needs.device_bytes)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from fastness.core.desired import Needs
 from fastness.scheduling.filters import refused_label
-from fastness.scheduling.offer_index import Group, OfferIndex, Rows, Shelf
+from fastness.scheduling.offer_index import OfferIndex
+from fastness.scheduling.shelves import Group, Rows, Shelf
 
 
 class Score(NamedTuple):

@@ -194,10 +194,16 @@ def shares(state: FleetState, nodes: Iterable[FleetNode], clears: Clears = ident
 
     `clears` tells what a node may handle: `Lattice.dominates`.
     """
+    holders = [holder(state, one) for one in state.replicas.values()]
     sizes: Counter[str] = Counter()
+    known = set()
     for node in nodes:
+        known.add(node.name)
         sizes[node.pool] += len(node.devices)
-    return Shares(state.shares, sizes, (holder(state, one) for one in state.replicas.values()), clears)
+    for one in holders:
+        # What is held on a node that nobody reports is no device of the pool now, and none that another lacks.
+        sizes[one.pool] += sum(len(part.devices) for part in one.parts if part.node not in known)
+    return Shares(state.shares, sizes, holders, clears)
 
 
 def holder(state: FleetState, one: PlacedReplica) -> Holder:

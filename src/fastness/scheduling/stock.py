@@ -30,7 +30,10 @@ class Stock:
     def coming(self) -> OfferIndex:
         """What is free now or will be, once what drains has drained."""
         if self._coming is None:
-            self._coming = OfferIndex(map(_arrived, self.free), self.free.clears)
+            offers_now = tuple(self.free)
+            if not any(one.coming for one in offers_now):
+                return self.free
+            self._coming = OfferIndex(map(_arrived, offers_now), self.free.clears)
         return self._coming
 
     def instead_of(self, gone: PlacedReplica) -> OfferIndex:

@@ -65,12 +65,16 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What one department needs. `static` devices all the time, or `hours` device-hours and at most `peak` planned."""
+    """What one department needs: `static` devices all the time, or `hours` device-hours and at most `peak` planned.
+
+    Planned, it has at least `floor` replicas: the fewest with which it keeps to the level, if any do.
+    """
 
     name: str
     asked: int
     static: int
     static_kept: float
+    floor: int
     hours: float
     peak: int
     kept: float
@@ -182,93 +186,122 @@ def answer(loads: Sequence[Load], named: NamedPace, slo: Slo, say: Say = lambda 
                 "keep to it. Fewer tokens in, or a faster device"
             )
         find = _by_rates if one.stream is not None else _by_playing
-        need, lasted_s = find(one, named, slo, profile, best, say)
+        need, lasted_s = find(_Case(one, named, slo, profile, best), say)
         needs.append(need)
         span_s = max(span_s, lasted_s)
     return Answer(named, slo, span_s, loads[0].stream is not None, tuple(needs))
 
 
-def scaling(profile: Profile, best: float, slo: Slo, use: float = USE, most: int = REPLICAS_MAX) -> Scaling:
+def scaling(profile: Profile, best: float, slo: Slo, floor: int = 1, most: int = REPLICAS_MAX) -> Scaling:
     """How a deployment scales for that level: by its output tokens, and by the wait of the first in its queue."""
-    part = min(best, use)
-    return Scaling(
-        min=1,
-        max=most,
-        queue_wait_s=slo.ttft_s / 4,
-        busy_part=1.0,
-        tokens_per_s=part * profile.most * profile.outputs,
-    )
+    tokens_per_s = min(best, USE) * profile.most * profile.outputs
+    return Scaling(floor, most, queue_wait_s=slo.ttft_s / 4, busy_part=1.0, tokens_per_s=tokens_per_s)
 
 
-def _planned(load: Load, named: NamedPace, slo: Slo, profile: Profile, best: float, rate: float, most: int) -> Planned:
-    first = max(1, ceil(rate / (profile.most * min(best, USE))))
-    wanted = Wanted(
-        load.name, load.name, scaling(profile, best, slo, most=most), min(first, most), named.pace.slots, named.devices
-    )
-    return Planned([wanted], most * named.devices, named.pace.start_s, named.accelerator)
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """How it went with at least `floor` replicas under the plan."""
+
+    floor: int
+    kept: float
+    held_s: float
+    seen: Sequence[Seen]
+    asked_kept: Sequence[tuple[float, float]]
 
 
-def _by_rates(load: Load, named: NamedPace, slo: Slo, profile: Profile, best: float, say: Say) -> tuple[Need, float]:
-    assert load.stream is not None
-    arrivals = load.stream
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One load on one kind of device."""
+
+    load: Load
+    named: NamedPace
+    slo: Slo
+    profile: Profile
+    best: float
+
+    def planned(self, floor: int, rate: float, most: int) -> Planned:
+        """The production plan for it, beginning with what `rate` needs."""
+        first = min(most, max(floor, ceil(rate / (self.profile.most * min(self.best, USE)))))
+        how = scaling(self.profile, self.best, self.slo, floor, most)
+        wanted = Wanted(self.load.name, self.load.name, how, first, self.named.pace.slots, self.named.devices)
+        return Planned([wanted], most * self.named.devices, self.named.pace.start_s, self.named.accelerator)
+
+    def need(self, asked: int, static: int, static_kept: float, trial: _Trial, span_s: float) -> Need:
+        """Put it together."""
+        return Need(
+            self.load.name,
+            asked,
+            static * self.named.devices,
+            static_kept,
+            trial.floor,
+            trial.held_s / 3_600,
+            max(one.held for one in trial.seen),
+            trial.kept,
+            _points(trial.seen, trial.asked_kept, span_s),
+        )
+
+
+def _by_rates(case: _Case, say: Say) -> tuple[Need, float]:
+    arrivals, profile, slo = case.load.stream, case.profile, case.slo
+    assert arrivals is not None
     span_s = len(arrivals.arrivals) * arrivals.step_s
-    say(f"{named.name}: {load.name}, a fixed number")
     static = least_static(arrivals, profile, slo, slo.part, REPLICAS_MAX)
     if static >= REPLICAS_MAX:
-        raise NoAnswer(f"{named.name}: {load.name} needs more than {REPLICAS_MAX:,} replicas. Give a part of the load")
-    say(f"{named.name}: {load.name}, planned")
+        raise NoAnswer(f"{case.named.name}: {case.load.name} needs more than {REPLICAS_MAX:,} replicas")
     steps = int(min(600.0, span_s) / arrivals.step_s)
     rate = sum(arrivals.arrivals[:steps]) / (steps * arrivals.step_s)
-    flow = Flow(arrivals, profile, slo)
-    crew = _planned(load, named, slo, profile, best, rate, most=2 * static + 8)
-    replay([flow], crew, TICK_S)
-    points = _points(flow.totals.seen, flow.asked_kept, span_s)
-    need = Need(
-        load.name,
-        int(flow.asked),
-        static * named.devices,
-        kept_with(arrivals, profile, slo, static),
-        flow.totals.held_s / 3_600,
-        max(one.held for one in flow.totals.seen),
-        flow.kept / flow.asked,
-        points,
-    )
-    return need, span_s
+
+    def trial(floor: int) -> _Trial:
+        say(f"{case.named.name}: {case.load.name}, planned with at least {floor}")
+        flow = Flow(arrivals, profile, slo)
+        replay([flow], case.planned(floor, rate, 2 * static + 8), TICK_S)
+        return _Trial(floor, flow.kept / flow.asked, flow.totals.held_s, flow.totals.seen, flow.asked_kept)
+
+    kept = kept_with(arrivals, profile, slo, static)
+    return case.need(int(arrivals.total), static, kept, _least_floor(trial, static, slo), span_s), span_s
 
 
-def _by_playing(load: Load, named: NamedPace, slo: Slo, profile: Profile, best: float, say: Say) -> tuple[Need, float]:
+def _by_playing(case: _Case, say: Say) -> tuple[Need, float]:
+    load, pace, slo = case.load, case.named.pace, case.slo
     span_s = load.requests[-1].at_s + 1.0
 
     def kept(count: int) -> float:
         jobs = _jobs(load)
-        Play(load.name, named.pace, Static({load.name: count}), tick_s=span_s).run(jobs, span_s + AFTER_S)
+        Play(load.name, pace, Static({load.name: count}), tick_s=span_s).run(jobs, span_s + AFTER_S)
         return sum(job.attains(slo) for job in jobs) / len(jobs)
 
-    say(f"{named.name}: {load.name}, a fixed number")
-    static = _least(kept, slo.part, named.name)
-    say(f"{named.name}: {load.name}, planned")
-    jobs = _jobs(load)
+    static = _least(kept, slo.part, case.named.name)
     rate = sum(1 for one in load.requests if one.at_s < min(60.0, span_s)) / min(60.0, span_s)
-    crew = _planned(load, named, slo, profile, best, rate, most=2 * static + 8)
-    play = Play(load.name, named.pace, crew, tick_s=TICK_S)
-    play.run(jobs, span_s)
-    held_s, seen = play.totals.held_s, list(play.totals.seen)
-    play.go_on(span_s + AFTER_S)
-    asked_kept = [(0.0, 0.0)] * len(seen)
-    for job in jobs:
-        at = min(len(seen) - 1, int(job.at_s / TICK_S))
-        asked_kept[at] = asked_kept[at][0] + 1, asked_kept[at][1] + job.attains(slo)
-    need = Need(
-        load.name,
-        len(jobs),
-        static * named.devices,
-        kept(static),
-        held_s / 3_600,
-        max(one.held for one in seen),
-        sum(job.attains(slo) for job in jobs) / len(jobs),
-        _points(seen, asked_kept, span_s),
-    )
-    return need, span_s
+
+    def trial(floor: int) -> _Trial:
+        say(f"{case.named.name}: {load.name}, planned with at least {floor}")
+        jobs = _jobs(load)
+        play = Play(load.name, pace, case.planned(floor, rate, 2 * static + 8), tick_s=TICK_S)
+        play.run(jobs, span_s)
+        held_s, seen = play.totals.held_s, list(play.totals.seen)
+        play.go_on(span_s + AFTER_S)
+        asked_kept = [(0.0, 0.0)] * len(seen)
+        for job in jobs:
+            at = min(len(seen) - 1, int(job.at_s / TICK_S))
+            asked_kept[at] = asked_kept[at][0] + 1, asked_kept[at][1] + job.attains(slo)
+        return _Trial(floor, sum(job.attains(slo) for job in jobs) / len(jobs), held_s, seen, asked_kept)
+
+    return case.need(len(load.requests), static, kept(static), _least_floor(trial, static, slo), span_s), span_s
+
+
+def _least_floor(trial: Callable[[int], _Trial], static: int, slo: Slo) -> _Trial:
+    """Return the trial with the lowest floor that keeps to the level: what comes in bursts cannot be waited for."""
+    found = trial(1)
+    if found.kept >= slo.part or static == 1:
+        return found
+    low, found = 1, trial(static)
+    while found.floor - low > 1:
+        middle = trial((low + found.floor) // 2)
+        if middle.kept >= slo.part:
+            found = middle
+        else:
+            low = middle.floor
+    return found
 
 
 def _least(kept: Callable[[int], float], part: float, name: str) -> int:

@@ -15,7 +15,7 @@ from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Sc
 from fastness.core.marking import Label, Node
 from fastness.core.node import POOL, Device, DeviceKind, FleetNode
 from fastness.core.priority import Band
-from fastness.fleet.simulated import FOREVER_S
+from fastness.fleet.simulated import FOREVER_S, NodePace
 from fastness.simulator.command import Apply, Command, Cordon, Remove, Roll, Scale, Share, Uncordon
 from fastness.simulator.engine import EnginePace
 from fastness.simulator.faults import Fault, Kind
@@ -80,6 +80,7 @@ def draw(seed: int, hours: float = 6.0) -> Scenario:
         tuple(faults),
         gateways=dice.choice((1, 1, 2, 3)),
         paces=PACES,
+        node_pace=NodePace(stop_s=dice.choice((0.5, 3.0, 8.0)), lease_s=dice.choice((10.0, 20.0, 60.0))),
         quiet_s=QUIET_S,
     )
 
@@ -110,7 +111,7 @@ def _nodes(dice: Random) -> Iterator[FleetNode]:
 
 def _specs(dice: Random, nodes: tuple[FleetNode, ...]) -> Iterator[DeploymentSpec]:
     """Deployments, each shaped after a node that it can run on, so that most of them fit somewhere."""
-    for number in range(dice.randint(1, min(8, 1 + len(nodes)))):
+    for number in range(dice.randint(1, min(6, 1 + len(nodes) // 2))):
         like = dice.choice(nodes)
         device = like.devices[0]
         model = "small" if device.kind is DeviceKind.CPU else dice.choice(("large", "medium"))
@@ -147,7 +148,7 @@ def _specs(dice: Random, nodes: tuple[FleetNode, ...]) -> Iterator[DeploymentSpe
 
 
 def _scaling(dice: Random, peers: int) -> Scaling:
-    count = dice.randint(1, min(4, 1 + peers))
+    count = dice.randint(1, min(3, peers))
     if dice.random() < 0.6:
         return Scaling(count, count)
     return Scaling(dice.choice((0, 1)), count + 1, down_s=dice.choice((60.0, 300.0)), idle_s=600.0)
@@ -164,7 +165,7 @@ def _commands(drawn: _Draw) -> Iterator[tuple[float, Command]]:
         at_s, spec = dice.uniform(300.0, drawn.busy_until_s - 60.0), dice.choice(specs)
         match dice.choice(("scale", "scale", "roll", "remove", "cordon", "share")):
             case "scale":
-                yield at_s, Scale(spec.name, dice.randint(0, 5))
+                yield at_s, Scale(spec.name, dice.choice((0, 1, 1, 2, 3, 5)))
             case "roll":
                 rolled += 1
                 yield at_s, Roll(spec.name, f"{128 + rolled:02x}" * 32)

@@ -90,8 +90,8 @@ def _most(pace: EnginePace, sizes: list[tuple[int, int]]) -> float:
     first = [Job(0.0, *next(coming)) for _ in range(min(len(sizes) // 2, 2 * pace.slots))]
     play = Play("most", pace, Static({"most": 1}), tick_s=1e9, then=then)
     play.run(first, 1e8)
-    first, last = len(ended) // 10, 9 * len(ended) // 10
-    return (last - first) / (ended[last] - ended[first])
+    early, late = len(ended) // 10, 9 * len(ended) // 10
+    return (late - early) / (ended[late] - ended[early])
 
 
 def _poisson(rate: float, sizes: list[tuple[int, int]], until_s: float) -> Iterator[Job]:

@@ -44,7 +44,7 @@ IDLE_TICK_S: Final = 30.0
 """Between two plans while nothing changes. A real one plans as often as ever, and nothing else would come of it."""
 UNFINISHED_S: Final = 1_800.0
 """A request that is older than that should have ended, whatever happened to it."""
-BUSY_TICKS: Final = 12
+BUSY_TICKS: Final = 7
 GATEWAY_SILENT_S: Final = 10.0
 """A gateway that was not heard of for so long is none."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastness.core.desired import Scaling
 from fastness.core.fleet_event import DeploymentApplied, DeploymentScaled, ReplicaDraining, ShareSet
 from fastness.core.observation import DeploymentLoad, RevisionLoad
-from fleet_world import World, fleet, spec
+from small_fleet import World, fleet, spec
 
 ELASTIC = Scaling(1, 8, down_s=60.0, idle_s=120.0)
 

@@ -12,7 +12,7 @@ from fastness.core.fleet_event import (
     ReplicaPlaced,
 )
 from fastness.core.fleet_state import Phase
-from fleet_world import World, fleet, spec
+from small_fleet import World, fleet, spec
 
 
 def running(world: World, wanted: int = 4) -> World:

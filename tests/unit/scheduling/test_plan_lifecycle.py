@@ -16,7 +16,7 @@ from fastness.core.fleet_event import (
     ShareSet,
 )
 from fastness.core.fleet_state import Phase
-from fleet_world import World, fleet, node, spec
+from small_fleet import World, fleet, node, spec
 
 
 def test_what_is_missing_is_placed_and_becomes_ready() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastness.core.desired import Rollout, Scaling
 from fastness.core.fleet_event import DeploymentApplied, FleetEvent, NodeCordoned, RevisionPromoted
 from fastness.scheduling.preview import Preview, preview
-from fleet_world import World, fleet, spec
+from small_fleet import World, fleet, spec
 
 
 def ask(world: World, *changes: FleetEvent) -> Preview:

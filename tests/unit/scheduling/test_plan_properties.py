@@ -23,7 +23,7 @@ from fastness.core.fleet_event import (
 )
 from fastness.core.fleet_state import Phase
 from fastness.core.observation import DeploymentLoad, RevisionLoad
-from fleet_world import World, node, spec
+from small_fleet import World, node, spec
 
 NAMES, NODES = ("chat", "code"), ("a", "b", "c", "d")
 OWNERS = {"chat": "health", "code": "housing"}
@@ -147,7 +147,7 @@ def _heal(world: World) -> None:
     world.decide(*(NodeUncordoned(name, "ops") for name in NODES))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stories)
 def test_no_law_is_broken_in_any_order_of_events_and_what_is_wanted_comes_about(story: Any) -> None:
     world = World(*(node(name, 3) for name in NODES), gateways=2)
@@ -165,7 +165,7 @@ def test_no_law_is_broken_in_any_order_of_events_and_what_is_wanted_comes_about(
     assert running == set(world.state.replicas)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stories)
 def test_a_fleet_that_is_nearly_full_keeps_the_laws_as_well(story: Any) -> None:
     world = World(*(node(name, 1) for name in NODES), gateways=1)

@@ -17,7 +17,7 @@ from fastness.core.fleet_event import (
 )
 from fastness.core.fleet_state import Phase
 from fastness.core.observation import DeploymentLoad, RevisionLoad
-from fleet_world import World, fleet, spec
+from small_fleet import World, fleet, spec
 
 
 def running(world: World, wanted: int = 4, **more: object) -> World:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastness.core.fleet_event import NodeCordoned, ReplicaDraining
+from fastness.core.fleet_event import NodeCordoned, NodeLost, ReplicaDraining
 from fastness.core.fleet_state import FleetState, apply
 from fastness.scheduling.account import Level
 from fastness.scheduling.offers import offers
@@ -111,6 +111,14 @@ def test_a_replica_on_its_way_out_counts_against_no_guarantee() -> None:
     now.leave("a-1")
     assert not now.verdict("health", "default", 1).borrowed
     assert (now.standing("health", "default").held, now.standing("health", "default").leaving) == (0, 1)
+
+
+def test_what_is_held_on_a_lost_node_is_not_missing_on_others() -> None:
+    state = put(applied(spec("a")), "a", part("lost-01", *range(8)))
+    state = apply(state, NodeLost("lost-01", "nothing is heard of it"))
+    verdict = shares(state, ONE).verdict("justice", "default", 4)
+    assert verdict.allowed
+    assert "4 devices of the pool idle" in verdict.sentence
 
 
 def test_nothing_is_reclaimed_on_a_node_where_nothing_may_be_placed() -> None:
