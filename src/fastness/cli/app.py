@@ -162,7 +162,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
-    _noun(app, "plan", "What would happen, and what would be needed, before anything does.", plan.ACTS)
+    _noun(app, "plan", "What would be needed, before anything is bought or moved.", plan.ACTS)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
