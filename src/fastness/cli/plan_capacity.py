@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from fastness.simulator.slo import Slo
 
 EXAMPLES = """\
-fastness plan capacity --trace AzureLLMInferenceTrace_conv.csv --slo 'ttft<2s,tpot<100ms,95%' --plot plan.svg
-fastness plan capacity --trace language-m-small.tar.gz --share health=2 --share justice=1 --pace ours.toml"""
+fastness plan capacity --trace AzureLLMInferenceTrace_conv.csv --slo 'ttft<2s,tpot<100ms,95%'
+fastness plan capacity --trace language-m-small.tar.gz --share health=4 --share justice=2 --plot plan.svg"""
 
 COLUMNS = (
     Column("PACE", firm=True),
