@@ -91,6 +91,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     watching = fleet.reconciler if process else None
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
+    offered = (*routes, *limit_routes, *commands.routes, *batches.routes())
     return ControlDeps(
         access=access,
         policies=policies,
@@ -106,13 +107,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(
-            *routes,
-            *proof_routes(settings.home, ledger),
-            *limit_routes,
-            *commands.routes,
-            *batches.routes(),
-        ),
+        extra_routes=(*offered, *proof_routes(settings.home, ledger)),
         companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
     )
 
