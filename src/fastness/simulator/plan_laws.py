@@ -86,6 +86,9 @@ class PlanLaws:
         for one in state.replicas.values():
             if one.phase is not Phase.PLACED:
                 raise self._broken("not converged", one.id, f"it is {one.phase} still: {one.reason}")
+        for node, wish in state.nodes.items():
+            if wish.lost and world.is_sound(node):
+                raise self._broken("not converged", node, "it counts as lost still")
         for name, deployed in state.deployments.items():
             there = state.of(name)
             if len(there) > deployed.replicas:
