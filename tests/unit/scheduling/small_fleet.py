@@ -20,6 +20,7 @@ from fastness.scheduling.plan import Pending, Plan, PlanBounds, PlanMemory, plan
 OFFICIAL = Label("OFFICIAL")
 START_MS = 1_800_000_000_000
 STEP_MS = 1_000
+STOP_MS = 1_500
 READY = ReplicaState.READY
 COMING = (ReplicaState.STARTING, ReplicaState.BACKING_OFF)
 ANY, AT_ONCE, BOUNDS = Scaling(1, 8), Rollout(), PlanBounds()
@@ -61,6 +62,8 @@ class SmallNode:
     engines: dict[str, Replica] = field(default_factory=dict)
     devices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ready_ms: dict[str, int] = field(default_factory=dict)
+    ending: dict[str, int] = field(default_factory=dict)
+    """When engines that are not ordered any more will have ended; until then they hold their devices."""
     said: NodeReport | None = None
 
     def die(self) -> None:
@@ -70,6 +73,7 @@ class SmallNode:
         self.engines.clear()
         self.devices.clear()
         self.ready_ms.clear()
+        self.ending.clear()
 
     def crash(self, replica: str, now_ms: int) -> None:
         """End an engine; its node starts it again."""
@@ -204,7 +208,11 @@ class World:
         for sent in due:
             if sent.version >= one.version:
                 self._obey(one, sent)
+        for gone in [replica for replica, end_ms in one.ending.items() if end_ms <= self.now_ms]:
+            del one.engines[gone], one.devices[gone], one.ready_ms[gone], one.ending[gone]
         for replica, engine in one.engines.items():
+            if replica in one.ending:
+                continue
             if engine.model in self.broken:
                 up = one.ready_ms[replica] - self.start_ms
                 restarts = (self.now_ms - up) // 2_000
@@ -215,8 +223,9 @@ class World:
 
     def _obey(self, one: SmallNode, sent: NodeOrders) -> None:
         wanted = {each.replica: each for each in sent.assignments}
-        for gone in [replica for replica in one.engines if replica not in wanted]:
-            del one.engines[gone], one.devices[gone], one.ready_ms[gone]
+        for gone in [replica for replica in one.engines if replica not in wanted and replica not in one.ending]:
+            one.engines[gone] = replace(one.engines[gone], state=ReplicaState.DRAINING)
+            one.ending[gone] = self.now_ms + STOP_MS
         for replica, each in wanted.items():
             if replica not in one.engines:
                 one.ready_ms[replica] = self.now_ms + self.start_ms

@@ -154,3 +154,13 @@ def test_the_same_is_planned_wherever_it_is_planned() -> None:
         world.decide(DeploymentApplied(spec(rollout=Rollout(surge=2), scaling=Scaling(5, 5)), 1, "ops"))
         world.run(10)
     assert world.ready() == 5
+
+
+def test_a_node_that_has_not_taken_its_orders_yet_is_not_believed_to_run_nothing() -> None:
+    world = fleet(1)
+    world.run(2)
+    world.nodes["a"].delay_ms = 4_000
+    world.decide(DeploymentApplied(spec(), 1, "ops"))
+    world.step()
+    world.decide(DeploymentRemoved("chat", "ops"), DeploymentApplied(spec("code"), 1, "ops"))
+    world.until(lambda: world.ready("code") == 1, 60)
