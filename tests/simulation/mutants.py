@@ -13,6 +13,7 @@ from fastness.fleet.simulated import SimulatedNodes
 from fastness.scheduling.orders import orders
 from fastness.scheduling.plan import Plan, PlanBounds, plan
 from fastness.simulator.control import ControlRules
+from fastness.simulator.faults import Fault, Kind
 from fastness.simulator.gateway import SimulatedGateway, TrafficRules
 from fastness.simulator.request import End, Request
 from fastness.simulator.world import Rules
@@ -20,12 +21,13 @@ from fastness.simulator.world import Rules
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`rule` is the law that must find it, within the first `seeds_max` seeds."""
+    """`rule` is the law that must find it, within the first `seeds_max` seeds, with `faults` beside their own."""
 
     name: str
     rule: str
     rules: Rules
     seeds_max: int = 60
+    faults: tuple[Fault, ...] = ()
 
 
 def planned(change: Callable[[FleetState, Plan], Plan]) -> Rules:
@@ -159,6 +161,8 @@ def forgets_the_last(log: list[FleetEvent]) -> FleetState:
     return fold(log[:-1])
 
 
+LATE_ORDERS = (Fault(300.0, Kind.ORDERS_LATE, for_s=8_000.0, amount=40.0),)
+MORTAL_ENGINES = (Fault(100.0, Kind.CRASHES, "100%", for_s=8_000.0, amount=70.0),)
 UNGUARDED = PlanBounds(suspicious_part=2.0)
 
 MUTANTS = (
@@ -186,7 +190,7 @@ MUTANTS = (
     Mutant(
         "a restart forgets an event", "state is not its events", Rules(control=ControlRules(restore=forgets_the_last))
     ),
-    Mutant("nodes obey old orders", "not fenced", Rules(nodes=ObeysOldOrders), 400),
+    Mutant("nodes obey old orders", "not fenced", Rules(nodes=ObeysOldOrders), 200, LATE_ORDERS),
     Mutant("an isolated node runs on", "not fenced", Rules(nodes=OutlivesItsLease)),
     Mutant("nodes live by the control plane", "serving stopped", Rules(lease_needs_control=True)),
     Mutant(
@@ -194,7 +198,11 @@ MUTANTS = (
     ),
     Mutant("markings are not looked at", "not cleared", Rules(traffic=TrafficRules(clears=lambda *_: True))),
     Mutant(
-        "an answer goes on with any model", "substituted", Rules(traffic=TrafficRules(goes_on=lambda *_: True)), 400
+        "an answer goes on with any model",
+        "substituted",
+        Rules(traffic=TrafficRules(goes_on=lambda *_: True)),
+        200,
+        MORTAL_ENGINES,
     ),
     Mutant(
         "a gateway sends more than there are slots",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fastness.simulator.drawing import draw
@@ -16,7 +18,8 @@ def hunt(mutant: Mutant) -> Broken | None:
     """Play seed after seed until the law that should notice does."""
     for seed in range(mutant.seeds_max):
         try:
-            World(draw(seed, HOURS), mutant.rules).run()
+            drawn = draw(seed, HOURS)
+            World(replace(drawn, faults=(*drawn.faults, *mutant.faults)), mutant.rules).run()
         except Broken as found:
             if found.rule == mutant.rule:
                 return found

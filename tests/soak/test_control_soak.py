@@ -42,7 +42,7 @@ def test_fifty_restarts_and_a_minute_without_control(running):
     lost, streamed = [], 0
     with Traffic(running, seed=7, clients=6, chats=0.3) as clients:
         for number in range(KILLS):
-            streams = Streams(running, count=8, output_tokens=100)
+            streams = Streams(running, count=8, output_tokens=60)
             eventually(streams.begun, "the streams flow", 120)
             fleet.kill_control()
             heard = streams.heard()

@@ -10,22 +10,28 @@ from typer.core import TyperCommand, TyperGroup
 
 from fastness import __version__
 from fastness.cli import (
+    apply,
     artefacts,
     batches,
     config,
+    deploy,
     doctor,
+    events,
     explain,
     keys,
     ledger,
     limits,
     logs,
     models,
+    nodes,
     perimeter,
     plan,
     policy,
     processes,
     ps,
+    roll,
     run,
+    shares,
     simulate,
     stop,
     tenants,
@@ -47,6 +53,16 @@ ORDER = (
     "run",
     "ps",
     "models",
+    "apply",
+    "deploy",
+    "scale",
+    "roll",
+    "undeploy",
+    "why",
+    "events",
+    "plan",
+    "nodes",
+    "shares",
     "tenants",
     "keys",
     "limits",
@@ -58,7 +74,6 @@ ORDER = (
     "explain",
     "ledger",
     "perimeter",
-    "plan",
     "simulate",
     "doctor",
     "config",
@@ -136,6 +151,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "ps", ps.ps, ps.EXAMPLES)
     shown: dict[str, tuple[Act, str]] = {"list": (models.models, models.EXAMPLES)}
     _noun(app, "models", "Models and adapters: served, imported, admitted.", shown | artefacts.ACTS)
+    _fleet(app)
     _noun(app, "tenants", "The departments that are served and charged.", tenants.ACTS)
     _noun(app, "keys", "Credentials of tenants, each shown once.", keys.ACTS)
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
@@ -162,7 +178,6 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
-    _noun(app, "plan", "What would happen, and what would be needed, before anything does.", plan.ACTS)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
@@ -173,6 +188,19 @@ def build_app(composition: Composition) -> typer.Typer:
     app.command("gateway", hidden=True)(processes.gateway)
     app.command("control", hidden=True)(processes.control)
     return app
+
+
+def _fleet(app: typer.Typer) -> None:
+    _verb(app, "apply", apply.apply, apply.EXAMPLES)
+    _verb(app, "deploy", deploy.deploy, deploy.DEPLOY_EXAMPLES)
+    _verb(app, "scale", deploy.scale, deploy.SCALE_EXAMPLES)
+    _verb(app, "roll", roll.roll, roll.EXAMPLES)
+    _verb(app, "undeploy", deploy.undeploy, deploy.UNDEPLOY_EXAMPLES)
+    _verb(app, "why", events.why, events.WHY_EXAMPLES)
+    _verb(app, "events", events.events, events.EVENTS_EXAMPLES)
+    _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
+    _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
+    _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 
 def fastness(

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 fastness plan capacity --trace AzureLLMInferenceTrace_conv.csv --slo 'ttft<2s,tpot<100ms,95%'
-fastness plan capacity --trace language-m-small.tar.gz --share health=4 --share justice=2 --plot plan.svg
-fastness plan capacity --trace conversation_trace.jsonl --pace my-engines.toml --json"""
+fastness plan capacity --trace language-m-small.tar.gz --share health=4 --share justice=2 --plot plan.svg"""
 
 COLUMNS = (
     Column("PACE", firm=True),

@@ -19,17 +19,19 @@ fastness ps
 fastness ps --json | jq '.replicas[] | {model, state, memory_bytes}'"""
 
 COLUMNS = (
-    Column("MODEL"),
+    Column("DEPLOYMENT"),
     Column("REPLICAS"),
     Column("STATE"),
-    Column("ENGINE", spare=5),
-    Column("PID", right=True, spare=4),
+    Column("REV", right=True, spare=2),
+    Column("NODE", spare=3),
+    Column("ENGINE", spare=6),
+    Column("PID", right=True, spare=5),
     Column("MEM", right=True),
-    Column("CTX", right=True, spare=3),
+    Column("CTX", right=True, spare=4),
     Column("SLOTS", right=True, spare=2),
     Column("RESTARTS", right=True, spare=1),
     Column("SINCE", right=True),
-    Column("CEILING", spare=6),
+    Column("CEILING", spare=7),
     Column("SEALED"),
 )
 
@@ -37,27 +39,33 @@ COLUMNS = (
 def ps(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     """Show what runs here, and what does not and why.
 
-    REPLICAS is ready/wanted of the model; CTX is the context of one slot, in tokens; CEILING is the most that may be
-    handled there.
+    REPLICAS is ready/wanted of the deployment; REV is its revision, which grows when replicas are replaced; CTX is the
+    context of one slot, in tokens; CEILING is the most that may be handled there.
     """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
     with management(composition, settings, must_run=True) as api:
         answer = api.get("/replicas")
+        answer["wanted"] = api.get("/deployments")["deployments"]
     if as_json:
         talk.document(answer)
         return
     replicas = answer["replicas"]
     ceilings = {one["id"]: ceiling(one, answer) for one in replicas}
-    talk.table(COLUMNS, rows(replicas, ceilings, time.time()), "No replica is wanted: engine.chat_model is empty.")
-    for line in (*places(answer["nodes"], talk.width), *troubles(replicas, talk.width)):
+    table = rows(replicas, ceilings, time.time(), answer["wanted"])
+    talk.table(COLUMNS, table, "No replica is wanted: fastness deploy NAME --model MODEL")
+    for line in (
+        *places(answer["nodes"], talk.width),
+        *troubles(replicas, talk.width),
+        *unsettled(answer["wanted"], talk.width),
+    ):
         talk.text(line)
 
 
 def ceiling(replica: dict[str, Any], served: dict[str, Any]) -> str:
     """Say what may be handled on a replica: one label, or whose is which where they differ."""
-    deployment = next((one for one in served["deployments"] if one["name"] == replica["model"]), None)
+    deployment = next((one for one in served["deployments"] if one["name"] == named(replica)), None)
     node = next((one for one in served["nodes"] if one["name"] == replica["node"]), None)
     if deployment is None or node is None:
         return "nothing"
@@ -79,27 +87,65 @@ def places(nodes: list[dict[str, Any]], width: int) -> list[str]:
     return lines
 
 
-def rows(replicas: list[dict[str, Any]], ceilings: dict[str, str], now_s: float) -> list[tuple[str, ...]]:
-    """Return one line for each replica."""
-    wanted = Counter(replica["model"] for replica in replicas)
-    ready = Counter(replica["model"] for replica in replicas if replica["state"] == "ready")
-    return [
-        (
-            replica["model"],
-            f"{ready[replica['model']]}/{wanted[replica['model']]}",
-            replica["state"],
-            replica["engine"],
-            "-" if replica["pid"] is None else str(replica["pid"]),
-            render.size(replica["memory_bytes"]),
-            render.count(replica["context_tokens"]),
-            str(replica["slots"]),
-            str(replica["restarts"]),
-            render.age(now_s - replica["since_s"]),
-            ceilings[replica["id"]],
-            render.yes_no(replica["sealed"]),
-        )
-        for replica in replicas
+def rows(
+    replicas: list[dict[str, Any]], ceilings: dict[str, str], now_s: float, wanted: list[dict[str, Any]]
+) -> list[tuple[str, ...]]:
+    """Return one line for each replica that is seen, and then for each that is only decided yet."""
+    counts = Counter(named(one) for one in replicas)
+    ready = Counter(named(one) for one in replicas if one["state"] == "ready")
+    totals = {name: f"{ready[name]}/{count}" for name, count in counts.items()}
+    totals |= {one["name"]: f"{one['ready']}/{one['wanted']}" for one in wanted}
+    phases = {one["id"]: one["phase"] for deployment in wanted for one in deployment["placed"]}
+    return [_seen(one, totals, ceilings, now_s, phases.get(one["id"], "placed")) for one in replicas] + [
+        _decided(one, deployment["name"], totals)
+        for deployment in wanted
+        for one in deployment["placed"]
+        if one["id"] not in ceilings
     ]
+
+
+def named(replica: dict[str, Any]) -> str:
+    """Return the deployment of a replica."""
+    return str(replica["deployment"] or replica["model"])
+
+
+def unsettled(wanted: list[dict[str, Any]], width: int) -> list[str]:
+    """Say of each deployment that is not as wanted how far it is, and what says why."""
+    lines = []
+    for one in wanted:
+        if not one["settled"]:
+            text = f"{one['phase']}, {one['ready']} of {one['wanted']} replicas ready: fastness why {one['name']}"
+            lines += ["", render.hanging(f"{one['name']}  ", text, width)]
+    return lines
+
+
+def _seen(
+    one: dict[str, Any], totals: dict[str, str], ceilings: dict[str, str], now_s: float, phase: str
+) -> tuple[str, ...]:
+    return (
+        named(one),
+        totals[named(one)],
+        one["state"] if phase == "placed" else phase,
+        str(one["revision"] or "-"),
+        one["node"],
+        one["engine"],
+        "-" if one["pid"] is None else str(one["pid"]),
+        render.size(one["memory_bytes"]),
+        render.count(one["context_tokens"]),
+        str(one["slots"]),
+        str(one["restarts"]),
+        render.age(now_s - one["since_s"]),
+        ceilings[one["id"]],
+        render.yes_no(one["sealed"]),
+    )
+
+
+def _decided(one: dict[str, Any], deployment: str, totals: dict[str, str]) -> tuple[str, ...]:
+    unknown = ("-",) * 8
+    return (
+        deployment, totals[deployment], one["stage"] or one["phase"], str(one["revision"]), " ".join(one["nodes"]),
+        *unknown, "-",
+    )  # fmt: skip
 
 
 def troubles(replicas: list[dict[str, Any]], width: int) -> list[str]:

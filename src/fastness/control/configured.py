@@ -7,7 +7,7 @@ away until configuration says something new.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastness.config import EngineSettings, Settings
@@ -34,13 +34,15 @@ def configured_specs(
     Raises ValueError where it cannot be told how much memory one takes.
     """
     engine = settings.engine
-    parameters = configured_parameters(engine)
+    configured = configured_parameters(engine)
     found: dict[str, DeploymentSpec | None] = {}
     for name in filter(None, dict.fromkeys((engine.chat_model, engine.embedding_model))):
         card = known(name)
         if card is None:
             found[name] = None
             continue
+        context_tokens = min(configured.slot_context_tokens, card.context_tokens)
+        parameters = replace(configured, slot_context_tokens=context_tokens)
         replicas = engine.replicas if card.kind is ModelKind.CHAT else 1
         ceiling, node = declaration.ceiling, declaration.node.ceiling
         found[name] = DeploymentSpec(

@@ -15,7 +15,7 @@ from fastness.control.models_here import ModelFacts
 from fastness.control.policies import Policies
 from fastness.control.possible import check_possible
 from fastness.control.problem import Problem
-from fastness.control.revisions import Applied, changes, earlier_spec, needs_new_replicas
+from fastness.control.revisions import Applied, changes, earlier_spec
 from fastness.control.spec_checks import Ground, check_spec, near
 from fastness.control.watching import Watching
 from fastness.core.desired import DeploymentSpec
@@ -28,6 +28,7 @@ from fastness.core.fleet_event import (
 )
 from fastness.core.fleet_state import Deployed, FleetState, fold
 from fastness.core.tenant import AccessSnapshot
+from fastness.scheduling.revision import revision_of
 
 DEPLOYMENTS_MAX: Final = 1_000
 
@@ -69,7 +70,7 @@ class Deployments:
         def decide(state: FleetState) -> list[FleetEvent]:
             events, applied = applying(state, wanted, ground, by)
             if not pending:
-                check_possible(state, wanted, applied, self._watching.seen())
+                check_possible(state, wanted, applied, self._watching.seen(), ground.lattice.dominates)
             outcomes[:] = applied
             return events
 
@@ -103,7 +104,7 @@ class Deployments:
             if not wider.min <= replicas <= wider.max:
                 raise Problem(
                     "invalid_value",
-                    f"{replicas} replicas of {name} asked; it may have {wider.min} to {wider.max}.",
+                    f"{name} may have {wider.min} to {wider.max} replicas; {replicas} asked.",
                     f"fastness scale {name} {replicas} {'--max' if replicas > wider.max else '--min'} {replicas}",
                     param="replicas",
                 )
@@ -126,7 +127,7 @@ class Deployments:
             wanted = change(before.spec)
             check_spec(wanted, ground, before.spec, replaces=True)
             applied = Applied(name, "rolling", before.newest + 1, changes(before.spec, wanted))
-            check_possible(state, (wanted,), (applied,), self._watching.seen())
+            check_possible(state, (wanted,), (applied,), self._watching.seen(), ground.lattice.dominates)
             outcomes.append(applied)
             return [DeploymentApplied(wanted, before.newest + 1, by)]
 
@@ -183,9 +184,9 @@ def applying(
         if before is not None and not before.removed and same(before.spec, spec):
             outcomes.append(Applied(spec.name, "unchanged", before.revision))
             continue
-        anew = before is None or needs_new_replicas(before.spec, spec, ground.lattice)
+        revision = revision_of(spec, before, ground.lattice.dominates)
+        anew = before is None or revision != before.revision
         check_spec(spec, ground, before.spec if before else None, replaces=anew or (before and before.removed) is True)
-        revision = 1 if before is None else before.newest + 1 if anew else before.revision
         events.append(DeploymentApplied(spec, revision, by))
         outcome = "created" if before is None or before.removed else "rolling" if anew else "changed"
         outcomes.append(Applied(spec.name, outcome, revision, changes(before.spec if before else None, spec)))

@@ -32,7 +32,7 @@ class GivenParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True, o
 
 
 class GivenNeeds(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What a replica must have. Its memory is not given: it follows from the model and the parameters."""
+    """What a replica must have. `device_bytes` null: what it takes follows from the model and the parameters."""
 
     devices: int = 1
     nodes: int = 1
@@ -42,6 +42,7 @@ class GivenNeeds(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     jurisdictions: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     apart: bool = False
+    device_bytes: int | None = None
 
 
 class GivenScaling(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -133,7 +134,9 @@ class SpecReader:
         self, given: GivenDeployment, parameters: Parameters, ceiling: Label, before: DeploymentSpec | None
     ) -> Needs:
         needs, facts = given.needs, self.models.get(given.model.partition("@")[0])
-        if facts is None:  # it is what it was, or the check that follows refuses it
+        if needs.device_bytes is not None:
+            size_bytes = needs.device_bytes
+        elif facts is None:  # it is what it was, or the check that follows refuses it
             size_bytes = before.needs.device_bytes if before else 0
         else:
             devices = max(1, needs.devices) * max(1, needs.nodes)
@@ -143,13 +146,13 @@ class SpecReader:
                 raise Problem(
                     "invalid_value",
                     f"`{given.name}`: how much memory a replica takes cannot be told: {error}.",
-                    "Change what `parameters` says.",
-                    param="parameters",
+                    "Say it yourself: `device_bytes` under `needs`.",
+                    param="needs.device_bytes",
                 ) from None
         labels, jurisdictions, operators = map(_sorted, (needs.labels, needs.jurisdictions, needs.operators))
         return Needs(
             ceiling, size_bytes, needs.devices, needs.nodes, needs.accelerator, needs.pool, labels, jurisdictions,
-            operators, needs.apart,
+            operators, needs.apart, needs.device_bytes is not None,
         )  # fmt: skip
 
     def _ceiling(self, given: GivenDeployment) -> Label:
@@ -187,7 +190,7 @@ def given_of(spec: DeploymentSpec) -> GivenDeployment:
         ),
         needs=GivenNeeds(
             needs.devices, needs.nodes, needs.accelerator, needs.pool, needs.labels, needs.jurisdictions,
-            needs.operators, needs.apart,
+            needs.operators, needs.apart, needs.device_bytes if needs.bytes_said else None,
         ),
         scaling=GivenScaling(
             spec.scaling.min, spec.scaling.max, spec.scaling.queue_wait_s, spec.scaling.busy_part,

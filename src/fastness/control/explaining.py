@@ -3,53 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from fastness.control.fleet_views import placed_view, reports, wanted_view
 from fastness.control.fleet_wire import SaidView, WhyView
 from fastness.control.fleet_words import where
-from fastness.control.guarantees import Standing, standings
+from fastness.control.guarantees import standings
 from fastness.control.watching import nodes_of
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.fleet_state import Deployed, FleetState, Phase, PlacedReplica
-from fastness.core.node import POOL, FleetNode
+from fastness.core.node import POOL
 from fastness.core.observation import Observation
 from fastness.core.replica import ReplicaState
+from fastness.scheduling.account import department_of
+from fastness.scheduling.filters import Clears
 from fastness.scheduling.offers import offers
 from fastness.scheduling.placement import Unplaced, place
 from fastness.scheduling.plan import Pending, Plan, PlanBounds, PlanMemory, plan
+from fastness.scheduling.promise import broken_promise
+from fastness.scheduling.shares import Standing
 
 NODES_SHOWN_MAX: Final = 100
 """Nodes that are spoken of; there may be thousands."""
 NOTHING_RUNS: Final = "nothing runs here: what is recorded takes effect at the next start (fastness up)"
 
 
-def explain(
-    state: FleetState,
-    deployed: Deployed,
-    seen: Observation | None,
-    latest: Plan | None,
-    now_ms: int,
-    since_ms: int | None,
-) -> WhyView:
-    """Explain one deployment; pure. `latest` None: the plan is made here, and nothing will carry it out yet."""
-    name, spec = deployed.spec.name, deployed.spec
-    view = wanted_view(state, name, deployed, seen)
-    pending = _pending(state, name, seen, latest, now_ms)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is known when somebody asks. `latest` None: nothing plans here; `since_ms`: its last event."""
+
+    state: FleetState
+    seen: Observation | None
+    latest: Plan | None
+    now_ms: int
+    since_ms: int | None
+    clears: Clears
+
+
+def explain(asked: Asked, deployed: Deployed) -> WhyView:
+    """Explain one deployment; pure. Where nothing plans, the plan is made here, and nothing will carry it out yet."""
+    state, seen, spec = asked.state, asked.seen, deployed.spec
+    view = wanted_view(state, spec.name, deployed, seen)
+    pending = _pending(asked, spec.name)
     return WhyView(
-        deployment=name,
+        deployment=spec.name,
         wanted=view.wanted,
         ready=view.ready,
-        since_ms=since_ms,
+        since_ms=asked.since_ms,
         settled=view.settled,
         needs=needs_text(spec.needs),
         nodes=tuple(_nodes(state, spec, pending)),
-        shares=tuple(_shares(state, spec)),
-        replicas=tuple(_replicas(state, name, seen)),
-        next=tuple(_next(state, deployed, pending, seen, latest, view.settled)),
-        would_fit=tuple(would_fit(state, spec, nodes_of(seen))) if pending else (),
+        shares=tuple(_shares(asked, spec)),
+        replicas=tuple(_replicas(state, spec.name, seen)),
+        next=tuple(_next(asked, deployed, pending, view.settled)),
+        would_fit=tuple(would_fit(asked, spec)) if pending else (),
     )
 
 
@@ -71,13 +80,14 @@ def needs_text(needs: Needs) -> str:
     return ", ".join(parts)
 
 
-def would_fit(state: FleetState, spec: DeploymentSpec, nodes: Sequence[FleetNode]) -> Iterator[str]:
+def would_fit(asked: Asked, spec: DeploymentSpec) -> Iterator[str]:
     """Say which single concession would let a replica be placed at once."""
-    offered = offers(state, nodes)
+    nodes = nodes_of(asked.seen)
+    offered = offers(asked.state, nodes)
     for text, less in _concessions(spec.needs, sorted({node.pool for node in nodes})):
         if less == spec.needs:
             continue
-        found = place(less, spec.name, spec.model_digest, offered)
+        found = place(less, spec.name, spec.model_digest, offered, clears=asked.clears)
         if not isinstance(found, Unplaced):
             yield f"{text}: on {where(found.parts)}"
 
@@ -109,12 +119,10 @@ def _concessions(needs: Needs, pools: Sequence[str]) -> Iterator[tuple[str, Need
         yield f"with {size(less.device_bytes)} on each device, by fewer slots or less context", less
 
 
-def _pending(
-    state: FleetState, name: str, seen: Observation | None, latest: Plan | None, now_ms: int
-) -> Pending | None:
-    made = latest
-    if made is None and seen is not None:
-        made = plan(state, seen, PlanMemory(), now_ms, PlanBounds())
+def _pending(asked: Asked, name: str) -> Pending | None:
+    made = asked.latest
+    if made is None and asked.seen is not None:
+        made = plan(asked.state, asked.seen, PlanMemory(), asked.now_ms, PlanBounds(), asked.clears)
     return next((one for one in made.pending if one.deployment == name), None) if made else None
 
 
@@ -144,17 +152,21 @@ def _held(state: FleetState, node: str, name: str) -> str:
     return "; ".join(said)
 
 
-def _shares(state: FleetState, spec: DeploymentSpec) -> Iterator[str]:
-    pool, department = spec.needs.pool, spec.owner.partition("/")[0]
-    for one in standings(state):
-        if one.pool == pool and (one.owner in (spec.owner, department) or one.borrowed):
-            yield _standing(one)
+def _shares(asked: Asked, spec: DeploymentSpec) -> Iterator[str]:
+    department = department_of(spec.owner)
+    for owner, pool, one in standings(asked.state, asked.seen, asked.clears):
+        if pool == spec.needs.pool and (department_of(owner) == department or one.borrowed):
+            yield _standing(owner, pool, one)
+    if broken := broken_promise(asked.state.shares, spec.needs.pool, nodes_of(asked.seen)):
+        yield broken
 
 
-def _standing(one: Standing) -> str:
+def _standing(owner: str, pool: str, one: Standing) -> str:
     promised = f"its share of {one.guaranteed}" if one.guaranteed else "no share"
-    borrowed = f": {one.borrowed} borrowed" if one.borrowed else ""
-    return f"{one.owner} holds {one.held} of pool {one.pool}, {promised}{borrowed}"
+    more = [f"{one.borrowed} borrowed"] if one.borrowed else []
+    more += [f"{one.inside} borrowed within {department_of(owner)}"] if one.inside else []
+    more += [f"{one.leaving} on their way out"] if one.leaving else []
+    return f"{owner} holds {one.held} of pool {pool}, {promised}{': ' if more else ''}{', '.join(more)}"
 
 
 def _replicas(state: FleetState, name: str, seen: Observation | None) -> Iterator[str]:
@@ -179,30 +191,29 @@ def _phase_text(one: PlacedReplica) -> str:
     return f"draining by {clock_text(one.deadline_ms)}, " if one.phase is Phase.DRAINING else f"{one.phase}, "
 
 
-def _next(
-    state: FleetState,
-    deployed: Deployed,
-    pending: Pending | None,
-    seen: Observation | None,
-    latest: Plan | None,
-    settled: bool,
-) -> Iterator[str]:
+def _next(asked: Asked, deployed: Deployed, pending: Pending | None, settled: bool) -> Iterator[str]:
     name = deployed.spec.name
-    if seen is None or latest is None:
+    if asked.seen is None or asked.latest is None:
         yield NOTHING_RUNS
+    elif asked.latest.suspects:
+        yield f"the control plane suspects itself, and moves nothing: {asked.latest.suspects}"
     if deployed.removed:
         yield f"it was removed by {deployed.by}: it is gone once its last replica is"
     if deployed.rolled_back:
         yield f"a revision was rolled back: {deployed.rolled_back}"
     if deployed.revision != deployed.stable:
         yield f"revision {deployed.revision} takes the place of revision {deployed.stable}"
-    leaving = [one for one in state.replicas.values() if one.phase is Phase.DRAINING and one.deployment != name]
-    if pending is not None and pending.hopes:
-        yield pending.hopes
-    elif pending is not None and leaving:
-        soon = min(leaving, key=lambda one: one.deadline_ms)
-        yield f"{where(soon.parts)} at {clock_text(soon.deadline_ms)}, without further action"
-    elif pending is not None:
-        yield "nothing, until a node has room for it: fastness nodes list shows them"
-    elif not settled and not deployed.removed and latest is not None:
+    if pending is not None:
+        yield _hope(asked.state, name, pending)
+    elif not settled and not deployed.removed and asked.latest is not None:
         yield "its replicas become ready, without further action"
+
+
+def _hope(state: FleetState, name: str, pending: Pending) -> str:
+    leaving = [one for one in state.replicas.values() if one.phase is Phase.DRAINING and one.deployment != name]
+    if pending.hopes:
+        return pending.hopes
+    if leaving:
+        soon = min(leaving, key=lambda one: one.deadline_ms)
+        return f"{where(soon.parts)} at {clock_text(soon.deadline_ms)}, without further action"
+    return "nothing, until a node has room for it: fastness nodes list shows them"

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from fastness.control import wire
 from fastness.control.deployments import Deployments, applying, live, missing
 from fastness.control.desired_wire import GivenDeployment, SpecReader, given_of, with_near_name
-from fastness.control.explaining import explain
-from fastness.control.fleet_events import EVENTS_MAX, read_events
+from fastness.control.explaining import Asked, explain
+from fastness.control.fleet_events import EVENTS_MAX, places_of, read_events
 from fastness.control.fleet_views import node_view, pool_views, reports, share_views, wanted_view
 from fastness.control.fleet_wire import (
     APPLY_BYTES_MAX,
@@ -38,7 +38,6 @@ from fastness.control.guarantees import Guarantees
 from fastness.control.models_here import DeviceBytes
 from fastness.control.nodes import Nodes
 from fastness.control.policies import Policies
-from fastness.control.preview import Preview, preview
 from fastness.control.problem import Problem
 from fastness.control.revisions import Applied
 from fastness.control.routes import Answer, Table, caller_of
@@ -48,6 +47,9 @@ from fastness.core.fleet_event import DeploymentApplied, DeploymentRemoved, Flee
 from fastness.core.fleet_state import FleetState
 from fastness.core.observation import Observation
 from fastness.core.policy import Action
+from fastness.scheduling.filters import Clears
+from fastness.scheduling.plan import PlanBounds, PlanMemory
+from fastness.scheduling.preview import preview
 
 INDEX_MAX: Final = 10**15
 T = TypeVar("T")
@@ -126,7 +128,7 @@ class FleetApi:
                 )
             return 200, {"applied": [applied_view(await self._deployments.roll_back(name, by.id))]}
         before = live(self._deployments.state, name).spec
-        wanted = (await self._reader()).read(rolled(before, given), before)
+        wanted = await asyncio.to_thread((await self._reader()).read, rolled(before, given), before)
         self._parts.policies.permit(by, Action.DEPLOY, wanted.ceiling)
         return 200, {"applied": [applied_view(await self._deployments.roll(name, by.id, lambda _: wanted))]}
 
@@ -137,10 +139,11 @@ class FleetApi:
         deployed = state.deployments.get(name)
         if deployed is None:
             raise missing(state, name)
-        last = await asyncio.to_thread(read_events, self._parts.ledger, 1, None, name)
+        last = await asyncio.to_thread(read_events, self._parts.ledger, state, 1, None, name)
         since_ms = last[0].time_ms if last else None
         seen, latest = self._watching.seen(), self._watching.latest()
-        return 200, await asyncio.to_thread(explain, state, deployed, seen, latest, self._now_ms(), since_ms)
+        asked = Asked(state, seen, latest, self._now_ms(), since_ms, self._parts.policies.lattice.dominates)
+        return 200, await asyncio.to_thread(explain, asked, deployed)
 
     async def nodes(self, request: Request) -> Answer:
         """GET /nodes."""
@@ -185,31 +188,32 @@ class FleetApi:
         wire.read_query(request)
         given, by = await _read(request, GivenPlan), caller_of(request).id
         state = self._deployments.state
-        reader, ground = await self._reader(), await self._deployments.ground()
-        specs = [_spec(reader, one, state) for one in given.deployment]
+        ground = await self._deployments.ground()
+        specs = await asyncio.to_thread(_specs, await self._reader(), given.deployment, state)
         events, applied = applying(state, specs, ground, by)
         for name in given.roll:
             deployed = live(state, name)
             events.append(DeploymentApplied(deployed.spec, deployed.newest + 1, by))
             applied.append(Applied(name, "rolling", deployed.newest + 1))
         events += [DeploymentRemoved(live(state, name).spec.name, by) for name in dict.fromkeys(given.remove)]
-        seen = self._watching.seen() or Observation(self._now_ms())
-        return 200, await asyncio.to_thread(_plan_view, state, seen, events, applied, self._now_ms())
+        seen, latest = self._watching.seen(), self._watching.latest()
+        memory, now_ms = latest.memory if latest else PlanMemory(), self._now_ms()
+        now = Now(state, seen or Observation(now_ms), memory, now_ms, ground.lattice.dominates)
+        return 200, await asyncio.to_thread(_plan_view, now, events, applied)
 
     async def events(self, request: Request) -> Answer:
         """GET /events."""
         query = wire.read_query(request, "since", "limit", "deployment", "node")
         since = wire.read_integer(query, "since", 0, 0, INDEX_MAX) if "since" in query else None
         limit = wire.read_integer(query, "limit", 50, 1, EVENTS_MAX)
-        found = await asyncio.to_thread(
-            read_events, self._parts.ledger, limit, since, query.get("deployment"), query.get("node")
-        )
+        named = query.get("deployment"), query.get("node")
+        state = self._deployments.state
+        found = await asyncio.to_thread(read_events, self._parts.ledger, state, limit, since, *named)
         return 200, {"events": found}
 
     async def _permitted(self, request: Request, given: Sequence[GivenDeployment]) -> list[DeploymentSpec]:
         """Return the specs, once policy has permitted the caller to deploy up to the ceiling of each."""
-        reader, state = await self._reader(), self._deployments.state
-        specs = [_spec(reader, one, state) for one in given]
+        specs = await asyncio.to_thread(_specs, await self._reader(), given, self._deployments.state)
         for spec in specs:
             self._parts.policies.permit(caller_of(request), Action.DEPLOY, spec.ceiling)
         return specs
@@ -230,8 +234,12 @@ class FleetApi:
         return node_view(self._deployments.state, name, report.node if report else None, report, self._now_ms())
 
     def _shares(self) -> Any:
-        state, nodes = self._deployments.state, {one.name: one for one in nodes_of(self._watching.seen())}
-        return {"shares": share_views(state), "pools": pool_views(state, self._parts.guarantees.pools(), nodes)}
+        state, seen = self._deployments.state, self._watching.seen()
+        nodes, clears = {one.name: one for one in nodes_of(seen)}, self._parts.policies.lattice.dominates
+        return {
+            "shares": share_views(state, seen, clears),
+            "pools": pool_views(state, self._parts.guarantees.pools(), nodes),
+        }
 
     def _now_ms(self) -> int:
         return int(self._parts.clock() * 1_000)
@@ -257,20 +265,30 @@ async def _read(request: Request, kind: type[T]) -> T:
         raise with_near_name(problem) from None
 
 
-def _spec(reader: SpecReader, given: GivenDeployment, state: FleetState) -> DeploymentSpec:
-    before = state.deployments.get(given.name)
-    return reader.read(given, before.spec if before else None)
+def _specs(reader: SpecReader, given: Sequence[GivenDeployment], state: FleetState) -> list[DeploymentSpec]:
+    """Read deployments; blocks where the weights of a model must be looked at."""
+    known = {name: one.spec for name, one in state.deployments.items()}
+    return [reader.read(one, known.get(one.name)) for one in given]
 
 
 def _named(state: FleetState) -> list[tuple[str, Any]]:
     return sorted(state.deployments.items())
 
 
-def _plan_view(
-    state: FleetState, seen: Observation, events: list[FleetEvent], applied: list[Applied], now_ms: int
-) -> PlanView:
-    played: Preview = preview(state, seen, events, now_ms)
-    placed = {one.id: (one.deployment, tuple(p.node for p in one.parts)) for one in state.replicas.values()}
+@dataclass(frozen=True, slots=True)
+class Now:
+    """From where on something would happen."""
+
+    state: FleetState
+    seen: Observation
+    memory: PlanMemory
+    now_ms: int
+    clears: Clears
+
+
+def _plan_view(now: Now, events: list[FleetEvent], applied: list[Applied]) -> PlanView:
+    played = preview(now.state, now.seen, now.memory, now.now_ms, PlanBounds(), events, now.clears)
+    placed = places_of(now.state)
     steps = []
     for event in played.events:
         deployment, nodes = about(event, placed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,8 +52,12 @@ class FleetLog:
 
 def history(directory: Path, from_index: int = 0) -> Iterator[tuple[Entry, FleetEvent]]:
     """Read the fleet's events in a log, oldest first, each with its entry. Raises LedgerCorrupt, OSError."""
-    if not directory.is_dir():
-        return
-    for entry in read(directory, from_index):
+    if directory.is_dir():
+        yield from fleet_events(read(directory, from_index))
+
+
+def fleet_events(entries: Iterable[Entry]) -> Iterator[tuple[Entry, FleetEvent]]:
+    """Return those of the fleet among entries of a log, each with its entry."""
+    for entry in entries:
         if entry.type in _KINDS and (found := from_ledger(Event(EventType(entry.type), entry.time_ms, entry.fields))):
             yield entry, found

@@ -11,6 +11,7 @@ from fastness.core.fleet_state import Deployed, FleetState, NodeWish, Phase, Pla
 from fastness.core.node import FleetNode
 from fastness.core.observation import NodeReport, Observation
 from fastness.core.replica import ReplicaState
+from fastness.scheduling.filters import Clears
 
 Seen = Mapping[str, NodeReport]
 """The last report of each node, by its name."""
@@ -113,9 +114,12 @@ def node_view(
     )
 
 
-def share_views(state: FleetState) -> tuple[ShareView, ...]:
+def share_views(state: FleetState, seen: Observation | None, clears: Clears) -> tuple[ShareView, ...]:
     """Show where each owner stands."""
-    return tuple(ShareView(one.owner, one.pool, one.guaranteed, one.held, one.borrowed) for one in standings(state))
+    return tuple(
+        ShareView(owner, pool, one.guaranteed, one.held, one.inside, one.borrowed, one.leaving)
+        for owner, pool, one in standings(state, seen, clears)
+    )
 
 
 def pool_views(state: FleetState, pools: Mapping[str, int], nodes: Mapping[str, FleetNode]) -> tuple[PoolView, ...]:

@@ -153,13 +153,19 @@ class FleetNodeView(msgspec.Struct, frozen=True):
 
 
 class ShareView(msgspec.Struct, frozen=True):
-    """An owner in a pool, in devices: `borrowed` of what it holds is beyond what it is guaranteed."""
+    """An owner in a pool, in devices, a department without its teams.
+
+    Of what it holds, `inside` is borrowed within its department, `borrowed` from others. `leaving` is still held by
+    what drains or is lost.
+    """
 
     owner: str
     pool: str
     guaranteed: int
     held: int
+    inside: int
     borrowed: int
+    leaving: int
 
 
 class PoolView(msgspec.Struct, frozen=True):

@@ -21,13 +21,16 @@ def author(event: FleetEvent) -> str:
 
 
 def about(event: FleetEvent, replicas: Mapping[str, tuple[str, tuple[str, ...]]]) -> tuple[str | None, tuple[str, ...]]:
-    """Return the deployment and the nodes that an event is about; `replicas` has both of replicas placed before."""
+    """Return the deployment and the nodes that an event is about; `replicas` has both of replicas placed before.
+
+    The id of any other replica begins with the name of its deployment; where it was is not known.
+    """
     if isinstance(event, fleet.DeploymentApplied):
         return event.spec.name, ()
     if isinstance(event, fleet.ReplicaPlaced):
         return event.deployment, tuple(part.node for part in event.parts)
     if replica := getattr(event, "replica", None):
-        return replicas.get(replica, (None, ()))
+        return replicas.get(replica) or (replica.rpartition("-")[0], ())
     node = getattr(event, "node", None)
     return getattr(event, "deployment", None), () if node is None else (node,)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from fastness.control.access import Access
@@ -20,21 +19,14 @@ from fastness.control.watching import Watching, nodes_of
 from fastness.core.fleet_event import FleetEvent, ShareSet
 from fastness.core.fleet_state import FleetState
 from fastness.core.ids import is_name
+from fastness.core.observation import Observation
 from fastness.core.tenant import SHARE_MAX
+from fastness.scheduling.filters import Clears
+from fastness.scheduling.promise import promise_problem
+from fastness.scheduling.shares import Standing, shares
 
 DEVICES_MAX: Final = 1_000_000
 assert DEVICES_MAX <= SHARE_MAX
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What an owner is guaranteed of a pool, and what its replicas hold of it, in devices; `borrowed` is beyond."""
-
-    owner: str
-    pool: str
-    guaranteed: int
-    held: int
-    borrowed: int
 
 
 class Guarantees:
@@ -82,27 +74,9 @@ class Guarantees:
                 near(pool, there),
                 param="pool",
             )
-        shares = {one: count for (one, of), count in state.shares.items() if of == pool} | {owner: devices}
-        department = owner.partition("/")[0]
-        teams = sum(count for one, count in shares.items() if one.startswith(f"{department}/"))
-        if teams > shares.get(department, 0):
-            raise Problem(
-                "conflict",
-                f"The teams of {department} would be guaranteed {teams} devices of pool {pool}, and {department} "
-                f"itself {shares.get(department, 0)}: a team's share is a part of its department's.",
-                f"fastness shares set {department} {teams} --pool {pool}, and then the team's",
-                param="devices",
-            )
-        promised = sum(count for one, count in shares.items() if "/" not in one)
-        if devices and promised > there.get(pool, 0):
-            others = promised - devices
-            raise Problem(
-                "conflict",
-                f"{promised} devices of pool {pool} would be promised: {devices} to {owner}, {others} to others; its "
-                f"nodes have {there.get(pool, 0)}.",
-                f"{max(0, there.get(pool, 0) - others)} can be promised to {owner}: fastness shares show",
-                param="devices",
-            )
+        problem = promise_problem(state.shares, owner, pool, devices, nodes_of(self._watching.seen()))
+        if problem:
+            raise Problem("conflict", f"{problem[:1].upper()}{problem[1:]}.", "fastness shares show", param="devices")
 
 
 def pools(watching: Watching) -> Mapping[str, int]:
@@ -113,21 +87,13 @@ def pools(watching: Watching) -> Mapping[str, int]:
     return counted
 
 
-def standings(state: FleetState) -> tuple[Standing, ...]:
-    """Return where each owner stands in each pool, by pool and owner; a department's devices are its teams', too."""
-    held = Counter[tuple[str, str]]()
-    for replica in state.replicas.values():
-        spec = state.deployments[replica.deployment].revisions[replica.revision]
-        devices = sum(len(part.devices) for part in replica.parts)
-        department = spec.owner.partition("/")[0]
-        for owner in {spec.owner, department}:
-            held[owner, spec.needs.pool] += devices
-    keys = sorted(held.keys() | state.shares.keys(), key=lambda key: (key[1], key[0]))
-    return tuple(
-        Standing(owner, pool, promised, held[owner, pool], max(0, held[owner, pool] - promised))
-        for owner, pool in keys
-        for promised in (state.shares.get((owner, pool), 0),)
-    )
+def standings(state: FleetState, seen: Observation | None, clears: Clears) -> tuple[tuple[str, str, Standing], ...]:
+    """Return owner, pool and where the owner stands in it, by pool and owner: of all that hold or are guaranteed."""
+    specs = (state.deployments[one.deployment].revisions[one.revision] for one in state.replicas.values())
+    keys = {(spec.owner, spec.needs.pool) for spec in specs} | state.shares.keys()
+    found = shares(state, nodes_of(seen), clears)
+    ordered = sorted(keys, key=lambda key: (key[1], key[0]))
+    return tuple((owner, pool, found.standing(owner, pool)) for owner, pool in ordered)
 
 
 def _check_numbers(pool: str, devices: int) -> None:

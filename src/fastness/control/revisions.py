@@ -1,9 +1,9 @@
-"""What differs between two specs, whether that needs new replicas, and what was good before."""
+"""What differs between two specs, and what was good before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from fastness.control.desired_wire import given_of
 from fastness.control.fleet_log import history
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_state import FleetState, apply
-from fastness.core.marking import Lattice
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +41,6 @@ def changes(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[Chang
         Change(field, old.get(field), value)
         for field, value in _flat(after)
         if before is None or old.get(field) != value
-    )
-
-
-def needs_new_replicas(before: DeploymentSpec, after: DeploymentSpec, lattice: Lattice) -> bool:
-    """Tell whether what runs cannot simply go on under the new spec.
-
-    A lower ceiling needs none: where the replicas are is cleared for it, and it counts at once.
-    """
-    placed = replace(after.needs, device_bytes=before.needs.device_bytes, ceiling=before.needs.ceiling)
-    return (
-        (before.model, before.model_digest, before.parameters) != (after.model, after.model_digest, after.parameters)
-        or placed != before.needs
-        or not lattice.dominates(before.ceiling, after.ceiling)
     )
 
 

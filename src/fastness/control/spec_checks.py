@@ -31,6 +31,7 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "parameters.threads": (0, 1_024),
         "needs.devices": (1, 64),
         "needs.nodes": (1, 64),
+        "needs.device_bytes": (1, 10**13),
         "scaling.min": (0, REPLICAS_MAX),
         "scaling.max": (1, REPLICAS_MAX),
         "scaling.queue_wait_s": (0.01, 3_600),

@@ -42,6 +42,7 @@ class Supervisor:
         self._is_up = False
         self._states: dict[str, tuple[int, ReplicaState]] = {}
         self._began: dict[str, float] = {}
+        self._warned: dict[str, str | None] = {}
         self._failed: dict[str, str] = {}
         self._now = asyncio.get_running_loop().time
         self._node = ThisNode(site, self._observed, unsealed=unsealed)
@@ -161,6 +162,7 @@ class Supervisor:
                 self._progress.done(
                     "engine", _described(replica), self._now() - self._began.get(replica.id, self._now())
                 )
+            self._warned.pop(replica.id, None)
             self._append(EventType.MODEL_LOADED, **_loaded(replica))
         elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
             self._append(
@@ -171,6 +173,9 @@ class Supervisor:
                 diagnosis=diagnosis,
                 restarts=replica.restarts,
             )
+            if self._warned.get(replica.id) == diagnosis:
+                return  # it goes on failing in the same way, ever more slowly: the ledger has each time
+            self._warned[replica.id] = diagnosis
             summary = replica.diagnosis.summary if replica.diagnosis else "it ended"
             self._progress.warn(
                 f"{replica.id}: {summary.rstrip('.')}. It is being restarted; `fastness ps` tells more."
@@ -186,7 +191,11 @@ class Supervisor:
                     node.changed.clear()
                     await node.changed.wait()
         except TimeoutError:
-            told = [*troubles(names, node.orders, node.observe())] if node.ordered else ["Control gave no orders."]
+            told = (
+                [*troubles(names, node.orders, node.observe())]
+                if node.ordered
+                else ["Control gave no orders: fastness logs control says why."]
+            )
             told += [f"{name}: {why}" for name in names if (why := await self._site.why(name))]
             raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(told)) from None
 

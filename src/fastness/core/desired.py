@@ -27,6 +27,7 @@ class Needs:
     `accelerator` is a device's type (empty: any), `pool` where to look. `labels` are `key=value`, `key`, or either with
     a `!` before it. `ceiling` is a marking that the node must be cleared for; `jurisdictions` and `operators` are those
     that the node may stand under and be run by (empty: any). `apart`: no two replicas in one failure domain.
+    `bytes_said`: a person said what `device_bytes` is; otherwise it follows from the model and its parameters.
     """
 
     ceiling: Label
@@ -39,6 +40,7 @@ class Needs:
     jurisdictions: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     apart: bool = False
+    bytes_said: bool = False
 
 
 @dataclass(frozen=True, slots=True)

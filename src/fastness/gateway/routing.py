@@ -14,8 +14,9 @@ from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
-from fastness.gateway.served import Served, Silence
+from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel
+from fastness.gateway.silence import Silence
 from fastness.traffic.circuit import CircuitBounds, Circuits
 from fastness.traffic.fair_queue import FairQueue
 

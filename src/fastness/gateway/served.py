@@ -16,6 +16,7 @@ from fastness.core.model import ModelCard
 from fastness.core.replica import Replica, ReplicaState
 from fastness.gateway.choosing import Choosing
 from fastness.gateway.served_model import ENDING, ServedModel
+from fastness.gateway.silence import SILENT_RETRY_S, Silence
 from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.estimate import Estimate
 from fastness.traffic.fair_queue import Ask, FairQueue, Usable
@@ -27,20 +28,6 @@ TICK_S: Final = 0.001
 SEEN_MIN: Final = 20
 SEEN_MAX: Final = 128
 """Of so many generations, and no more, it is known how long they took to begin, where hedging is allowed."""
-SILENT_RETRY_S: Final = 10
-SILENT_S: Final = 5.0
-"""A control plane that was silent for less may be one that is just restarted."""
-
-
-@dataclass(slots=True)
-class Silence:
-    """Since when the control plane does not answer; None: it does, or nobody had to ask."""
-
-    since_s: float | None = None
-
-    def lasts(self, now_s: float) -> bool:
-        """Tell whether it is more than a restart."""
-        return self.since_s is not None and now_s - self.since_s >= SILENT_S
 
 
 class Waiter(NamedTuple):

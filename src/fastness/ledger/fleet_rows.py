@@ -22,7 +22,8 @@ def _long(name: str, meaning: str) -> dict[str, str]:
 
 
 _BY: Final = {
-    "by": "id of the principal that asked; `local` for the installation itself, `control` for the control plane"
+    "by": "id of the principal that asked; `local` for the installation itself, `configuration` for what its settings "
+    "say, `control` for the control plane"
 }
 _WHY: Final = {"reason": "a sentence for people"}
 _DEPLOYMENT: Final = {"deployment": "name of the deployment"}

@@ -25,10 +25,12 @@ from fastness.main.reconciling import HostedFleet
 
 if TYPE_CHECKING:
     from fastness.control.api import ControlDeps
+    from fastness.control.declaration import Served
     from fastness.control.policies import Policies
     from fastness.core.marking import Lattice
     from fastness.core.policy import PolicyBundle
     from fastness.ledger.port import Ledger
+    from fastness.registry.library import ModelLibrary
     from fastness.store.sql import SqlStore
 
 
@@ -60,7 +62,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness import __version__
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
-    from fastness.control.declaration import Served, declare
     from fastness.control.identities import keep_identities
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
@@ -70,7 +71,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.identities import identities
     from fastness.main.limits import limits
     from fastness.registry.library import ModelLibrary
-    from fastness.store.admissions import SqlAdmissionStore
     from fastness.store.database import sqlite_url
     from fastness.store.sql import SqlStore
 
@@ -87,14 +87,11 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
 
-    def declared(lattice: Lattice) -> Served:
-        admitted = SqlAdmissionStore(store.database).admissions()
-        return declare(settings, lattice).served(library.cards(), admitted)
-
     access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     watching = fleet.reconciler if process else None
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
+    offered = (*routes, *limit_routes, *commands.routes, *batches.routes())
     return ControlDeps(
         access=access,
         policies=policies,
@@ -108,17 +105,18 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         entropy=os.urandom,
         log=log,
         admitted=library.cards,
+        declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        declared=declared,
-        extra_routes=(
-            *routes,
-            *proof_routes(settings.home, ledger),
-            *limit_routes,
-            *commands.routes,
-            *batches.routes(),
-        ),
+        extra_routes=(*offered, *proof_routes(settings.home, ledger)),
         companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
     )
+
+
+def _served(settings: Settings, store: SqlStore, library: ModelLibrary, lattice: Lattice) -> Served:
+    from fastness.control.declaration import declare
+    from fastness.store.admissions import SqlAdmissionStore
+
+    return declare(settings, lattice).served(library.cards(), SqlAdmissionStore(store.database).admissions())
 
 
 def _policies(settings: Settings, run: Path, store: SqlStore, ledger: Ledger) -> Policies:

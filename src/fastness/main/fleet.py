@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from fastness.control.access import Access
     from fastness.control.deployments import Deployments
     from fastness.control.fleet_log import FleetLog
-    from fastness.control.models_here import ModelFacts
+    from fastness.control.models_here import DeviceBytes, ModelFacts
     from fastness.control.policies import Policies
     from fastness.control.routes import ApiRoute
     from fastness.control.watching import Watching
+    from fastness.core.desired import Parameters
+    from fastness.core.model import ModelCard
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import Database
 
 
 class FleetControl:
-    """Commands and routes of the fleet, over `log`. `watching` is the reconciler; None: what was reported last."""
+    """Commands and routes of the fleet, over `log`. `watching` is the reconciler; None: what was reported last.
+
+    `device_bytes` None: by the shape of each model in `library`.
+    """
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class FleetControl:
         policies: Policies,
         library: ModelLibrary,
         watching: Watching | None = None,
+        device_bytes: DeviceBytes | None = None,
     ) -> None:
         from fastness.control.deployments import Deployments
         from fastness.control.fleet_api import ROUTES, FleetApi, FleetParts
@@ -59,8 +65,25 @@ class FleetControl:
             Guarantees(log, access, seen),
             seen,
             policies,
-            ReplicaSizes(library).device_bytes,
+            device_bytes or _laid_down_sizes(library),
             directory,
             time.time,
         )
         self.routes: tuple[ApiRoute, ...] = bound(ROUTES, FleetApi(parts))
+
+
+def _laid_down_sizes(library: ModelLibrary) -> DeviceBytes:
+    """Return what replicas take. A shipped model whose weights were never needed is laid down to be looked at."""
+    from fastness.registry.library import ModelRefused, ModelUnavailable
+
+    sizes = ReplicaSizes(library)
+
+    def device_bytes(card: ModelCard, parameters: Parameters, devices: int) -> int:
+        if not sizes.is_laid_down(card):
+            try:
+                library.ensure(card.name, lambda _stage, _done_bytes, _total_bytes: None)
+            except (ModelUnavailable, ModelRefused) as error:
+                raise ValueError(str(error)) from None
+        return sizes.device_bytes(card, parameters, devices)
+
+    return device_bytes

@@ -10,14 +10,36 @@ from typing import TYPE_CHECKING
 
 from fastness.config import Settings
 from fastness.main.engines import Engines
+from fastness.main.fit import ReplicaSizes
 
 if TYPE_CHECKING:
+    from fastness.control.site import Model
     from fastness.core.marking import Node
     from fastness.core.node import FleetNode
     from fastness.core.replica import Replica
     from fastness.fleet.node import LocalNode
     from fastness.perimeter.port import Perimeter
     from fastness.registry.library import ModelLibrary
+
+
+def ensuring(settings: Settings, library: ModelLibrary) -> Callable[[str, Callable[[str, int, int], None]], Model]:
+    """Build what finds and verifies a model that configuration names; see Site.ensure_model."""
+    from fastness.control.configured import configured_parameters
+    from fastness.control.site import Model
+    from fastness.registry.library import ModelRefused
+    from fastness.scheduling.fit import FitUnknown
+
+    sizes = ReplicaSizes(library)
+
+    def ensure(name: str, tell: Callable[[str, int, int], None]) -> Model:
+        model = Model(*library.ensure(name, tell))
+        try:
+            sizes.device_bytes(model.card, configured_parameters(settings.engine), 1)
+        except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
+            raise ModelRefused(f"{name} cannot be served: {error}") from None
+        return model
+
+    return ensure
 
 
 def keeping(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.cli.composition import UpProgress
 from fastness.config import Settings, run_directory
+from fastness.main.asking import first_admin_key, why
 from fastness.main.broker import broker
 from fastness.main.children import own_process
-from fastness.main.fit import ReplicaSizes
 from fastness.main.identities import check_identities
-from fastness.main.node import digests, keeping, offer
+from fastness.main.node import digests, ensuring, keeping, offer
 from fastness.main.process import (
     UNSEALED_VARIABLE,
     bind_listener,
@@ -29,11 +27,13 @@ if TYPE_CHECKING:
     import socket
 
     from fastness.control.declaration import Declared
-    from fastness.control.site import Model, Site
+    from fastness.control.site import Site
     from fastness.fleet.supervised import Supervised
-    from fastness.registry.library import ModelLibrary
     from fastness.store.snapshot_file import SnapshotProblem
     from fastness.telemetry.log import JsonLog
+
+
+CONTROL = "control.sock"
 
 
 def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
@@ -98,15 +98,8 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
 
-    def first_admin() -> Awaitable[str | None]:
-        return asyncio.to_thread(_first_admin_key, run / "control.sock")
-
-    def why(name: str) -> Awaitable[str]:
-        return asyncio.to_thread(_why, run / "control.sock", name)
-
     def control() -> Supervised:
-        socket_path = run / "control.sock"
-        return own_process(settings, "control", lambda: status_of(socket_path, "/api/v1/status", 2.0))
+        return own_process(settings, "control", lambda: status_of(run / CONTROL, "/api/v1/status", 2.0))
 
     def gateway() -> Supervised:
         socket_path = run / "gateway.sock"
@@ -119,7 +112,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=log,
         clock=time.time,
-        ensure_model=partial(_ensured, library, settings),
+        ensure_model=ensuring(settings, library),
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
@@ -128,56 +121,15 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
         offer=offer(settings),
         digests=partial(digests, settings.home),
-        first_admin=first_admin,
-        why=why,
+        first_admin=lambda: asyncio.to_thread(first_admin_key, run / CONTROL),
+        why=lambda name: asyncio.to_thread(why, run / CONTROL, name),
         control=control,
         gateway=gateway,
         listener=listener,
     )
 
 
-def _ensured(library: ModelLibrary, settings: Settings, name: str, tell: Callable[[str, int, int], None]) -> Model:
-    """Return a model that was verified, and of which it is known what a replica takes; raises as the library does."""
-    from fastness.control.configured import configured_parameters
-    from fastness.control.site import Model
-    from fastness.registry.library import ModelRefused
-    from fastness.scheduling.fit import FitUnknown
-
-    model = Model(*library.ensure(name, tell))
-    try:
-        ReplicaSizes(library).device_bytes(model.card, configured_parameters(settings.engine), 1)
-    except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
-        raise ModelRefused(f"{name} cannot be served: {error}") from None
-    return model
-
-
 def _report(log: JsonLog, problem: SnapshotProblem) -> None:
     """A node starts without the orders that it cannot read: control gives them again."""
     if problem.fault.value != "missing":
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
-
-
-def _first_admin_key(control: Path) -> str | None:
-    """Ask the control process for the first admin key; None when it was given earlier, or policy does not permit it."""
-    import httpx
-
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(control)), timeout=30) as client:
-        answer = client.post("http://control/api/v1/keys/first-admin")
-    if answer.status_code == httpx.codes.FORBIDDEN:
-        return None
-    answer.raise_for_status()
-    key: str | None = answer.json().get("key")
-    return key
-
-
-def _why(control: Path, name: str) -> str:
-    """Ask the control process why a deployment has no more replicas; empty when it says nothing of that."""
-    import httpx
-
-    try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(control)), timeout=5) as client:
-            answer = client.get(f"http://control/api/v1/deployments/{name}/why")
-            said = answer.json().get("nodes", ()) if answer.is_success else ()
-    except (httpx.HTTPError, ValueError):
-        return ""
-    return "; ".join(f"{one['node']} {one['text']}".strip() for one in said)

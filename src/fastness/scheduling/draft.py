@@ -95,7 +95,7 @@ class Draft:
 
     def pend(self, name: str, refusals: tuple[NodeRefusal, ...] = (), hopes: str = "") -> None:
         """Say why a deployment is not as wanted; what was said first stands, what comes after is added to it."""
-        there = sum(self.health(one) is not Health.FAILING for one in self.placed(name))
+        there = len(self.placed(name))
         before = self._pending.get(name)
         told = (before.refusals if before else ()) + refusals
         wanted = self.deployed(name).replicas

@@ -43,7 +43,7 @@ def listen(state: FleetState, seen: Observation, memory: PlanMemory, now_ms: int
             nodes[name] = before_nodes.get(name, Heard(0, now_ms))
     gateways = _heard({one.gateway: one.at_ms for one in seen.gateways}, before_gateways, now_ms)
     silent_s = {name: (now_ms - one.heard_ms) / 1_000 for name, one in nodes.items()}
-    silent = frozenset(n for n, one in gateways.items() if now_ms - one.heard_ms > bounds.lost_after_s * 1_000)
+    silent = frozenset(n for n, one in gateways.items() if now_ms - one.heard_ms > bounds.gateway_silent_s * 1_000)
     return Hearing(nodes, gateways, silent_s, silent)
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from fastness.core.fleet_state import FleetState, Phase
 from fastness.core.observation import Assignment, NodeOrders
 
 
 def orders(state: FleetState, node: str) -> NodeOrders:
     """Return the orders of one node. A replica that is to stop, or was lost, is not in them: the node ends it."""
-    assignments = tuple(
-        Assignment(
-            one.id,
-            state.deployments[one.deployment].revisions[one.revision],
-            one.revision,
-            one.term,
-            part,
-            routed=one.phase is Phase.PLACED,
-        )
-        for one in state.replicas.values()
-        if one.phase in (Phase.PLACED, Phase.DRAINING)
-        for part in one.parts
-        if part.node == node
-    )
+    return orders_of(state, (node,))[node]
+
+
+def orders_of(state: FleetState, nodes: Iterable[str]) -> dict[str, NodeOrders]:
+    """Return the orders of several nodes, looking at each replica once."""
+    assignments: dict[str, list[Assignment]] = {node: [] for node in nodes}
+    for one in state.replicas.values():
+        if one.phase in (Phase.PLACED, Phase.DRAINING):
+            spec, routed = state.deployments[one.deployment].revisions[one.revision], one.phase is Phase.PLACED
+            for part in one.parts:
+                if part.node in assignments:
+                    assignments[part.node].append(Assignment(one.id, spec, one.revision, one.term, part, routed=routed))
     served = tuple(one.revisions[one.stable] for one in state.deployments.values() if not one.removed)
-    return NodeOrders(node, state.sequence, assignments, served)
+    return {node: NodeOrders(node, state.sequence, tuple(there), served) for node, there in assignments.items()}

@@ -110,8 +110,8 @@ def _reclaim(draft: Draft, spec: DeploymentSpec) -> tuple[Part, ...]:
 
 
 def _domains(draft: Draft, name: str, gone: PlacedReplica | None = None) -> frozenset[str]:
-    """Return where a deployment has replicas that stay."""
-    return draft.stock.domains(one for one in draft.placed(name) if one is not gone and not draft.must_move(one))
+    """Return where a deployment has replicas: those on a node that is emptied count until they drain."""
+    return draft.stock.domains(one for one in draft.placed(name) if one is not gone)
 
 
 def _hopes(draft: Draft, later: tuple[Part, ...]) -> str:

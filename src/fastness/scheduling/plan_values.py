@@ -14,7 +14,8 @@ from fastness.scheduling.placement import NodeRefusal
 class PlanBounds:
     """Numbers that the plan keeps to: seconds, parts of one, counts.
 
-    A node or gateway silent for `lost_after_s` is lost. When more than `suspicious_part` of the nodes fall silent
+    A node silent for `lost_after_s` is lost. A gateway silent for `gateway_silent_s` is no longer waited for; longer,
+    since answers may still run through it. When more than `suspicious_part` of the nodes fall silent
     within `suspicious_window_s`, and more than one, the control plane suspects itself. A replica fails when its engine
     was started again `restarts_max` times, or is not ready `ready_within_s` after it was placed. A KV cache fuller than
     `cache_high` asks for a replica more; where the load does not say how many, one more each `settle_s`. A time to the
@@ -23,6 +24,7 @@ class PlanBounds:
     """
 
     lost_after_s: float = 5.0
+    gateway_silent_s: float = 15.0
     suspicious_part: float = 0.5
     suspicious_window_s: float = 15.0
     restarts_max: int = 3
@@ -86,6 +88,15 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Peak:
+    """The most replicas that were needed in a part of time: for whoever waited for an answer, and with batches."""
+
+    at_ms: int
+    answers: int
+    with_batches: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadMemory:
     """What is remembered of a deployment's load. Rates are a second, smoothed.
 
@@ -103,7 +114,7 @@ class LoadMemory:
     arrivals_per_s: float = 0.0
     answers_per_s: float = 0.0
     tokens_per_s: float = 0.0
-    peaks: tuple[tuple[int, int], ...] = ()
+    peaks: tuple[Peak, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,10 @@ class PlanMemory:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A deployment that is not as wanted, and why. `hopes` says what will change that, if anything."""
+    """A deployment that is not as wanted, and why. `hopes` says what will change that, if anything.
+
+    `there` are replicas that have devices. Where these are as many as wanted, one of them fails, or has to move.
+    """
 
     deployment: str
     wanted: int

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from fastness.core.fleet_event import FleetEvent
 from fastness.core.fleet_state import FleetState, Phase, fold
-from fastness.core.observation import Assignment, GatewayReport, NodeReport, Observation
+from fastness.core.observation import Assignment, GatewayReport, NodeOrders, NodeReport, Observation
 from fastness.core.replica import Replica, ReplicaState
 from fastness.scheduling.filters import Clears, identical
-from fastness.scheduling.orders import orders
+from fastness.scheduling.orders import orders_of
 from fastness.scheduling.plan import Pending, PlanBounds, PlanMemory, plan
 
 ROUNDS_MAX: Final = 400
@@ -57,16 +57,19 @@ def preview(
     return Preview(tuple(happened[:EVENTS_MAX]), pending, complete)
 
 
-def _obedient(state: FleetState, seen: Observation, silent: Iterable[str], now_ms: int) -> Observation:
+def _obedient(state: FleetState, seen: Observation, silent: Collection[str], now_ms: int) -> Observation:
     """Return what would be seen if every node had done what it was ordered, and gateways had nothing to do."""
-    reports = tuple(one if one.node.name in silent else _report(state, one, now_ms) for one in seen.nodes)
+    ordered = orders_of(state, (one.node.name for one in seen.nodes))
+    reports = tuple(
+        one if one.node.name in silent else _report(one, ordered[one.node.name], now_ms) for one in seen.nodes
+    )
     draining = tuple(one.id for one in state.replicas.values() if one.phase is Phase.DRAINING)
     return Observation(now_ms, reports, (GatewayReport("", now_ms, state.sequence, draining),))
 
 
-def _report(state: FleetState, one: NodeReport, now_ms: int) -> NodeReport:
-    up = tuple(_up(each, one.node.name) for each in orders(state, one.node.name).assignments)
-    return replace(one, at_ms=now_ms, version=state.sequence, replicas=up)
+def _report(one: NodeReport, ordered: NodeOrders, now_ms: int) -> NodeReport:
+    up = tuple(_up(each, one.node.name) for each in ordered.assignments)
+    return replace(one, at_ms=now_ms, version=ordered.version, replicas=up)
 
 
 def _up(one: Assignment, node: str) -> Replica:

@@ -6,26 +6,38 @@ from dataclasses import replace
 
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_state import Deployed
+from fastness.core.marking import Label
+from fastness.scheduling.filters import Clears
 
 
-def revision_of(spec: DeploymentSpec, before: Deployed | None) -> int:
-    """Return the revision of `spec` after `before`: a new one only where running replicas must be replaced for it."""
+def _always(_before: Label, _after: Label) -> bool:
+    return True
+
+
+def revision_of(spec: DeploymentSpec, before: Deployed | None, clears: Clears = _always) -> int:
+    """Return the revision of `spec` after `before`: a new one only where running replicas must be replaced for it.
+
+    With `clears`, that is also for a higher marking than the present nodes were chosen for.
+    """
     if before is None:
         return 1
-    return before.revision if _replicas_stay(before.spec, spec) else before.newest + 1
+    stay = replicas_stay(before.spec, spec) and clears(before.spec.needs.ceiling, spec.needs.ceiling)
+    return before.revision if stay else before.newest + 1
 
 
-def _replicas_stay(before: DeploymentSpec, after: DeploymentSpec) -> bool:
+def replicas_stay(before: DeploymentSpec, after: DeploymentSpec) -> bool:
     """How many there are, whose they are, who may ask and how they drain can change under a running replica.
 
-    So can what their node must be cleared for: policy looks at each request, wherever the replica is. And so can what
-    is thought of how much memory they take: they run.
+    So can what their node must be cleared for: policy looks at each request, wherever the replica is. And so can the
+    estimate of their memory, which follows from the rest, unless a person said what it is.
     """
+    said = before.needs.bytes_said or after.needs.bytes_said
+    size_bytes = after.needs.device_bytes if said else before.needs.device_bytes
     return before == replace(
         after,
         owner=before.owner,
         ceiling=before.ceiling,
-        needs=replace(after.needs, ceiling=before.needs.ceiling, device_bytes=before.needs.device_bytes),
+        needs=replace(after.needs, ceiling=before.needs.ceiling, device_bytes=size_bytes),
         scaling=before.scaling,
         rollout=before.rollout,
         drain_timeout_s=before.drain_timeout_s,

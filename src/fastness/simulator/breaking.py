@@ -52,6 +52,9 @@ class Breaking:
         world = self._world
         if fault.target in world.offers:
             return [fault.target]
+        if fault.target.endswith("%"):
+            count = max(1, round(len(world.offers) * float(fault.target[:-1]) / 100.0))
+            return sorted(dice.sample(sorted(world.offers), min(count, len(world.offers))))
         if fault.target:
             return [name for name, one in world.offers.items() if one.domain == fault.target]
         return [dice.choice([name for name in world.offers if world.nodes.is_on(name)] or list(world.offers))]
@@ -108,11 +111,13 @@ class Breaking:
 
     def _manner(self, fault: Fault, dice: Random, manner: Manner) -> None:
         manners = self._world.nodes.manners
-        key = fault.target or self._nodes(fault, dice)[0]
-        self._tell(f"engines of {key} {'crash' if manner.lives_s < FOREVER_S else 'are slow to start'} from now on")
-        manners[key] = manner
-        if fault.for_s != FOREVER_S:
-            self._later(fault, partial(self._behave, key, manner))
+        revision = "@" in fault.target or fault.target in self._world.control.state.replicas
+        for key in [fault.target] if revision else self._nodes(fault, dice):
+            fate = "crash" if manner.lives_s < FOREVER_S else "are slow to start"
+            self._tell(f"engines of {key} {fate} from now on")
+            manners[key] = manner
+            if fault.for_s < FOREVER_S:
+                self._later(fault, partial(self._behave, key, manner))
 
     def _behave(self, key: str, manner: Manner) -> None:
         """Unless another fault has come over them meanwhile."""

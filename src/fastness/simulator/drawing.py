@@ -66,9 +66,12 @@ def draw(seed: int, hours: float = 6.0) -> Scenario:
     drawn = _Draw(dice, hours * HOUR_S)
     drawn.nodes = tuple(_nodes(dice))
     drawn.specs = tuple(_specs(dice, drawn.nodes))
-    commands = sorted(_commands(drawn), key=lambda one: one[0])
+    commands = [*_commands(drawn)]
+    if dice.random() < 0.3:
+        commands += _contest(drawn)
+    commands.sort(key=lambda one: one[0])
     faults = sorted(_faults(drawn), key=lambda one: one.at_s)
-    moments = [at_s for at_s, _ in commands] + [one.at_s for one in faults]
+    moments = [(at_s, _about(command)) for at_s, command in commands] + [(one.at_s, "") for one in faults]
     asked = sorted(_asked(drawn, moments), key=lambda one: one.at_s)
     return Scenario(
         f"seed {seed}",
@@ -203,20 +206,52 @@ def _faults(drawn: _Draw) -> Iterator[Fault]:
         if kind is Kind.REPORTS_LATE:
             amount = dice.choice((1.0, 4.0, 12.0))
         whole = kind in (Kind.POWER, Kind.DARK, Kind.UNLINKED) and dice.random() < 0.25
-        yield Fault(at_s, kind, dice.choice(domains) if whole else "", for_s, amount)
+        yield Fault(at_s, kind, dice.choice((*domains, "40%", "70%", "70%")) if whole else "", for_s, amount)
     if dice.random() < 0.3:  # a revision that will never be ready, should there ever be one
         kind = dice.choice((Kind.CRASHES, Kind.NEVER_READY))
         yield Fault(2.0, kind, f"{dice.choice(drawn.specs).name}@2", FOREVER_S, 3.0)
 
 
-def _asked(drawn: _Draw, moments: list[float]) -> Iterator[Asked]:
+def _contest(drawn: _Draw) -> Iterator[tuple[float, Command]]:
+    """One owner borrows whatever there is of a kind; another has a guarantee, wants it now and then, and gets it."""
+    dice = drawn.dice
+    like = dice.choice(drawn.nodes)
+    kind = like.devices[0].accelerator
+    peers = [one for one in drawn.nodes if one.devices[0].accelerator == kind and one.pool == like.pool]
+    there = min(6, sum(len(one.devices) for one in peers))
+    size = 8 * GB if kind == "cpu" else like.devices[0].memory_bytes // 2
+    model = "small" if kind == "cpu" else "medium"
+    needs = Needs(OFFICIAL, size, accelerator=kind, pool=like.pool)
+    for name, owner, count in (("lend", "archive", there), ("claim", "police", 0)):
+        spec = DeploymentSpec(
+            name, owner, model, f"{len(name):02x}" * 32, "chat", OFFICIAL, needs,
+            Parameters(slots=PACES[model].slots, slot_context_tokens=4_096), Scaling(count, count),
+            drain_timeout_s=dice.choice((5.0, 15.0, 30.0)),
+        )  # fmt: skip
+        drawn.specs = (*drawn.specs, spec)
+        yield 40.0, Apply(spec)
+    guaranteed = max(1, there // 2)
+    yield 0.5, Share("police", like.pool, guaranteed)
+    at_s = 400.0
+    while (at_s := at_s + dice.uniform(300.0, 3_600.0)) < drawn.busy_until_s - 60.0:
+        yield at_s, Scale("claim", dice.choice((0, guaranteed, guaranteed)))
+
+
+def _about(command: Command) -> str:
+    """The deployment whose callers notice a command; of a claim, those of the lender do."""
+    name = command.spec.name if isinstance(command, Apply) else getattr(command, "deployment", "")
+    return "lend" if name == "claim" else name
+
+
+def _asked(drawn: _Draw, moments: list[tuple[float, str]]) -> Iterator[Asked]:
     dice, last_s = drawn.dice, drawn.until_s - SETTLED_S
     for spec in drawn.specs:
         at_s = 120.0
         while (at_s := at_s + dice.expovariate(1 / 240.0)) < last_s:
             yield _one(dice, spec, at_s)
-    for moment in moments:
-        spec = dice.choice(drawn.specs)
+    by_name = {one.name: one for one in drawn.specs}
+    for moment, name in moments:
+        spec = by_name.get(name) or dice.choice(drawn.specs)
         for _ in range(dice.choice((5, 15, 40))):
             if 60.0 < (at_s := moment + dice.uniform(-20.0, 20.0)) < last_s:
                 yield _one(dice, spec, at_s)

@@ -10,7 +10,7 @@ class Kind(StrEnum):
     """What breaks. A scenario file names them so."""
 
     POWER = "power"
-    """A node loses its power, and has it again after `for_s`. `domain` instead of a node: all nodes of it."""
+    """A node loses its power, and has it again after `for_s`. A failure domain: all nodes of it; `40%`: so many."""
     DARK = "dark"
     """A node hears nobody, and nobody hears it."""
     UNLINKED = "unlinked"
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong at `at_s`, for `for_s`. `target` empty: chosen by the seed."""
+    """One thing that goes wrong at `at_s`, for `for_s` seconds. `target` empty: chosen by the seed."""
 
     at_s: float
     kind: Kind

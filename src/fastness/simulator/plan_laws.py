@@ -55,8 +55,10 @@ class PlanLaws:
     def _look_at_shares(self, state: FleetState, known: Mapping[str, Pending], now_s: float, sound: Sound) -> None:
         owed = {}
         for (owner, pool), devices in state.shares.items():
-            for name in known:
+            for name, why in known.items():
                 deployed = state.deployments.get(name)
+                if why.there >= why.wanted:  # it has its devices: a replica of it fails, or is to move
+                    continue
                 if deployed is None or deployed.removed or not _is_of(deployed.spec.owner, owner):
                     continue
                 needs = deployed.spec.needs
@@ -84,6 +86,9 @@ class PlanLaws:
         for one in state.replicas.values():
             if one.phase is not Phase.PLACED:
                 raise self._broken("not converged", one.id, f"it is {one.phase} still: {one.reason}")
+        for node, wish in state.nodes.items():
+            if wish.lost and world.is_sound(node):
+                raise self._broken("not converged", node, "it counts as lost still")
         for name, deployed in state.deployments.items():
             there = state.of(name)
             if len(there) > deployed.replicas:

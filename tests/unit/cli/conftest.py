@@ -22,10 +22,12 @@ from fastness.control.api import ControlDeps
 from fastness.control.api import build_app as build_api
 from fastness.control.declaration import chosen_profile, declare
 from fastness.control.failures import Silence
+from fastness.control.fleet_log import FleetLog
 from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
+from fastness.main.fleet import FleetControl
 from fastness.main.limits import limits
 from fastness.policy.bundle import shipped_bundle
 from fastness.policy.cedar import CedarEngine
@@ -60,6 +62,7 @@ class World:
         self.facts = []
         self.started = []
         self.admitted = ()
+        self.fleet = None
         self.run_up = lambda settings, progress, unsealed: 0
         self.composition = Composition(
             environ=self.environ,
@@ -75,6 +78,10 @@ class World:
     def load_settings(self, flags, config=None):
         named = {} if config is None else {"FASTNESS_CONFIG": str(config)}
         return load(self.environ | named, flags)
+
+    def loadable(self):
+        """What may be deployed, as ModelLibrary says it."""
+        return self.admitted
 
     def local_api(self, settings):
         return build_api(self.deps())
@@ -93,8 +100,23 @@ class World:
             engine_of,
         )
         access = Access(store, ledger, self.run_directory / "access.json", b"p" * 32, time.time, os.urandom)
+        decided = FleetLog.open(self.home / "ledger/control", ledger, lambda: time.time_ns() // 1_000_000)
+        fleet = FleetControl(
+            self.settings,
+            self.run_directory,
+            decided,
+            store.database,
+            access,
+            policies,
+            self,
+            self.fleet,
+            lambda card, parameters, devices: 1_700_000_000 // devices,
+        )
+        if self.fleet is not None:
+            self.fleet.log = decided
         return ControlDeps(
-            extra_routes=limits(self.home, store, access, ledger, Silence())[0],
+            extra_routes=(*limits(self.home, store, access, ledger, Silence())[0], *fleet.routes),
+            companions=() if self.fleet is None else (self.fleet.serve,),
             policies=policies,
             authenticator=Authenticator(b"p" * 32),
             declared=lambda lattice: declare(self.settings, lattice).served(self.admitted),

@@ -53,7 +53,7 @@ def test_the_processes_below_up_are_hidden_but_run(fastness):
     assert fastness.started == ["gateway", "control"]
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("modles", "models"), ("tenant", "tenants"), ("pss", "ps")])
+@pytest.mark.parametrize(("typo", "meant"), [("modelz", "models"), ("tenant", "tenants"), ("pss", "ps")])
 def test_a_mistyped_verb_is_told_what_was_meant(fastness, typo, meant):
     result = fastness(typo)
     assert result.exit_code == 2
@@ -80,12 +80,15 @@ def test_help_loads_nothing_heavy():
     assert not HEAVY & set(loaded)
 
 
+SHOWN = re.compile(r"""(?:^|[$( ]) ?fastness( (?:'[^']*'|"[^"]*"|[^'"|<>&)#])*)""")
+
+
 def shown_commands():
     """Every `fastness …` in a code block of the documentation, with the page it is on."""
     for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for block in re.findall(r"```(?:console|bash|sh)\n(.*?)```", page.read_text(), re.DOTALL):
             for line in block.splitlines():
-                for text in re.findall(r"(?:^|[$( ]) ?fastness( [^|<>&)#]*)", line):
+                for text in SHOWN.findall(line):
                     yield page.name, text
 
 

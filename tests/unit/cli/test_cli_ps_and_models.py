@@ -3,7 +3,7 @@
 import re
 import time
 
-from fastness.cli.ps import COLUMNS, ceiling, places, rows, troubles
+from fastness.cli.ps import COLUMNS, ceiling, places, rows, troubles, unsettled
 from fastness.cli.render import table
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState
@@ -49,10 +49,10 @@ def test_what_runs_is_one_line_a_replica_and_what_does_not_says_why(fastness):
         document = fastness.document("ps")
     lines = said.splitlines()
     assert lines[0].split() == [column.title for column in COLUMNS]
-    good = r"smollm2-135m-instruct +1/2 +ready +llama\.cpp +4711 +412 MB +2,048 +8 +0 +2 h +nothing +yes"
+    good = r"smollm2-135m-instruct +1/2 +ready +- +local +llama\.cpp +4711 +412 MB +2,048 +8 +0 +2 h +nothing +yes"
     assert re.fullmatch(good, lines[1])
     assert re.fullmatch(
-        r"smollm2-135m-instruct +1/2 +backing_off +llama\.cpp +- +- +2,048 +8 +3 +2 h +nothing +NO", lines[2]
+        r"smollm2-135m-instruct +1/2 +backing_off +- +local +llama\.cpp +- +- +2,048 +8 +3 +2 h +nothing +NO", lines[2]
     )
     assert lines[3:] == [
         "",
@@ -68,12 +68,12 @@ def test_at_80_columns_what_matters_most_stays():
     shown = [
         {"id": "a", "model": "smollm2-135m-instruct", "state": "backing_off", "engine": "llama.cpp", "pid": 123_456,
          "memory_bytes": 412_000_000, "context_tokens": 2_048, "slots": 8, "restarts": 3, "since_s": 0.0,
-         "sealed": True},
+         "sealed": True, "deployment": "chat", "revision": 3, "node": "local"},
     ]  # fmt: skip
-    lines = table(COLUMNS, rows(shown, {"a": "OFFICIAL"}, 200.0), 80).splitlines()
+    lines = table(COLUMNS, rows(shown, {"a": "OFFICIAL"}, 200.0, []), 80).splitlines()
     assert len(lines) == 2
-    assert {"MODEL", "REPLICAS", "STATE", "MEM", "SINCE", "SEALED"} <= set(lines[0].split())
-    assert len(table(COLUMNS, rows(shown, {"a": "OFFICIAL"}, 200.0), 120).splitlines()[0].split()) == len(COLUMNS)
+    assert {"DEPLOYMENT", "REPLICAS", "STATE", "MEM", "SINCE", "SEALED"} <= set(lines[0].split())
+    assert len(table(COLUMNS, rows(shown, {"a": "OFFICIAL"}, 200.0, []), 132).splitlines()[0].split()) == len(COLUMNS)
 
 
 def test_a_replica_that_is_starting_needs_no_excuse():
@@ -114,14 +114,17 @@ SERVED = {
 
 
 def test_a_ceiling_is_one_label_or_says_whose_is_which():
-    assert ceiling({"model": "small", "node": "a"}, SERVED) == "deployment SECRET, model OFFICIAL, node SECRET"
+    assert (
+        ceiling({"model": "small", "deployment": "", "node": "a"}, SERVED)
+        == "deployment SECRET, model OFFICIAL, node SECRET"
+    )
     same = SERVED | {"deployments": [SERVED["deployments"][0] | {"ceiling": "OFFICIAL"}]}
-    assert ceiling({"model": "small", "node": "b"}, same) == "OFFICIAL"
+    assert ceiling({"model": "small", "deployment": "", "node": "b"}, same) == "OFFICIAL"
 
 
 def test_what_stands_on_no_known_node_or_deployment_may_handle_nothing():
-    assert ceiling({"model": "small", "node": "c"}, SERVED) == "nothing"
-    assert ceiling({"model": "large", "node": "a"}, SERVED) == "nothing"
+    assert ceiling({"model": "small", "deployment": "", "node": "c"}, SERVED) == "nothing"
+    assert ceiling({"model": "x", "deployment": "large", "node": "a"}, SERVED) == "nothing"
 
 
 def test_nodes_say_what_was_declared_of_them_and_what_follows_when_nothing_was():
@@ -132,3 +135,12 @@ def test_nodes_say_what_was_declared_of_them_and_what_follows_when_nothing_was()
         "node b  law IE; its operator is not declared, so markings that ask who owns it are refused (node.operator); "
         "ceiling OFFICIAL",
     ]
+
+
+def test_what_is_decided_and_not_seen_yet_is_shown_with_what_says_why(fastness):
+    placed = {"id": "chat-4", "revision": 2, "phase": "placed", "stage": "verify", "nodes": ["bristol"]}
+    wanted = [{"name": "chat", "phase": "rolling", "ready": 1, "wanted": 2, "settled": False, "placed": [placed]}]
+    (line,) = rows([], {}, 200.0, wanted)
+    assert line[:5] == ("chat", "1/2", "verify", "2", "bristol")
+    assert len(line) == len(COLUMNS)
+    assert unsettled(wanted, 100) == ["", "chat  rolling, 1 of 2 replicas ready: fastness why chat"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from commanded_fleet import Site, chat, node
 from fastness.control.fleet_log import history
 from fastness.core.fleet_event import (
     DeploymentApplied,
@@ -16,7 +17,6 @@ from fastness.core.fleet_event import (
     ShareSet,
 )
 from fastness.core.fleet_state import fold
-from fleet_world import Site, chat, node
 
 
 @pytest.fixture
@@ -236,9 +236,9 @@ def test_a_guarantee_is_also_the_weight_in_the_fair_queue(site):
 def test_no_more_is_promised_than_there_is_and_a_team_has_a_part_of_its_department(site):
     site.world.post("/shares", {"owner": "health", "devices": 6})
     problem = site.refused("POST", "/shares", {"owner": "justice", "devices": 3})
-    assert (problem["code"], "2 can be promised to justice" in problem["hint"]) == ("conflict", True)
+    assert (problem["code"], "2 are left for justice" in problem["detail"]) == ("conflict", True)
     site.world.post("/shares", {"owner": "justice", "devices": 2})
-    assert "a team's share is a part" in site.refused("POST", "/shares", {"owner": "health/a", "devices": 7})["detail"]
+    assert "set health to 7" in site.refused("POST", "/shares", {"owner": "health/a", "devices": 7})["detail"]
     site.world.post("/shares", {"owner": "health/a", "devices": 4})
     assert site.refused("POST", "/shares", {"owner": "health", "devices": 3})["code"] == "conflict"
     assert site.refused("POST", "/shares", {"owner": "health", "devices": 1, "pool": "gold"})["code"] == "not_found"

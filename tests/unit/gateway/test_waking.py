@@ -10,7 +10,7 @@ import pytest
 
 from fastness.core.deployment import Deployment
 from fastness.core.replica import ReplicaState
-from fastness.gateway import served as served_module
+from fastness.gateway import silence
 from fastness.gateway.pulse import Pulse
 from fastness.gateway.reports import report_of
 from policed import CLOSED, SECRET, Door, opened, run, until
@@ -147,7 +147,7 @@ def test_the_queue_of_what_sleeps_is_bounded_and_who_leaves_is_gone(tmp_path: Pa
 
 
 def test_where_the_control_plane_is_silent_nobody_waits_for_what_nobody_will_bring(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(served_module, "SILENT_S", 0.02)
+    monkeypatch.setattr(silence, "SILENT_S", 0.02)
 
     async def test() -> None:
         async with opened(tmp_path) as door:

@@ -86,7 +86,7 @@ def test_a_silent_gateway_holds_up_no_drain_but_one_that_speaks_does() -> None:
     world.until(lambda: world.ready() == 1)
     world.silent_gateways["gateway-1"] = world._reported("gateway-1")
     world.decide(DeploymentRemoved("chat", "ops"))
-    assert 3 < world.until(lambda: "chat" not in world.state.deployments, 30) < 12
+    assert 13 < world.until(lambda: "chat" not in world.state.deployments, 30) < 22
 
 
 def test_replicas_leave_a_node_that_is_emptied_once_others_are_ready() -> None:

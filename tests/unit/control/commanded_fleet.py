@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from fastness.config import LedgerSettings
@@ -16,7 +15,7 @@ from fastness.control.nodes import Nodes
 from fastness.control.routes import bound
 from fastness.core.desired import Parameters
 from fastness.core.fleet_state import FleetState, Phase
-from fastness.core.marking import Label, Node
+from fastness.core.marking import Label, Lattice, Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.node import Device, DeviceKind, FleetNode
 from fastness.core.observation import (
@@ -28,9 +27,11 @@ from fastness.core.observation import (
 )
 from fastness.core.replica import Replica, ReplicaState
 from fastness.ledger.file import FileLedger
+from fastness.policy.profile import shipped_profile
 from fastness.scheduling.orders import orders
 from fastness.scheduling.plan import Plan, PlanBounds, PlanMemory, plan
 
+LATTICE = Lattice(shipped_profile("uk"))
 OFFICIAL, SENSITIVE = Label("OFFICIAL"), Label("OFFICIAL-SENSITIVE")
 GB = 1_000_000_000
 
@@ -102,7 +103,7 @@ class Fleet:
         seen = self.seen() or Observation(0)
 
         def decide(state):
-            self.plan = plan(state, seen, self.memory, int(self.clock() * 1_000), PlanBounds())
+            self.plan = plan(state, seen, self.memory, int(self.clock() * 1_000), PlanBounds(), LATTICE.dominates)
             return self.plan.events
 
         happened = await log.decide(decide)
@@ -123,13 +124,22 @@ class Site:
     """A control plane with the routes of the fleet, on a world of conftest."""
 
     def __init__(self, world) -> None:
-        self.world, self.clock = world, world.clock
-        self.directory = world.root / "ledger/control"
+        self.world, self.clock, self.models = world, world.clock, dict(MODELS)
+        self.ledger, self.number = None, 0
+        self.begin_anew()
+        for tenant in ("health", "justice"):
+            world.post("/tenants", {"id": tenant})
+
+    def begin_anew(self) -> None:
+        """Begin with an empty ledger; tenants stay."""
+        if self.ledger is not None:
+            self.close()
+        world, self.number = self.world, self.number + 1
+        self.directory = world.root / f"ledger{self.number}/control"
         self.directory.mkdir(parents=True)
         self.fleet = Fleet(world.clock)
-        self.models = dict(MODELS)
         self.ledger = world.run(self._open())
-        self.log = FleetLog.open(self.directory, self.ledger, self._now_ms)
+        self.log = world.run(self._fold())
         self.deployments = Deployments(
             self.log, lambda: self.models, world.access, world.policies, self.fleet, self.directory
         )
@@ -140,8 +150,9 @@ class Site:
             self.directory, world.clock,
         )  # fmt: skip
         world.app = build_app(replace(world.deps, extra_routes=bound(ROUTES, FleetApi(parts))))
-        for tenant in ("health", "justice"):
-            world.post("/tenants", {"id": tenant})
+
+    async def _fold(self) -> FleetLog:
+        return FleetLog.open(self.directory, self.ledger, self._now_ms)
 
     async def _open(self) -> FileLedger:
         return FileLedger.open(self.directory, "control", LedgerSettings(), self._now_ms)
@@ -175,8 +186,3 @@ class Site:
 
 def chat(name: str = "chat", **changes):
     return {"name": name, "model": "small", "owner": "health"} | changes
-
-
-def run(work):
-    with asyncio.Runner() as runner:
-        return runner.run(work)

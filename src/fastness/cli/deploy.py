@@ -1,0 +1,139 @@
+"""`fastness deploy`, `undeploy` and `scale`: one deployment, without a file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fastness.cli.apply import Pending, carry_out
+from fastness.cli.client import Api, management_of
+from fastness.cli.following import TIMEOUT_S, Following, NoWait, Timeout, next_entry, only_recorded, summary
+from fastness.cli.talk import Json, Quiet, Talk, Yes
+
+DEPLOY_EXAMPLES = """\
+fastness deploy smollm2-135m-instruct
+fastness deploy chat --model smollm2-135m-instruct --replicas 2 --tenant health"""
+UNDEPLOY_EXAMPLES = """\
+fastness undeploy chat
+fastness undeploy chat --yes --no-wait"""
+SCALE_EXAMPLES = """\
+fastness scale chat 3
+fastness scale chat --min 0 --max 4"""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")]
+
+
+def deploy(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What callers will send as `model`.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The model, or MODEL@sha256:DIGITS; NAME if left out.")
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="OWNER", help="The tenant that is charged, or department/team.")
+    ] = None,
+    replicas: Annotated[int | None, typer.Option(metavar="N", min=0, help="So many, and no more or fewer.")] = None,
+    low: Annotated[int | None, typer.Option("--min", metavar="N", min=0, help="Never fewer.")] = None,
+    high: Annotated[int | None, typer.Option("--max", metavar="N", min=1, help="Never more.")] = None,
+    ceiling: Annotated[str | None, typer.Option(metavar="MARKING", help="The most that it may handle.")] = None,
+    tenant: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only for this tenant; may come several times.")
+    ] = None,
+    devices: Annotated[int | None, typer.Option(metavar="N", min=1, help="Devices of each replica.")] = None,
+    accelerator: Annotated[str | None, typer.Option(metavar="TYPE", help="Type of the devices.")] = None,
+    pool: Annotated[str | None, typer.Option(metavar="NAME", help="Nodes of which pool.")] = None,
+    slots: Annotated[int | None, typer.Option(metavar="N", min=1, help="Answers at the same time.")] = None,
+    context: Annotated[int | None, typer.Option(metavar="TOKENS", min=1, help="Context of each slot.")] = None,
+    pending: Pending = False,
+    no_wait: NoWait = False,
+    timeout: Timeout = TIMEOUT_S,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    yes: Yes = False,
+) -> None:
+    """Deploy a model under a name, and wait until it is ready.
+
+    Of one that is there, only what is given changes. What has no option here has a field in the file of fastness
+    apply.
+    """
+    talk = Talk(as_json, quiet, yes)
+    with management_of(ctx) as api:
+        given = _known(api, name) or {"name": name, "model": model or name}
+        wished: dict[str, Any] = {"model": model, "owner": owner, "ceiling": ceiling, "tenants": tenant or None}
+        _put(given, wished)
+        _put(given.setdefault("needs", {}), {"devices": devices, "accelerator": accelerator, "pool": pool})
+        _put(given.setdefault("parameters", {}), {"slots": slots, "slot_context_tokens": context})
+        bounds = {"min": replicas if low is None else low, "max": max(1, replicas) if replicas is not None else high}
+        _put(given.setdefault("scaling", {}), bounds)
+        carry_out(api, talk, [given], pending=pending, no_wait=no_wait, timeout_s=timeout)
+
+
+def undeploy(
+    ctx: typer.Context,
+    name: Name,
+    no_wait: NoWait = False,
+    timeout: Timeout = TIMEOUT_S,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    yes: Yes = False,
+) -> None:
+    """Remove a deployment, once its running answers are finished."""
+    talk = Talk(as_json, quiet, yes)
+    with management_of(ctx) as api:
+        view = api.get(f"/deployments/{name}")
+        talk.confirm(f"Remove {name} with its {len(view['placed'])} replicas?")
+        since = next_entry(api)
+        answer = api.post(f"/deployments/{name}/remove")
+        outcome = None
+        if not api.running:
+            only_recorded(talk)
+        elif not no_wait:
+            outcome = Following(api, talk, since).until_gone(name, timeout)
+    if as_json:
+        talk.document(answer | {"took": outcome})
+    elif outcome:
+        talk.say(f"done  {name} is gone {summary(outcome)}")
+
+
+def scale(
+    ctx: typer.Context,
+    name: Name,
+    replicas: Annotated[int | None, typer.Argument(metavar="[N]", min=0, help="How many replicas.")] = None,
+    low: Annotated[int | None, typer.Option("--min", metavar="N", min=0, help="Never fewer, from now on.")] = None,
+    high: Annotated[int | None, typer.Option("--max", metavar="N", min=1, help="Never more, from now on.")] = None,
+    no_wait: NoWait = False,
+    timeout: Timeout = TIMEOUT_S,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Want more or fewer replicas, or other bounds of their number.
+
+    Between its bounds the number changes by itself with the load.
+    """
+    talk = Talk(as_json, quiet)
+    with management_of(ctx) as api:
+        since = next_entry(api)
+        answer = api.post(f"/deployments/{name}/scale", {"replicas": replicas, "min": low, "max": high})
+        outcome = None
+        if not api.running:
+            only_recorded(talk)
+        elif not no_wait:
+            outcome = Following(api, talk, since).until_settled([name], timeout)
+            answer = api.get(f"/deployments/{name}")
+    if as_json:
+        talk.document(answer | {"took": outcome})
+        return
+    by_itself = f", between {answer['min']} and {answer['max']} by itself" if answer["min"] < answer["max"] else ""
+    took = f"  {summary(outcome)}" if outcome else ""
+    talk.say(f"{name}: {answer['ready']} of {answer['wanted']} replicas ready{by_itself}.{took}")
+
+
+def _known(api: Api, name: str) -> dict[str, Any] | None:
+    """Return a deployment as it is wanted now, as a file would say it; None: there is none."""
+    exported = api.get("/deployment-file")["deployment"]
+    return next((one for one in exported if one["name"] == name), None)
+
+
+def _put(table: dict[str, Any], wished: dict[str, Any]) -> None:
+    table.update({name: value for name, value in wished.items() if value is not None})
