@@ -61,7 +61,7 @@ def cases(quick: bool) -> tuple[Case, ...]:
     ]
     embedding = [Case("minilm", *one) for one in product((256, 512), (1, 8))]
     variants = [Case(*one) for one in product(("Q4_0", "Q8_0", "F16"), (512,), (1, 8))]
-    larger = [Case("qwen3-0.6b Q8_0", 1_024, 4), Case("llama-1b Q4_0", 512, 2)]
+    larger = [Case("qwen3-0.6b Q8_0", 256, 1), Case("llama-1b Q4_0", 256, 1)]
     return (*starter, *embedding, *variants, *long, *larger)
 
 
