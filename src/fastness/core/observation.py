@@ -1,7 +1,6 @@
 """What is seen of the fleet: reports of nodes and of gateways, each whole, each replaced by the next.
 
-Times are milliseconds since 1970 of whoever wrote the report; the control plane compares them with its own clock only
-to tell that somebody is silent.
+Times are milliseconds since 1970 by the clock of whoever wrote the report: only silence is told by comparing them.
 """
 
 from __future__ import annotations

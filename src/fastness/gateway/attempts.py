@@ -18,7 +18,8 @@ from fastness.core.error import Refusal
 from fastness.core.request import Delta, Generation, Usage
 from fastness.gateway.asking import charge
 from fastness.gateway.choosing import Asked
-from fastness.gateway.hedging import Race, hedged
+from fastness.gateway.hedging import hedged
+from fastness.gateway.race import Race
 from fastness.gateway.relay import (
     EngineFailed,
     StreamRun,

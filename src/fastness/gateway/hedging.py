@@ -8,15 +8,16 @@ once, its slot goes to the next in line, and its tenant is charged for one answe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from fastness.core.error import Refusal
 from fastness.core.policy import Action, Query
 from fastness.core.priority import Band
 from fastness.core.replica import Replica, ReplicaState
-from fastness.core.request import Delta, Usage
-from fastness.gateway.relay import EngineAway, EngineErred, EngineFailed, Taker
+from fastness.core.request import Usage
+from fastness.gateway.race import Race
+from fastness.gateway.relay import EngineAway, EngineErred, EngineFailed
 from fastness.gateway.slot import Slot
 from fastness.traffic.circuit import CircuitState
 
@@ -24,45 +25,8 @@ if TYPE_CHECKING:
     from fastness.gateway.gateway import Gateway
     from fastness.gateway.trip import Trip
 
-Begin = Callable[["Slot", "Race"], Coroutine[object, object, Usage]]
+Begin = Callable[[Slot, Race], Coroutine[object, object, Usage]]
 """Runs the generation on a slot, what comes of it going through the race's gate for that slot."""
-
-
-class Race:
-    """Two runs of one generation. `begun` resolves when the first of them begins; that one is the `winner`."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.begun: asyncio.Future[None] = loop.create_future()
-        self.winner: Slot | None = None
-
-    def gate(self, slot: Slot, taker: Taker) -> Taker:
-        """Let through to `taker` what comes on that slot, if it wins."""
-        return _Gate(self, slot, taker)
-
-    def may_pass(self, slot: Slot) -> bool:
-        """Tell whether what comes on a slot is the answer: the first that comes decides."""
-        if self.winner is None:
-            self.winner = slot
-            if not self.begun.done():
-                self.begun.set_result(None)
-        return self.winner is slot
-
-
-class _Gate:
-    __slots__ = ("_race", "_slot", "_taker")
-
-    def __init__(self, race: Race, slot: Slot, taker: Taker) -> None:
-        self._race, self._slot, self._taker = race, slot, taker
-
-    def texts(self, texts: Sequence[str]) -> None:
-        """See Taker."""
-        if self._race.may_pass(self._slot):
-            self._taker.texts(texts)
-
-    def delta(self, delta: Delta) -> None:
-        """See Taker."""
-        if self._race.may_pass(self._slot):
-            self._taker.delta(delta)
 
 
 async def hedged(gateway: Gateway, trip: Trip, slot: Slot, begin: Begin) -> Usage:

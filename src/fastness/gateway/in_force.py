@@ -92,8 +92,7 @@ class PolicyInForce:
         except UnknownMarking as unknown:
             whose = "Fastness-Marking" if isinstance(written, str) else "The default marking of this tenant"
             raise Refusal("unknown_marking", f"{whose}: {unknown}.", param="Fastness-Marking") from None
-        text = str(label)
-        return Mark(label, f"fastness-marking: {text}\r\n".encode(), text)
+        return Mark(label, f"fastness-marking: {label}\r\n".encode(), str(label))
 
 
 def _text(header: str) -> str:
