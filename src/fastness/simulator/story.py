@@ -52,8 +52,8 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
     def attainment(self, slo_s: float) -> float:
-        """The part of those that did not leave by themselves whose first token came in time; 1 when there are none."""
-        counted = self.asked - self.ends[End.CANCELLED]
+        """The part of those that ended, and did not leave, whose first token came in time; 1 when there are none."""
+        counted = self.ends.total() - self.ends[End.CANCELLED]
         return min(1.0, sum(one <= slo_s for one in self.ttfts_s) / counted) if counted > 0 else 1.0
 
 
