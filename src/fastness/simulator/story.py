@@ -67,8 +67,6 @@ class Story:
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.device_s: Counter[str] = Counter()
         """Seconds that devices were held, by deployment."""
-        self.counts: Counter[str] = Counter()
-        """Events of the fleet, by type."""
         self.pauses_s: list[float] = []
         """Of the requests that went on elsewhere: the longest pause of each."""
         self._ready_s: dict[str, float] = {}
@@ -155,7 +153,6 @@ class Story:
 
     def decided(self, at_s: float, event: FleetEvent, before: FleetState, live: Mapping[str, Live]) -> None:
         """Something was decided."""
-        self.counts[type(event).__name__] += 1
         if isinstance(event, events.ReplicaPlaced):
             self._placed[event.replica] = at_s, sum(len(part.devices) for part in event.parts)
         elif isinstance(event, events.ReplicaRemoved):
