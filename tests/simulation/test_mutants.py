@@ -28,10 +28,12 @@ def hunt(mutant: Mutant) -> Broken | None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
-def test_a_planted_violation_is_found(mutant: Mutant) -> None:
+def test_a_planted_violation_is_found(mutant: Mutant, capsys) -> None:
     found = hunt(mutant)
     assert found, f"{mutant.rule}: not found within {mutant.seeds_max} seeds of {HOURS} h"
-    print(f"| {mutant.name} | {found.law or 'convergence'} | {found.seed} | {found.at_s:.1f} s | {found} |")
+    with capsys.disabled():
+        law = f"law {found.law}" if found.law else "convergence"
+        print(f"\n{mutant.name:<46} {law:<12} seed {found.seed:<4} t={found.at_s:.1f} s  {found.rule} on {found.where}")
 
 
 def test_every_way_to_break_a_law_has_a_mutant_that_does() -> None:

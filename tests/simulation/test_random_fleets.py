@@ -13,7 +13,7 @@ from hunting import play, play_all
 
 FIRST = int(os.environ.get("FASTNESS_FIRST_SEED", "1"))
 HOURS = 5.0
-SCENARIOS = 201
+SCENARIOS = int(os.environ.get("FASTNESS_SCENARIOS", "201"))
 
 
 @pytest.mark.slow

@@ -88,10 +88,6 @@ class SimulatedNodes:
         """The names of all nodes."""
         return tuple(self._nodes)
 
-    def offer(self, node: str) -> FleetNode:
-        """What a node has; raises KeyError."""
-        return self._nodes[node].offer
-
     def is_on(self, node: str) -> bool:
         """Whether it has power; raises KeyError."""
         return self._nodes[node].on

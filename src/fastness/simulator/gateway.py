@@ -232,6 +232,7 @@ class SimulatedGateway:
             served.asked,
             0.0,
             revisions,
+            sum(bool(one.replica) and one.asked.band is Band.BATCH for one in served.running),
         )
 
     def _of(self, deployment: str) -> Served:

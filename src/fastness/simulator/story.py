@@ -52,8 +52,8 @@ class Tally:
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
     def attainment(self, slo_s: float) -> float:
-        """The part of those that did not leave by themselves whose first token came in time; 1 when there are none."""
-        counted = self.asked - self.ends[End.CANCELLED]
+        """The part of those that ended, and did not leave, whose first token came in time; 1 when there are none."""
+        counted = self.ends.total() - self.ends[End.CANCELLED]
         return min(1.0, sum(one <= slo_s for one in self.ttfts_s) / counted) if counted > 0 else 1.0
 
 
@@ -67,8 +67,6 @@ class Story:
         self.tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self.device_s: Counter[str] = Counter()
         """Seconds that devices were held, by deployment."""
-        self.counts: Counter[str] = Counter()
-        """Events of the fleet, by type."""
         self.pauses_s: list[float] = []
         """Of the requests that went on elsewhere: the longest pause of each."""
         self._ready_s: dict[str, float] = {}
@@ -155,7 +153,6 @@ class Story:
 
     def decided(self, at_s: float, event: FleetEvent, before: FleetState, live: Mapping[str, Live]) -> None:
         """Something was decided."""
-        self.counts[type(event).__name__] += 1
         if isinstance(event, events.ReplicaPlaced):
             self._placed[event.replica] = at_s, sum(len(part.devices) for part in event.parts)
         elif isinstance(event, events.ReplicaRemoved):
