@@ -26,7 +26,8 @@ from benchmarks.figures import percentile, table
 from fastness.simulator.crews import Static
 from fastness.simulator.engine import EnginePace
 from fastness.simulator.pace import read_paces
-from fastness.simulator.play import UNREAD_TOKENS_MAX, Job, Play
+from fastness.simulator.play import UNREAD_TOKENS_MAX, Play
+from fastness.simulator.played import Job
 from fastness.simulator.slo import Slo
 from fastness.simulator.traces import Asked, Requests, load, read
 from fastness.traffic.fair_queue import Band

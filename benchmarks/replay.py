@@ -29,7 +29,8 @@ from fastness.simulator.crews import Hpa, Static
 from fastness.simulator.flow import PAUSE_PART, STEP_S, Flow, Stream, kept_with, least_static, replay, stream
 from fastness.simulator.pace import NamedPace, read_paces
 from fastness.simulator.planned import Planned, Wanted
-from fastness.simulator.play import Crew, Job, Play
+from fastness.simulator.play import Play
+from fastness.simulator.played import Crew, Job
 from fastness.simulator.profile import Draw, Profile, measure
 from fastness.simulator.servegen import ClientRates, draw_pause_s
 from fastness.simulator.slo import Slo

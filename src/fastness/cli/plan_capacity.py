@@ -13,7 +13,8 @@ from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk
 
 if TYPE_CHECKING:
-    from fastness.simulator.capacity import Answer, Load
+    from fastness.simulator.capacity import Answer
+    from fastness.simulator.loads import Load
     from fastness.simulator.pace import NamedPace
     from fastness.simulator.slo import Slo
 
@@ -168,7 +169,7 @@ def _write(talk: Talk, answers: list[Answer], none: list[str], trace: Path, leve
 
 def _loads(trace: Path, shares: Mapping[str, float], part: float, lengths: Path | None) -> tuple[Load, ...]:
     from fastness.simulator import traces
-    from fastness.simulator.capacity import loads_of_rates, loads_of_requests
+    from fastness.simulator.loads import loads_of_rates, loads_of_requests
 
     try:
         found = traces.read(trace)

@@ -1,31 +1,26 @@
 """How many devices a load needs, on engines of a pace: a fixed number, and under the production plan.
 
-Traces of up to PLAYED_MAX requests are played one by one; longer ones, and rates, as rates (flow.py).
+Single requests are played one by one (play.py); what comes as arrivals in steps, as rates (flow.py).
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from random import Random
 from typing import Final
 
 from fastness.core.desired import Scaling
 from fastness.simulator.crews import Static
-from fastness.simulator.flow import STEP_S, Flow, Stream, kept_with, least_static, replay, stream
+from fastness.simulator.flow import Flow, kept_with, least_static, replay
+from fastness.simulator.loads import Load
 from fastness.simulator.pace import NamedPace
 from fastness.simulator.planned import Planned, Wanted
-from fastness.simulator.play import Job, Play, Seen
-from fastness.simulator.profile import Draw, Profile, measure
-from fastness.simulator.servegen import ClientRates, Lengths
+from fastness.simulator.play import Play
+from fastness.simulator.played import Job, Seen
+from fastness.simulator.profile import Profile, measure
 from fastness.simulator.slo import Slo
-from fastness.simulator.trace_error import TraceError
-from fastness.simulator.traces import Asked, Rates
 
-PLAYED_MAX: Final = 50_000
-"""Requests that are played one by one."""
 REPLICAS_MAX: Final = 4_096
 TICK_S: Final = 10.0
 AFTER_S: Final = 120.0
@@ -34,23 +29,12 @@ USE: Final = 0.8
 """Part of what a replica can take, above which the planned deployments want one more."""
 POINTS: Final = 400
 """Points of a plot."""
-SEED: Final = 11
 
 Say = Callable[[str], None]
 
 
 class NoAnswer(ValueError):  # noqa: N818 - an outcome
     """No number of devices of that kind serves this load as wanted; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What one department asks for: single requests, or arrivals in steps; `draw` draws the lengths of one."""
-
-    name: str
-    requests: Sequence[Asked]
-    stream: Stream | None
-    draw: Draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,53 +108,6 @@ class Answer:
     def kept(self) -> float:
         """The part of all requests that kept to the level under the plan."""
         return sum(one.kept * one.asked for one in self.needs) / sum(one.asked for one in self.needs)
-
-
-def loads_of_requests(asked: Sequence[Asked], shares: Mapping[str, float]) -> tuple[Load, ...]:
-    """Deal single requests out to departments by their shares; more than PLAYED_MAX become arrivals in steps."""
-    dice = Random(SEED)  # noqa: S311 - seeded, for chance and not for secrets
-    names, weights = list(shares), list(shares.values())
-    dealt: dict[str, list[Asked]] = {name: [] for name in names}
-    for one in asked:
-        dealt[dice.choices(names, weights)[0]].append(one)
-    if empty := [name for name, own in dealt.items() if not own]:
-        raise TraceError(f"{len(asked):,} requests are too few for so many shares: {empty[0]} gets none")
-
-    def load(name: str, own: list[Asked]) -> Load:
-        def draw(dice: Random) -> tuple[int, int]:
-            one = dice.choice(own)
-            return one.input_tokens, one.output_tokens
-
-        if len(asked) <= PLAYED_MAX:
-            return Load(name, own, None, draw)
-        steps = array("d", bytes(8 * (int(asked[-1].at_s / STEP_S) + 1)))
-        for one in own:
-            steps[int(one.at_s / STEP_S)] += 1
-        return Load(name, own, Stream(name, steps, STEP_S), draw)
-
-    return tuple(load(name, own) for name, own in dealt.items())
-
-
-def loads_of_rates(
-    rates: Rates, shares: Mapping[str, float], part: float, lengths: Sequence[Asked] | None
-) -> tuple[Load, ...]:
-    """Deal clients out to departments, the busiest first, each to whoever is furthest below its share.
-
-    Lengths are those of `lengths` if given, else the trace's own; raises TraceError where it has none.
-    """
-    sums = {one: sum(one.rates) for one in map(_Known, rates.clients)}
-    has, dealt = dict.fromkeys(shares, 0.0), {name: list[ClientRates]() for name in shares}
-    for one in sorted(sums, key=lambda each: -sums[each]):
-        name = min(shares, key=lambda each: has[each] / shares[each])
-        has[name] += sums[one]
-        dealt[name].append(one.client)
-    if empty := [name for name, clients in dealt.items() if not any(map(any, (one.rates for one in clients)))]:
-        raise TraceError(f"{rates.path}: too few clients for so many shares: {empty[0]} gets none")
-    draw = _drawn_from(lengths) if lengths is not None else _drawn_by_clients(rates)
-    return tuple(
-        Load(name, (), stream(name, clients, SEED, part=part, span_s=rates.span_s), draw)
-        for name, clients in dealt.items()
-    )
 
 
 def answer(loads: Sequence[Load], named: NamedPace, slo: Slo, say: Say = lambda _: None) -> Answer:
@@ -331,39 +268,3 @@ def _points(seen: Sequence[Seen], asked_kept: Sequence[tuple[float, float]], spa
 
 def _jobs(load: Load) -> list[Job]:
     return [Job(one.at_s, one.input_tokens, one.output_tokens) for one in load.requests]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Known:
-    """A client, told from others by being itself."""
-
-    client: ClientRates
-
-    @property
-    def rates(self) -> array[float]:
-        return self.client.rates
-
-
-def _drawn_from(lengths: Sequence[Asked]) -> Draw:
-    def draw(dice: Random) -> tuple[int, int]:
-        one = dice.choice(lengths)
-        return one.input_tokens, one.output_tokens
-
-    return draw
-
-
-def _drawn_by_clients(rates: Rates) -> Draw:
-    known: list[tuple[float, tuple[Lengths, Lengths]]] = []
-    for one in rates.clients:
-        for at, both in one.lengths.items():
-            close = [rate for when, rate in zip(one.starts_s, one.rates, strict=True) if at <= when < at + 21_600]
-            known.append((sum(close), both))
-    if not any(weight for weight, _ in known):
-        raise TraceError(f"{rates.path}: rates alone, no lengths. Give those of another trace: --lengths FILE")
-    weights = [weight for weight, _ in known]
-
-    def draw(dice: Random) -> tuple[int, int]:
-        inputs, outputs = dice.choices(known, weights)[0][1]
-        return max(1, inputs.draw(dice)), max(1, outputs.draw(dice))
-
-    return draw

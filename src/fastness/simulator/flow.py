@@ -17,7 +17,8 @@ from random import Random
 from typing import Final
 
 from fastness.core.observation import DeploymentLoad, RevisionLoad
-from fastness.simulator.play import QUEUE_MAX, Crew, Seen, Totals
+from fastness.simulator.play import QUEUE_MAX
+from fastness.simulator.played import Crew, Seen, Totals
 from fastness.simulator.profile import Profile
 from fastness.simulator.servegen import ClientRates
 from fastness.simulator.slo import Slo

@@ -6,13 +6,12 @@ PNG is drawn by matplotlib where it is installed (`pip install 'fastness[plots]'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
-from math import floor, log10
 from pathlib import Path
 from typing import Any, Final
 
-from fastness.simulator.capacity import Answer, Point
+from fastness.simulator.capacity import Answer
+from fastness.simulator.panels import Curve, Panel, nice, panels, title
 
 WIDTH, PANEL, GAP, LEFT, TOP = 880, 150, 44, 70, 40
 COLOURS: Final = ("#1d70b8", "#d4351c", "#00703c", "#f47738", "#4c2c92", "#505a5f")
@@ -22,46 +21,6 @@ class NoPlots(RuntimeError):  # noqa: N818 - an outcome
     """matplotlib is not installed; the message says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One curve of a panel: pairs of hours and value. `steps`: each value holds until the next."""
-
-    name: str
-    pairs: tuple[tuple[float, float], ...]
-    steps: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One panel: what is on its upright axis, from 0 (or `low`) to `high`, and its curves."""
-
-    title: str
-    curves: tuple[Curve, ...]
-    high: float
-    low: float = 0.0
-
-
-def panels(answer: Answer) -> tuple[Panel, ...]:
-    """Lay out an answer: all departments together."""
-    points = _together(answer)
-    load = tuple((one.at_s / 3_600, one.rate) for one in points)
-    held = tuple((one.at_s / 3_600, one.held) for one in points)
-    kept = tuple((one.at_s / 3_600, 100 * one.kept) for one in points)
-    span_h = answer.span_s / 3_600
-    static = ((0.0, float(answer.static)), (span_h, float(answer.static)))
-    wanted = ((0.0, 100 * answer.slo.part), (span_h, 100 * answer.slo.part))
-    low = max(0.0, min(90.0, 10 * floor(min(value for _, value in kept) / 10)))
-    return (
-        Panel("requests a second", (Curve("load", load, True),), _nice(max(value for _, value in load))),
-        Panel(
-            f"devices ({answer.pace.accelerator})",
-            (Curve("planned", held, True), Curve("a fixed number", static)),
-            _nice(max(answer.static, max(value for _, value in held))),
-        ),
-        Panel(f"% within {answer.slo}", (Curve("planned", kept, True), Curve("wanted", wanted)), 100.0, low),
-    )
-
-
 def svg(answer: Answer) -> str:
     """Write the plots as one SVG document, which needs nothing else."""
     drawn = panels(answer)
@@ -69,9 +28,9 @@ def svg(answer: Answer) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
         'font-size="12" role="img">',
-        f"<title>{escape(_title(answer))}</title>",
+        f"<title>{escape(title(answer))}</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
-        f'<text x="{LEFT}" y="22" font-size="15">{escape(_title(answer))}</text>',
+        f'<text x="{LEFT}" y="22" font-size="15">{escape(title(answer))}</text>',
     ]
     span_h = answer.span_s / 3_600
     for number, panel in enumerate(drawn):
@@ -90,7 +49,7 @@ def write_png(answer: Answer, path: Path) -> None:
     drawn = panels(answer)
     figure: Any = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(len(drawn), 1, sharex=True)
-    figure.suptitle(_title(answer))
+    figure.suptitle(title(answer))
     for axis, panel in zip(axes, drawn, strict=True):
         for curve, colour in zip(panel.curves, COLOURS, strict=False):
             hours, values = zip(*curve.pairs, strict=True)
@@ -102,23 +61,6 @@ def write_png(answer: Answer, path: Path) -> None:
         axis.legend(loc="upper right")
     axes[-1].set_xlabel("hours")
     figure.savefig(path, format="png", dpi=120)
-
-
-def _together(answer: Answer) -> tuple[Point, ...]:
-    """Add the departments up. They are planned over the same ticks, so that their points stand at the same times."""
-    rows = list(zip(*(one.points for one in answer.needs), strict=False))
-    found = []
-    for row in rows:
-        rate = sum(one.rate for one in row)
-        kept = sum(one.rate * one.kept for one in row) / rate if rate else 1.0
-        found.append(Point(row[0].at_s, rate, sum(one.held for one in row), kept))
-    return tuple(found)
-
-
-def _title(answer: Answer) -> str:
-    devices = "1 device" if answer.static == 1 else f"{answer.static} devices"
-    fixed = f"{devices} all the time, or {answer.hours:,.1f} device-hours of {answer.static_hours:,.1f}"
-    return f"{answer.pace.name}: {fixed}"
 
 
 def _panel(panel: Panel, top: float, span_h: float, *, last: bool) -> list[str]:
@@ -162,14 +104,6 @@ def _path(curve: Curve, at: Any, span_h: float) -> str:
 
 
 def _ticks(low: float, high: float, most: int = 5) -> Sequence[float]:
-    step = _nice((high - low) / most)
+    step = nice((high - low) / most)
     first = int(low / step)
     return [round(step * at, 10) for at in range(first, int(high / step + 1e-9) + 1) if step * at >= low]
-
-
-def _nice(value: float) -> float:
-    """The next of 1, 2, 5 times a power of ten."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** floor(log10(value))
-    return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-9)))

@@ -1,7 +1,6 @@
-"""What a replica does at a steady rate of requests: measured on the event simulation, so that rates can be replayed.
+"""What a replica does at a steady rate of requests: its profile, so that rates can be replayed.
 
-Days of thousands of requests a second cannot be played one by one. Their lengths are, at some rates of arrival, on a
-few replicas behind the production queue; what comes out is the profile of one replica, by its rate.
+Days of thousands of requests a second cannot be played one by one. Some thousand with their lengths are (play.py).
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Final
 
 from fastness.simulator.crews import Static
 from fastness.simulator.engine import EnginePace
-from fastness.simulator.play import Job, Play
+from fastness.simulator.play import Play
+from fastness.simulator.played import Job
 from fastness.simulator.slo import Slo
 
 REPLICAS: Final = 4
@@ -78,9 +78,7 @@ def measure(pace: EnginePace, draw: Draw, slo: Slo) -> Profile:
 
 def _most(pace: EnginePace, sizes: list[tuple[int, int]]) -> float:
     """Requests a second of one replica that always has more to do."""
-    coming = iter(sizes)
-
-    ended: list[float] = []
+    coming, ended = iter(sizes), list[float]()
 
     def then(job: Job) -> Job | None:
         ended.append(job.ended_s)
@@ -88,8 +86,7 @@ def _most(pace: EnginePace, sizes: list[tuple[int, int]]) -> float:
         return Job(0.0, *size) if size else None
 
     first = [Job(0.0, *next(coming)) for _ in range(min(len(sizes) // 2, 2 * pace.slots))]
-    play = Play("most", pace, Static({"most": 1}), tick_s=1e9, then=then)
-    play.run(first, 1e8)
+    Play("most", pace, Static({"most": 1}), tick_s=1e9, then=then).run(first, 1e8)
     early, late = len(ended) // 10, 9 * len(ended) // 10
     return (late - early) / (ended[late] - ended[early])
 

@@ -11,13 +11,16 @@ import pytest
 
 from fastness.core.observation import DeploymentLoad, RevisionLoad
 from fastness.simulator import profile as profiles
-from fastness.simulator.capacity import Answer, NoAnswer, answer, loads_of_rates, loads_of_requests
+from fastness.simulator.capacity import Answer, NoAnswer, answer
 from fastness.simulator.crews import Hpa, Static
 from fastness.simulator.engine import EnginePace
 from fastness.simulator.flow import Flow, Stream, kept_with, least_static, replay, stream
+from fastness.simulator.loads import loads_of_rates, loads_of_requests
 from fastness.simulator.pace import NamedPace
-from fastness.simulator.play import Job, Play
-from fastness.simulator.plots import NoPlots, panels, svg, write_png
+from fastness.simulator.panels import panels
+from fastness.simulator.play import Play
+from fastness.simulator.played import Job
+from fastness.simulator.plots import NoPlots, svg, write_png
 from fastness.simulator.profile import PARTS, Profile, measure
 from fastness.simulator.servegen import ClientRates
 from fastness.simulator.slo import Slo
