@@ -61,8 +61,9 @@ def why(answer: dict[str, Any], now_s: float, width: int) -> list[str]:
 
 def said(nodes: list[dict[str, Any]], width: int) -> list[str]:
     """Say what each node says."""
-    column = max((len(one["node"]) for one in nodes), default=0)
-    return [render.hanging(f"  {one['node']:<{max(column, 9)}}  ", one["text"], width) for one in nodes]
+    named = [(one["node"] or "fleet", one["text"]) for one in nodes]
+    column = max((len(name) for name, _ in named), default=0)
+    return [render.hanging(f"  {name:<{max(column, 9)}}  ", text, width) for name, text in named]
 
 
 def event(one: dict[str, Any], *, with_author: bool = True) -> str:

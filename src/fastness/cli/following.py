@@ -51,8 +51,9 @@ class Following:
     sleep: Callable[[float], None] = time.sleep
     entries: list[int] = field(default_factory=list)
     _replicas: dict[str, _Seen] = field(default_factory=dict)
+    answered: int | None = None
+    failed: int | None = None
     _served: dict[str, tuple[int, int]] = field(default_factory=dict)
-    _now_served: dict[str, tuple[int, int]] = field(default_factory=dict)
     _explained: set[str] = field(default_factory=set)
     _began_s: float = 0.0
 
@@ -111,12 +112,18 @@ class Following:
         if view is None:
             return
         if view["answered"] is not None:
-            self._now_served[name] = view["answered"], view["failed"]
-            self._served.setdefault(name, self._now_served[name])
+            self._count(name, view["answered"], view["failed"])
         waits = view["phase"] == "pending" and now_s - self._began_s >= REASONS_AFTER_S
         if waits and name not in self._explained and not self.talk.quiet:
             self._explained.add(name)
             self.talk.say("\n".join(fleet_text.why(self.api.get(f"/deployments/{name}/why"), time.time(), 100)))
+
+    def _count(self, name: str, answered: int, failed: int) -> None:
+        """Add what was served since the last look; counters begin anew with a gateway, which is no answer less."""
+        before = self._served.get(name, (answered, failed))
+        self.answered = (self.answered or 0) + max(0, answered - before[0])
+        self.failed = (self.failed or 0) + max(0, failed - before[1])
+        self._served[name] = answered, failed
 
     def _note_replica(self, one: dict[str, Any], view: dict[str, Any], now_s: float) -> None:
         seen = self._replicas.get(one["id"])
@@ -167,7 +174,8 @@ class Following:
         )
         lines: tuple[str, ...] = ()
         if view:
-            lines = tuple(fleet_text.why(self.api.get(f"/deployments/{name}/why"), time.time(), 100)[1:])
+            reasons = self.api.get(f"/deployments/{name}/why")
+            lines = tuple(fleet_text.why(reasons, time.time(), render.UNBOUNDED)[1:])
         return Failure(
             ExitCode.FAILED,
             f"{name} is not as wanted after {render.duration(timeout_s)}: {said}. It goes on without you waiting.",
@@ -176,14 +184,10 @@ class Following:
         )
 
     def _outcome(self) -> dict[str, Any]:
-        answered = failed = None
-        if self._served:
-            answered = sum(self._now_served[name][0] - before for name, (before, _) in self._served.items())
-            failed = sum(self._now_served[name][1] - before for name, (_, before) in self._served.items())
         return {
             "elapsed_s": round(self.clock() - self._began_s, 3),
-            "answered": answered,
-            "failed": failed,
+            "answered": self.answered,
+            "failed": self.failed,
             "entries": [self.entries[0], self.entries[-1]] if self.entries else None,
         }
 

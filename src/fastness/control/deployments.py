@@ -104,7 +104,7 @@ class Deployments:
             if not wider.min <= replicas <= wider.max:
                 raise Problem(
                     "invalid_value",
-                    f"{replicas} replicas of {name} asked; it may have {wider.min} to {wider.max}.",
+                    f"{name} may have {wider.min} to {wider.max} replicas; {replicas} asked.",
                     f"fastness scale {name} {replicas} {'--max' if replicas > wider.max else '--min'} {replicas}",
                     param="replicas",
                 )

@@ -266,3 +266,10 @@ def test_what_is_written_reads_back_as_it_was(deployments):
 def test_json_is_one_document_everywhere(fleet):
     for words in (("apply", file(fleet)), ("scale", "chat", 2), ("why", "chat"), ("events",), ("plan",), ("nodes",)):
         assert json.dumps(fleet.document(*words))
+
+
+def test_a_counter_that_begins_anew_is_no_answer_less():
+    follow = following.Following(None, None, 0)
+    for answered, failed in ((5, 1), (8, 1), (2, 0), (3, 2)):
+        follow._count("chat", answered, failed)
+    assert (follow.answered, follow.failed) == (4, 2)
