@@ -135,9 +135,8 @@ def test_a_new_revision_that_is_slower_is_taken_back_and_no_client_fails(fleet):
 
 def test_what_sleeps_is_woken_by_a_request(fleet):
     fleet.scale(0, 1, 0)
-    eventually(lambda: not fleet.pids(), "no replica is left", 60)
-    slept = fleet.deployment()
-    assert slept["wanted"] == 0 and slept["placed"] == []
+    fleet.eventually(lambda one: one["wanted"] == 0 and one["placed"] == [], "no replica is left")
+    assert fleet.pids() == {}
     (heard,) = Together(fleet.installation, [chat(random.Random(), True, 4)], 60).heard()
     assert heard.whole, heard
     print(f"woken and answered in {heard.elapsed_s:.1f} s")
