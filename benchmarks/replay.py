@@ -46,7 +46,7 @@ TICK_S: Final = 10.0
 USE: Final = 0.85
 DOWN_S: Final = 300.0
 """How the deployments are set: one more above this part of what a replica can take; one fewer after this time."""
-HPA_TARGETS: Final = (0.6, 0.65, 0.7)
+HPA_TARGETS: Final = (0.6, 0.65, 0.7, 0.85)
 
 
 @dataclass(frozen=True, slots=True)

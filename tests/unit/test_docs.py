@@ -26,6 +26,7 @@ from fastness.gateway.wire.chat import ChatBody
 from fastness.gateway.wire.completion import CompletionBody
 from fastness.gateway.wire.embedding import EmbeddingBody
 from fastness.identity.configuration import read_identities
+from fastness.simulator.pace import read_paces
 from fastness.telemetry import names
 
 ROOT = Path(__file__).parents[2]
@@ -219,6 +220,9 @@ def test_every_settings_example_is_made_of_settings_that_exist(tmp_path: Path) -
             read_identities(block.encode(), page)
             continue
         (tmp_path / "config.toml").write_text(block)
+        if "read_tokens_per_s" in block:
+            assert read_paces(tmp_path / "config.toml")
+            continue
         load({"FASTNESS_HOME": str(tmp_path)})
         assert page
 

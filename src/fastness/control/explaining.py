@@ -22,6 +22,7 @@ from fastness.scheduling.filters import Clears
 from fastness.scheduling.offers import offers
 from fastness.scheduling.placement import Unplaced, place
 from fastness.scheduling.plan import Pending, Plan, PlanBounds, PlanMemory, plan
+from fastness.scheduling.promise import broken_promise
 from fastness.scheduling.shares import Standing
 
 NODES_SHOWN_MAX: Final = 100
@@ -156,6 +157,8 @@ def _shares(asked: Asked, spec: DeploymentSpec) -> Iterator[str]:
     for owner, pool, one in standings(asked.state, asked.seen, asked.clears):
         if pool == spec.needs.pool and (department_of(owner) == department or one.borrowed):
             yield _standing(owner, pool, one)
+    if broken := broken_promise(asked.state.shares, spec.needs.pool, nodes_of(asked.seen)):
+        yield broken
 
 
 def _standing(owner: str, pool: str, one: Standing) -> str:

@@ -9,78 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import count
-from typing import Final
 
 from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders, NodeReport
 from fastness.core.replica import Replica, ReplicaState
-from fastness.fleet.backoff import Backoff
+from fastness.fleet.simulated_steps import FOREVER_S, SOUND, Cause, Change, Manner, NodePace, Step
 
-FOREVER_S: Final = float("inf")
-
-
-class Step(StrEnum):
-    """A step in the life of an engine. From `BEGAN` to `GONE` its devices are in use."""
-
-    BEGAN = "began"
-    READY = "ready"
-    HUNG = "hung"
-    UNREADY = "unready"
-    GONE = "gone"
-
-
-class Cause(StrEnum):
-    """Why an engine made that step."""
-
-    ORDERS = "orders"
-    CRASH = "crash"
-    HANG = "hang"
-    LATE = "late"
-    LEASE = "lease"
-    POWER = "power"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One step of one engine, told in the moment it happens. `epoch` counts the starts of it."""
-
-    at_s: float
-    node: str
-    assignment: Assignment
-    epoch: int
-    step: Step
-    cause: Cause
-
-
-@dataclass(frozen=True, slots=True)
-class NodePace:
-    """How long things take on a node, in seconds. `hang_found_s`: until an engine that answers nothing is ended.
-
-    An engine that is not ready after `start_timeout_s` is ended. A node that hears nobody for `lease_s` ends all.
-    """
-
-    stop_s: float = 0.5
-    hang_found_s: float = 10.0
-    start_timeout_s: float = 120.0
-    lease_s: float = 20.0
-    backoff: Backoff = field(default_factory=lambda: Backoff(1.0, 30.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How engines behave: starting takes `slow` times as long; infinite: they are never ready.
-
-    They die `lives_s` after they began.
-    """
-
-    slow: float = 1.0
-    lives_s: float = FOREVER_S
-
-
-SOUND: Final = Manner()
+__all__ = ["FOREVER_S", "SOUND", "Cause", "Change", "Manner", "NodePace", "SimulatedFleet", "SimulatedNodes", "Step"]
 
 
 @dataclass(eq=False, slots=True)
@@ -136,12 +73,12 @@ class SimulatedNodes:
     def __init__(
         self,
         nodes: Iterable[FleetNode],
-        pace: NodePace = NodePace(),
+        pace: NodePace | None = None,
         start_s: Callable[[Assignment, bool], float] = _plain_start_s,
         on_change: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self._nodes = {one.name: _Node(one, NodeOrders(one.name, 0)) for one in nodes}
-        self._pace, self._start_s, self._on_change = pace, start_s, on_change
+        self._pace, self._start_s, self._on_change = pace or NodePace(), start_s, on_change
         self._wakes: list[tuple[float, int, str, str]] = []
         self._numbers = count(1)
         self.manners: dict[str, Manner] = {}

@@ -14,7 +14,7 @@ from fastness.scheduling.draft import Draft
 from fastness.scheduling.lifecycle import order
 from fastness.scheduling.placement import Placement
 from fastness.scheduling.placing import attempt, devices_of, settled
-from fastness.scheduling.plan_values import LoadMemory
+from fastness.scheduling.plan_values import LoadMemory, Peak
 
 PEAKS: Final = 8
 """The time looked back on before there are fewer has so many parts, each with its peak."""
@@ -41,7 +41,7 @@ def autoscale(draft: Draft, before: Mapping[str, LoadMemory]) -> tuple[dict[str,
         demand, known = measure(loads, before.get(name), deployed.replicas, draft.now_ms)
         need = needed(draft, deployed.spec, deployed.replicas, demand, known)
         scaling, wanted, now_ms = deployed.spec.scaling, deployed.replicas, draft.now_ms
-        known = replace(known, peaks=_peaks(known, max(need.replicas, need.with_batches), scaling.down_s, now_ms))
+        known = replace(known, peaks=_peaks(known, need, scaling.down_s, now_ms))
         if need.replicas > wanted:
             known = _scale(draft, name, need.replicas, need.reason, known)
         elif fewer := _fewer(deployed.spec, wanted, demand, known, now_ms):
@@ -112,7 +112,7 @@ def give_way(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: d
         need = needs.get(name)
         if need and need.replicas < draft.deployed(name).replicas:
             continue
-        for one in _soaking(draft, needs, spec):
+        for one in _soaking(draft, memory, spec):
             found = attempt(draft, spec, draft.stock.instead_of(one))
             if found:
                 fewer = draft.deployed(one.deployment).replicas - 1
@@ -123,17 +123,20 @@ def give_way(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: d
                 break
 
 
-def _soaking(draft: Draft, needs: Mapping[str, Need], claimant: DeploymentSpec) -> list[PlacedReplica]:
-    """Return replicas that only batches need: borrowed, or of the claimant's own owner."""
+def _soaking(draft: Draft, memory: Mapping[str, LoadMemory], claimant: DeploymentSpec) -> list[PlacedReplica]:
+    """Return replicas that only batches needed of late: borrowed, or of the claimant's own owner."""
     found = []
-    for name, need in needs.items():
-        deployed = draft.deployed(name)
-        if name == claimant.name or deployed.replicas <= max(need.replicas, deployed.spec.scaling.min):
+    for name, known in memory.items():
+        deployed = draft.state.deployments.get(name)
+        if deployed is None or deployed.removed or name == claimant.name:
             continue
-        if need.with_batches <= need.replicas or len(draft.placed(name)) < deployed.replicas:
+        answers = max((one.answers for one in known.peaks), default=deployed.replicas)
+        batches = max((one.with_batches for one in known.peaks), default=0) > answers
+        if not batches or deployed.replicas <= max(answers, deployed.spec.scaling.min):
             continue
-        own = deployed.spec.owner == claimant.owner
-        found += [one for one in draft.placed(name) if one.borrowed or own]
+        if len(draft.placed(name)) >= deployed.replicas:
+            own = deployed.spec.owner == claimant.owner
+            found += [one for one in draft.placed(name) if one.borrowed or own]
     return order(draft, found)
 
 
@@ -147,21 +150,21 @@ def _fewer(spec: DeploymentSpec, wanted: int, demand: Demand, known: LoadMemory,
     scaling = spec.scaling
     if scaling.min == 0 and wanted > 0 and demand.is_none and now_ms - known.idle_ms >= scaling.idle_s * 1_000:
         return 0, f"nobody has asked for {scaling.idle_s:g} s"
-    peak = max(scaling.min, max((need for _, need in known.peaks), default=wanted))
+    peak = max(scaling.min, max((one.with_batches for one in known.peaks), default=wanted))
     if peak < wanted and now_ms - known.since_ms >= scaling.down_s * 1_000:
         return peak, f"{peak} would have done for the last {scaling.down_s:g} s"
     return None
 
 
-def _peaks(known: LoadMemory, need: int, down_s: float, now_ms: int) -> tuple[tuple[int, int], ...]:
+def _peaks(known: LoadMemory, need: Need, down_s: float, now_ms: int) -> tuple[Peak, ...]:
     """Add what is needed now to the peaks, and forget those before the time looked back on."""
     width_ms = down_s * 1_000 / PEAKS
-    kept = [(at_ms, peak) for at_ms, peak in known.peaks if at_ms + width_ms > now_ms - down_s * 1_000]
-    if kept and now_ms - kept[-1][0] < width_ms:
-        kept[-1] = (kept[-1][0], max(kept[-1][1], need))
-    else:
-        kept.append((now_ms, need))
-    return tuple(kept)
+    kept = [one for one in known.peaks if one.at_ms + width_ms > now_ms - down_s * 1_000]
+    now = Peak(now_ms, need.replicas, need.with_batches)
+    if kept and now_ms - kept[-1].at_ms < width_ms:
+        last = kept.pop()
+        now = Peak(last.at_ms, max(last.answers, now.answers), max(last.with_batches, now.with_batches))
+    return (*kept, now)
 
 
 def _up(number: float) -> int:

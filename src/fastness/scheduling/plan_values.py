@@ -88,6 +88,15 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Peak:
+    """The most replicas that were needed in a part of time: for whoever waited for an answer, and with batches."""
+
+    at_ms: int
+    answers: int
+    with_batches: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadMemory:
     """What is remembered of a deployment's load. Rates are a second, smoothed.
 
@@ -105,7 +114,7 @@ class LoadMemory:
     arrivals_per_s: float = 0.0
     answers_per_s: float = 0.0
     tokens_per_s: float = 0.0
-    peaks: tuple[tuple[int, int], ...] = ()
+    peaks: tuple[Peak, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

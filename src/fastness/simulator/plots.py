@@ -116,7 +116,8 @@ def _together(answer: Answer) -> tuple[Point, ...]:
 
 
 def _title(answer: Answer) -> str:
-    fixed = f"{answer.static} devices all the time, or {answer.hours:,.0f} device-hours of {answer.static_hours:,.0f}"
+    devices = "1 device" if answer.static == 1 else f"{answer.static} devices"
+    fixed = f"{devices} all the time, or {answer.hours:,.1f} device-hours of {answer.static_hours:,.1f}"
     return f"{answer.pace.name}: {fixed}"
 
 

@@ -122,6 +122,16 @@ def test_why_names_needs_nodes_shares_and_what_comes_next(site):
     assert why["since_ms"] is not None
 
 
+def test_why_says_when_a_pool_has_less_than_is_guaranteed_of_it(site):
+    site.world.post("/shares", {"owner": "health", "devices": 6})
+    site.apply(chat("more"))
+    assert not any("guaranteed" in one and "has" in one for one in site.world.get("/deployments/more/why")["shares"])
+    site.fleet.nodes = site.fleet.nodes[:1]
+    site.step()
+    shares = site.world.get("/deployments/more/why")["shares"]
+    assert "pool default has 4 devices of the 6 that are guaranteed" in shares
+
+
 def test_why_says_which_concession_would_place_a_replica(site):
     site.fleet.nodes = (node("bristol", 2), node("york", 4, pool="gold"))
     site.apply(chat(scaling={"min": 1, "max": 1}))

@@ -162,6 +162,17 @@ def test_batches_take_idle_devices_and_interactive_work_takes_them_back() -> Non
     assert wanted(world) == 2
 
 
+def test_what_batches_have_left_behind_is_given_up_before_its_time() -> None:
+    world = running(fleet(4))
+    running(world, ELASTIC, "other", "housing")
+    load(world, running=8, batch_running=8, batch_waiting=500, asked=508)
+    load(world, "other", running=1, asked=1)
+    world.until(lambda: world.ready() == 3)
+    load(world, running=1, asked=600)
+    load(world, "other", running=8, waiting=4, oldest_wait_s=3.0, asked=13)
+    assert world.until(lambda: world.ready("other") == 2, 30) < 15
+
+
 def test_batches_do_not_take_what_somebody_is_guaranteed_for_long() -> None:
     world = running(fleet(4))
     world.decide(ShareSet("housing", "default", 2, "ops"))

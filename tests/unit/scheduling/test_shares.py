@@ -7,7 +7,7 @@ from fastness.core.fleet_state import FleetState, apply
 from fastness.scheduling.account import Level
 from fastness.scheduling.offers import offers
 from fastness.scheduling.promise import broken_promise, promise_problem
-from fastness.scheduling.shares import shares
+from fastness.scheduling.shares import holder, shares
 from fleets import applied, needs, node, part, put, spec
 
 ONE = (node("bristol-07", 4),)
@@ -76,6 +76,14 @@ def test_a_gang_gets_room_on_one_node() -> None:
     assert reclaimed(state, "health", 2, nodes) == ("a-4",), "where one drains already, one more is enough"
 
 
+def test_what_is_not_needed_in_the_end_does_not_count_against_a_node() -> None:
+    nodes = (node("x", 3), node("y", 2))
+    state = applied(spec("one", "justice"), spec("two", "justice", needs(2)), shares={"health": 2})
+    for deployment, there in (("one", part("x", 0)), ("two", part("y", 0, 1)), ("two", part("x", 1, 2))):
+        state = put(state, deployment, there)
+    assert reclaimed(state, "health", 2, nodes) == ("two-3",), "the newest, though a smaller one is beside it"
+
+
 def test_urgent_replicas_are_reclaimed_last() -> None:
     state = applied(spec("a", "justice"), spec("u", "justice", urgent=True), shares={"health": 1})
     for number, deployment in enumerate(("a", "a", "u", "u")):
@@ -92,6 +100,16 @@ def test_a_team_gets_its_own_back_from_its_own_department() -> None:
     assert [now.level(one) for one in ("r-1", "r-2", "j-3")] == [Level.GUARANTEED, Level.INSIDE, Level.GUARANTEED]
     assert reclaimed(state, "health/triage", 1) == ("r-2",)
     assert reclaimed(state, "justice", 1) == (), "inside a department's guarantee, nobody else takes"
+
+
+def test_who_borrowed_inside_its_department_borrows_of_all_once_its_sibling_has_come() -> None:
+    promised = {"health": 2, "health/triage": 1, "health/research": 1}
+    state = applied(spec("r", "health/research"), spec("t", "health/triage"), shares=promised)
+    state = put(put(state, "r", part("bristol-07", 0)), "r", part("bristol-07", 1))
+    now = shares(state, ONE)
+    assert now.level("r-2") is Level.INSIDE
+    now.take(holder(after := put(state, "t", part("bristol-07", 2)), after.replicas["t-3"]))
+    assert [now.level(one) for one in ("r-1", "r-2", "t-3")] == [Level.GUARANTEED, Level.BORROWED, Level.GUARANTEED]
 
 
 def test_what_a_department_keeps_is_for_all_of_its_teams() -> None:

@@ -15,7 +15,7 @@ from fastness.scheduling.account import Level, department_of
 from fastness.scheduling.offers import offers
 from fastness.scheduling.placement import Placement, place
 from fastness.scheduling.promise import promise_problem
-from fastness.scheduling.shares import Shares, shares
+from fastness.scheduling.shares import Shares, holder, shares
 from fleets import applied, needs, node, put, spec
 
 OWNERS = ("health", "health/triage", "health/research", "justice", "justice/courts", "works")
@@ -156,6 +156,16 @@ def test_shares_that_were_told_are_as_shares_that_are_made_anew(fleet: Fleet, ow
     anew = shares(state, nodes)
     assert {one: now.level(one) for one in state.replicas} == {one: anew.level(one) for one in state.replicas}
     assert now.verdict(owner, POOL, devices) == anew.verdict(owner, POOL, devices)
+
+
+@given(fleets())
+def test_shares_that_are_told_of_one_after_the_other_count_as_those_that_see_all(fleet: Fleet) -> None:
+    state, nodes = fleet
+    told, anew = Shares(state.shares, {POOL: sum(len(one.devices) for one in nodes)}, ()), shares(state, nodes)
+    for one in sorted(state.replicas.values(), key=lambda one: one.term):
+        told.verdict(state.deployments[one.deployment].spec.owner, POOL, 1)
+        told.take(holder(state, one))
+    assert {one: told.level(one) for one in state.replicas} == {one: anew.level(one) for one in state.replicas}
 
 
 @given(fleets())

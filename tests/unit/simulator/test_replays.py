@@ -75,6 +75,6 @@ def test_azures_burst_keeps_95_percent_while_batches_fill_what_is_idle() -> None
     code, lines = traces(TRACES)
     pace = read_paces()[PACE].pace
     replicas = least_replicas(code, lines, pace)
-    ours = play("ours", code, lines, pace, replicas, 32 * replicas)
+    ours = play("ours", code, lines, pace, replicas, 36 * replicas)
     assert ours.kept >= 0.95
     assert ours.filled >= 0.85
