@@ -19,7 +19,7 @@ import typer
 
 from fastness.cli.app import build_app
 from fastness.config import LimitSettings, load
-from fastness.control.fleet_wire import GivenFile
+from fastness.control.given_fleet import GivenFile
 from fastness.core.error import ERROR_CODES
 from fastness.core.event import EventType
 from fastness.gateway.wire.chat import ChatBody

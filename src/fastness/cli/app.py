@@ -31,11 +31,14 @@ from fastness.cli import (
     ps,
     roll,
     run,
+    scale,
     shares,
     simulate,
     stop,
     tenants,
+    undeploy,
     up,
+    why,
 )
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import spoken
@@ -192,12 +195,12 @@ def build_app(composition: Composition) -> typer.Typer:
 
 def _fleet(app: typer.Typer) -> None:
     _verb(app, "apply", apply.apply, apply.EXAMPLES)
-    _verb(app, "deploy", deploy.deploy, deploy.DEPLOY_EXAMPLES)
-    _verb(app, "scale", deploy.scale, deploy.SCALE_EXAMPLES)
+    _verb(app, "deploy", deploy.deploy, deploy.EXAMPLES)
+    _verb(app, "scale", scale.scale, scale.EXAMPLES)
     _verb(app, "roll", roll.roll, roll.EXAMPLES)
-    _verb(app, "undeploy", deploy.undeploy, deploy.UNDEPLOY_EXAMPLES)
-    _verb(app, "why", events.why, events.WHY_EXAMPLES)
-    _verb(app, "events", events.events, events.EVENTS_EXAMPLES)
+    _verb(app, "undeploy", undeploy.undeploy, undeploy.EXAMPLES)
+    _verb(app, "why", why.why, why.EXAMPLES)
+    _verb(app, "events", events.events, events.EXAMPLES)
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)

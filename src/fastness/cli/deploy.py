@@ -1,4 +1,4 @@
-"""`fastness deploy`, `undeploy` and `scale`: one deployment, without a file."""
+"""`fastness deploy`: one deployment, without a file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,12 @@ import typer
 
 from fastness.cli.apply import Pending, carry_out
 from fastness.cli.client import Api, management_of
-from fastness.cli.following import TIMEOUT_S, Following, NoWait, Timeout, next_entry, only_recorded, summary
+from fastness.cli.following import TIMEOUT_S, NoWait, Timeout
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 
-DEPLOY_EXAMPLES = """\
+EXAMPLES = """\
 fastness deploy smollm2-135m-instruct
 fastness deploy chat --model smollm2-135m-instruct --replicas 2 --tenant health"""
-UNDEPLOY_EXAMPLES = """\
-fastness undeploy chat
-fastness undeploy chat --yes --no-wait"""
-SCALE_EXAMPLES = """\
-fastness scale chat 3
-fastness scale chat --min 0 --max 4"""
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")]
 
 
 def deploy(
@@ -67,66 +59,6 @@ def deploy(
         bounds = {"min": replicas if low is None else low, "max": max(1, replicas) if replicas is not None else high}
         _put(given.setdefault("scaling", {}), bounds)
         carry_out(api, talk, [given], pending=pending, no_wait=no_wait, timeout_s=timeout)
-
-
-def undeploy(
-    ctx: typer.Context,
-    name: Name,
-    no_wait: NoWait = False,
-    timeout: Timeout = TIMEOUT_S,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    yes: Yes = False,
-) -> None:
-    """Remove a deployment, once its running answers are finished."""
-    talk = Talk(as_json, quiet, yes)
-    with management_of(ctx) as api:
-        view = api.get(f"/deployments/{name}")
-        talk.confirm(f"Remove {name} with its {len(view['placed'])} replicas?")
-        since = next_entry(api)
-        answer = api.post(f"/deployments/{name}/remove")
-        outcome = None
-        if not api.running:
-            only_recorded(talk)
-        elif not no_wait:
-            outcome = Following(api, talk, since).until_gone(name, timeout)
-    if as_json:
-        talk.document(answer | {"took": outcome})
-    elif outcome:
-        talk.say(f"done  {name} is gone {summary(outcome)}")
-
-
-def scale(
-    ctx: typer.Context,
-    name: Name,
-    replicas: Annotated[int | None, typer.Argument(metavar="[N]", min=0, help="How many replicas.")] = None,
-    low: Annotated[int | None, typer.Option("--min", metavar="N", min=0, help="Never fewer, from now on.")] = None,
-    high: Annotated[int | None, typer.Option("--max", metavar="N", min=1, help="Never more, from now on.")] = None,
-    no_wait: NoWait = False,
-    timeout: Timeout = TIMEOUT_S,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Want more or fewer replicas, or other bounds of their number.
-
-    Between its bounds the number changes by itself with the load.
-    """
-    talk = Talk(as_json, quiet)
-    with management_of(ctx) as api:
-        since = next_entry(api)
-        answer = api.post(f"/deployments/{name}/scale", {"replicas": replicas, "min": low, "max": high})
-        outcome = None
-        if not api.running:
-            only_recorded(talk)
-        elif not no_wait:
-            outcome = Following(api, talk, since).until_settled([name], timeout)
-            answer = api.get(f"/deployments/{name}")
-    if as_json:
-        talk.document(answer | {"took": outcome})
-        return
-    by_itself = f", between {answer['min']} and {answer['max']} by itself" if answer["min"] < answer["max"] else ""
-    took = f"  {summary(outcome)}" if outcome else ""
-    talk.say(f"{name}: {answer['ready']} of {answer['wanted']} replicas ready{by_itself}.{took}")
 
 
 def _known(api: Api, name: str) -> dict[str, Any] | None:

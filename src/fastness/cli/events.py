@@ -1,23 +1,18 @@
-"""`fastness events` and `fastness why`: what happened to the fleet, and why something is as it is."""
+"""`fastness events`: what happened to the fleet."""
 
 from __future__ import annotations
 
-import sys
-import time
 from typing import Annotated
 
 import typer
 
 from fastness.cli import fleet_text
 from fastness.cli.client import management_of
-from fastness.cli.talk import Json, Quiet, Talk, reading_width
+from fastness.cli.talk import Json, Quiet, Talk
 
-EVENTS_EXAMPLES = """\
+EXAMPLES = """\
 fastness events
 fastness events --deployment chat --limit 200"""
-WHY_EXAMPLES = """\
-fastness why chat
-fastness why chat --json"""
 
 
 def events(
@@ -46,23 +41,3 @@ def events(
         talk.text(fleet_text.event(one))
     if not answer["events"]:
         talk.say("Nothing happened yet.")
-
-
-def why(
-    ctx: typer.Context,
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="The deployment.")],
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Say why a deployment is as it is, and what comes next.
-
-    That is what it needs, what each node says to that, who holds the devices, and what would fit.
-    """
-    talk = Talk(as_json, quiet)
-    with management_of(ctx) as api:
-        answer = api.get(f"/deployments/{deployment}/why")
-    if as_json:
-        talk.document(answer)
-        return
-    for line in fleet_text.why(answer, time.time(), reading_width(sys.stdout)):
-        talk.text(line)

@@ -20,6 +20,7 @@ TIMEOUT_S: Final = 600.0
 REASONS_AFTER_S: Final = 5.0
 """How long a deployment may be without a place before it is told why."""
 
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once it is recorded.")]
 Timeout = Annotated[float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until it is true.")]
 

@@ -17,7 +17,9 @@ from fastness.control.desired_wire import GivenDeployment, SpecReader, given_of,
 from fastness.control.explaining import Asked, explain
 from fastness.control.fleet_events import EVENTS_MAX, places_of, read_events
 from fastness.control.fleet_views import node_view, pool_views, reports, share_views, wanted_view
-from fastness.control.fleet_wire import (
+from fastness.control.fleet_wire import PendingView, PlanView, SaidView, StepView, WantedView, applied_view
+from fastness.control.fleet_words import about, sentence
+from fastness.control.given_fleet import (
     APPLY_BYTES_MAX,
     GivenCordon,
     GivenFile,
@@ -26,14 +28,7 @@ from fastness.control.fleet_wire import (
     GivenRoll,
     GivenScale,
     GivenShare,
-    PendingView,
-    PlanView,
-    SaidView,
-    StepView,
-    WantedView,
-    applied_view,
 )
-from fastness.control.fleet_words import about, sentence
 from fastness.control.guarantees import Guarantees
 from fastness.control.models_here import DeviceBytes
 from fastness.control.nodes import Nodes

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fastness.control import deployments, desired_wire, fleet_events, fleet_wire, nodes, spec_checks, wire
+from fastness.control import deployments, desired_wire, fleet_events, fleet_wire, given_fleet, nodes, spec_checks, wire
 from fastness.control.fleet_api import ROUTES
 from fastness.core.fleet_state import Phase
 
@@ -15,8 +15,9 @@ PAGE = (DOCS / "reference/fleet-api.md").read_text()
 FILE = (DOCS / "reference/deployment-file.md").read_text()
 SHOWN = [
     one
-    for one in vars(fleet_wire).values()
-    if isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__module__ == fleet_wire.__name__
+    for room in (fleet_wire, given_fleet)
+    for one in vars(room).values()
+    if isinstance(one, type) and issubclass(one, msgspec.Struct) and one.__module__ == room.__name__
 ]
 SECTIONS = {
     "deployment": desired_wire.GivenDeployment,
@@ -39,7 +40,7 @@ def test_every_field_is_named(shown):
 
 def test_every_bound_is_given():
     bounds = (
-        deployments.DEPLOYMENTS_MAX, spec_checks.REPLICAS_MAX, fleet_wire.APPLY_BYTES_MAX, wire.BODY_BYTES_MAX,
+        deployments.DEPLOYMENTS_MAX, spec_checks.REPLICAS_MAX, given_fleet.APPLY_BYTES_MAX, wire.BODY_BYTES_MAX,
         nodes.REASON_CHARS_MAX, spec_checks.LABELS_MAX, spec_checks.LABEL_CHARS_MAX, fleet_events.EVENTS_MAX,
     )  # fmt: skip
     assert [one for one in bounds if not re.search(rf"\b{one:,}\b", PAGE)] == []
