@@ -167,9 +167,9 @@ class Slowed:
         with suppress(ProcessLookupError):
             while not self._ended.is_set():
                 os.kill(self._pid, signal.SIGSTOP)
-                time.sleep(0.3)
+                time.sleep(0.15)
                 os.kill(self._pid, signal.SIGCONT)
-                time.sleep(0.02)
+                time.sleep(0.03)
 
 
 class RoutingWatch:

@@ -113,7 +113,7 @@ def test_a_killed_engine_gets_nothing_from_the_next_second_on_and_no_client_hear
 
 
 def test_a_new_revision_that_is_slower_is_taken_back_and_no_client_fails(fleet):
-    careful = {"canary_percent": 50, "hold_s": 120, "ttft_ratio_max": 1.5, "samples_min": 8}
+    careful = {"canary_percent": 50, "hold_s": 120, "ttft_ratio_max": 1.5, "samples_min": 5}
     whole = next(one for one in fleet.get("/deployment-file")["deployment"] if one["name"] == CHAT)
     fleet.post("/deployments", deployment=[whole | {"scaling": {"min": 2, "max": 2}, "rollout": careful}])
     before = fleet.settles(replicas=2)
