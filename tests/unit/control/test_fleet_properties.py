@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commanded_fleet import LATTICE, MODELS, Site, device_bytes
+from commanded_fleet import LATTICE, MODELS, Site, chat, device_bytes
 from fastness.control.desired_wire import GivenDeployment, SpecReader, given_of
 from fastness.control.fleet_log import history
 from fastness.control.problem import Problem
@@ -103,10 +103,11 @@ def site(world):
     found.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(commands, max_size=12))
 def test_no_sequence_of_commands_fails_in_a_way_that_was_not_foreseen(site, sequence):
     site.begin_anew()
+    site.apply(chat(scaling={"min": 1, "max": 4}), chat("embed", model="embed"))
     for method, path, body in sequence:
         if method == "STEP":
             for _ in range(path):
