@@ -230,7 +230,7 @@ def test_only_the_operators_door_explains_and_it_knows_no_content(tmp_path):
         status, _, answer = await site.get(site.port, f"/choices/{request_id}")
         assert (status, answer["error"]["code"]) == (404, "route_not_found")
         choice = await site.choice(request_id)
-        assert set(choice) == {"model", "at_s", "replica", "size", "cached", "candidates"}
+        assert set(choice) == {"model", "at_s", "replica", "size", "cached", "candidates", "hedged"}
         assert all(isinstance(value, str | int | float | list) for value in choice.values())
         assert "secret" not in json.dumps(choice)
         status, _, answer = await site.get(site.home / "g.sock", "/choices/req_unknown")
