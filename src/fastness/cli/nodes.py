@@ -27,6 +27,9 @@ fastness nodes uncordon local --json"""
 DRAIN_EXAMPLES = """\
 fastness nodes drain bristol-07 --reason "new power supply"
 fastness nodes drain local --yes --no-wait"""
+FORGET_EXAMPLES = """\
+fastness nodes forget bristol-07
+fastness nodes forget bristol-07 --yes"""
 LABEL_EXAMPLES = """\
 fastness nodes label bristol-07 rack=b7 spot
 fastness nodes label bristol-07 spot-"""
@@ -106,6 +109,15 @@ def drain(
         elif not no_wait:
             answer = _emptied(api, talk, node, timeout)
     _tell(talk, answer, f"{node} is drained." if not answer["replicas"] else f"{node} is draining.")
+
+
+def forget(ctx: typer.Context, node: Name, as_json: Json = False, quiet: Quiet = False, yes: Yes = False) -> None:
+    """Take a lost node for gone, with all that it held. If it ever comes back, it ends what runs there first."""
+    talk = Talk(as_json, quiet, yes)
+    talk.confirm(f"Is {node} turned off, and does it not come back?")
+    with management_of(ctx) as api:
+        answer = api.post(f"/nodes/{node}/forget")
+    _tell(talk, answer, f"{node} is forgotten.")
 
 
 def label(
@@ -191,5 +203,6 @@ ACTS: dict[str, tuple[Callable[..., None], str]] = {
     "cordon": (cordon, CORDON_EXAMPLES),
     "uncordon": (uncordon, UNCORDON_EXAMPLES),
     "drain": (drain, DRAIN_EXAMPLES),
+    "forget": (forget, FORGET_EXAMPLES),
     "label": (label, LABEL_EXAMPLES),
 }

@@ -159,6 +159,13 @@ class FleetApi:
         await self._parts.nodes.uncordon(request.path_params["name"], caller_of(request).id)
         return 200, self._node(request.path_params["name"])
 
+    async def forget(self, request: Request) -> Answer:
+        """POST /nodes/{name}/forget."""
+        wire.read_query(request)
+        await wire.read_body(request, wire.Nothing)
+        await self._parts.nodes.forget(request.path_params["name"], caller_of(request).id)
+        return await self.nodes(request)
+
     async def label(self, request: Request) -> Answer:
         """POST /nodes/{name}/label."""
         wire.read_query(request)
@@ -312,6 +319,7 @@ ROUTES: Final[Table] = (
     ("GET", "/api/v1/nodes", _READ, FleetApi.nodes),
     ("POST", "/api/v1/nodes/{name}/cordon", _FLEET, FleetApi.cordon),
     ("POST", "/api/v1/nodes/{name}/uncordon", _FLEET, FleetApi.uncordon),
+    ("POST", "/api/v1/nodes/{name}/forget", _FLEET, FleetApi.forget),
     ("POST", "/api/v1/nodes/{name}/label", _FLEET, FleetApi.label),
     ("GET", "/api/v1/shares", _READ, FleetApi.shares),
     ("POST", "/api/v1/shares", _FLEET, FleetApi.set_share),

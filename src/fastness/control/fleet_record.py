@@ -30,6 +30,7 @@ TYPES: Final[Mapping[EventType, type[Any]]] = MappingProxyType(
         EventType.NODE_LABELLED: fleet.NodeLabelled,
         EventType.NODE_LOST: fleet.NodeLost,
         EventType.NODE_RETURNED: fleet.NodeReturned,
+        EventType.NODE_FORGOTTEN: fleet.NodeForgotten,
         EventType.SHARE_SET: fleet.ShareSet,
         EventType.REPLICA_PLACED: fleet.ReplicaPlaced,
         EventType.REPLICA_DRAINING: fleet.ReplicaDraining,

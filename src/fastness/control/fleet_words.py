@@ -83,6 +83,7 @@ _SAY: Final[Mapping[type[Any], Callable[[Any], str]]] = MappingProxyType(
         fleet.NodeLabelled: _labelled,
         fleet.NodeLost: lambda e: _because(f"node {e.node} lost", e.reason),
         fleet.NodeReturned: lambda e: f"node {e.node} is back",
+        fleet.NodeForgotten: lambda e: f"node {e.node} forgotten, with what it held",
         fleet.ShareSet: _share,
         fleet.ReplicaPlaced: _placed,
         fleet.ReplicaDraining: lambda e: _because(f"replica {e.replica} draining", e.reason),

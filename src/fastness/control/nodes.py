@@ -1,4 +1,4 @@
-"""Commands on nodes: cordon, drain, and what they are labelled with."""
+"""Commands on nodes: cordon, drain, forget, and what they are labelled with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastness.control.fleet_log import FleetLog
 from fastness.control.problem import Problem
 from fastness.control.spec_checks import LABELS_MAX, check_label, near
 from fastness.control.watching import Watching, nodes_of
-from fastness.core.fleet_event import FleetEvent, NodeCordoned, NodeLabelled, NodeUncordoned
+from fastness.core.fleet_event import FleetEvent, NodeCordoned, NodeForgotten, NodeLabelled, NodeUncordoned
 from fastness.core.fleet_state import FleetState, NodeWish
 
 REASON_CHARS_MAX: Final = 200
@@ -47,6 +47,24 @@ class Nodes:
         await self._log.decide(decide)
         return self._wish(name)
 
+    async def forget(self, name: str, by: str) -> None:
+        """Take a lost node for gone, with all that it held; again is harmless. Raises Problem."""
+
+        def decide(state: FleetState) -> list[FleetEvent]:
+            wish = state.nodes.get(name, NodeWish())
+            if wish.forgotten:
+                return []
+            self._check_known(state, name)
+            if not wish.lost:
+                raise Problem(
+                    "conflict",
+                    f"{name} is not lost, and what runs there may still hold its devices.",
+                    f"Turn it off, then: fastness nodes drain {name} says that it is gone, and it is lost in seconds.",
+                )
+            return [NodeForgotten(name, by)]
+
+        await self._log.decide(decide)
+
     async def label(self, name: str, by: str, put: Mapping[str, str], remove: Sequence[str] = ()) -> Labels:
         """Change labels of a node, in the place of those it declares; returns all it has then. Raises Problem."""
         for key, value in put.items():
@@ -83,10 +101,11 @@ class Nodes:
         return tuple(sorted(declared))
 
     def known(self, state: FleetState) -> frozenset[str]:
-        """Return the names of nodes that were seen, or of which something was decided."""
+        """Return the names of nodes that were seen, or of which something was decided, and that are not forgotten."""
         seen = {one.name for one in nodes_of(self._watching.seen())}
         held = {part.node for one in state.replicas.values() for part in one.parts}
-        return frozenset(seen | held | set(state.nodes))
+        forgotten = {name for name, wish in state.nodes.items() if wish.forgotten}
+        return frozenset((seen | held | set(state.nodes)) - forgotten)
 
     def _wish(self, name: str) -> NodeWish:
         return self._log.state.nodes.get(name, NodeWish())

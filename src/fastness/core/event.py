@@ -49,6 +49,7 @@ class EventType(StrEnum):
     NODE_LABELLED = "node.labelled"
     NODE_LOST = "node.lost"
     NODE_RETURNED = "node.returned"
+    NODE_FORGOTTEN = "node.forgotten"
     SHARE_SET = "share.set"
     REPLICA_PLACED = "replica.placed"
     REPLICA_DRAINING = "replica.draining"

@@ -111,6 +111,14 @@ class NodeReturned:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeForgotten:
+    """A person says that a lost node does not come back: what it held is gone with it."""
+
+    node: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShareSet:
     """A department or team is guaranteed so many devices of a pool; 0 takes the guarantee away."""
 
@@ -173,6 +181,7 @@ FleetEvent = (
     | NodeLabelled
     | NodeLost
     | NodeReturned
+    | NodeForgotten
     | ShareSet
     | ReplicaPlaced
     | ReplicaDraining

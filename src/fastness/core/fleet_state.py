@@ -74,11 +74,15 @@ class Deployed:
 
 @dataclass(frozen=True, slots=True)
 class NodeWish:
-    """What people and the control plane decided of a node. `labels` None: those that it declares."""
+    """What people and the control plane decided of a node. `labels` None: those that it declares.
+
+    `forgotten`: it was lost, and is not expected back.
+    """
 
     cordoned: bool = False
     draining: bool = False
     lost: bool = False
+    forgotten: bool = False
     by: str = ""
     reason: str = ""
     labels: tuple[tuple[str, str], ...] | None = None
@@ -244,7 +248,21 @@ def _lost(state: FleetState, event: events.NodeLost) -> FleetState:
 
 
 def _returned(state: FleetState, event: events.NodeReturned) -> FleetState:
-    return _wish(state, event.node, lost=False)
+    return _wish(state, event.node, lost=False, forgotten=False)
+
+
+def _forgotten(state: FleetState, event: events.NodeForgotten) -> FleetState:
+    """What was there is removed; of a replica on several nodes, the other parts are waited for."""
+    if not state.nodes.get(event.node, NodeWish()).lost:
+        raise Impossible(f"{event.node} is not lost")
+    there = [one for one in state.replicas.values() if any(part.node == event.node for part in one.parts)]
+    for one in there:
+        parts = tuple(part for part in one.parts if part.node != event.node)
+        if parts:
+            state = replace(state, replicas=_with(state.replicas, one.id, replace(one, parts=parts)))
+        else:
+            state = _gone(state, events.ReplicaRemoved(one.id, "its node was forgotten"))
+    return replace(state, nodes=_with(state.nodes, event.node, NodeWish(lost=True, forgotten=True)))
 
 
 def _share(state: FleetState, event: events.ShareSet) -> FleetState:
@@ -321,6 +339,7 @@ _APPLY: Final[Mapping[type[Any], Callable[[FleetState, Any], FleetState]]] = Map
         events.NodeLabelled: _labelled,
         events.NodeLost: _lost,
         events.NodeReturned: _returned,
+        events.NodeForgotten: _forgotten,
         events.ShareSet: _share,
         events.ReplicaPlaced: _placed,
         events.ReplicaDraining: _draining,

@@ -73,6 +73,12 @@ FLEET_ROWS: Final = (
     EventRow(EventType.NODE_LOST, "control", "Nothing was heard of a node for too long.", {**_NODE, **_WHY}),
     EventRow(EventType.NODE_RETURNED, "control", "A lost node was heard of again.", _NODE),
     EventRow(
+        EventType.NODE_FORGOTTEN,
+        "control",
+        "A lost node does not come back, and what it held is gone with it.",
+        {**_NODE, **_BY},
+    ),
+    EventRow(
         EventType.SHARE_SET,
         "control",
         "A department or team is guaranteed a number of devices.",

@@ -21,7 +21,7 @@ def give_up(draft: Draft, lost: Mapping[str, str]) -> None:
 
 
 def welcome(draft: Draft, hearing: Hearing) -> None:
-    """Take a lost node back once it speaks again and says that it runs nothing of what was lost there."""
+    """Take a lost node back once it speaks again and says that it runs nothing of what was lost or forgotten there."""
     for node, wish in tuple(draft.state.nodes.items()):
         heard = hearing.nodes.get(node)
         if not wish.lost or heard is None or not heard.fresh or node in draft.sight.silent:
@@ -31,7 +31,10 @@ def welcome(draft: Draft, hearing: Hearing) -> None:
             for one in draft.state.replicas.values()
             if one.phase is Phase.LOST and any(part.node == node for part in one.parts)
         ]
-        if all(draft.sight.is_gone(one, node) for one in left):
+        if (
+            all(draft.sight.is_gone(one, node) for one in left)
+            and draft.sight.running(node) <= draft.state.replicas.keys()
+        ):
             draft.note(NodeReturned(node))
 
 

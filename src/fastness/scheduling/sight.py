@@ -83,6 +83,11 @@ class Sight:
         asked = [part.node for part in one.parts] if node is None else [node]
         return all(self._obeys(name, one.since) and name not in here for name in asked)
 
+    def running(self, node: str) -> frozenset[str]:
+        """Return the ids of what a node says that it runs, whether anybody ordered it or not."""
+        report = self.nodes[node]
+        return frozenset(one.id for one in report.replicas if one.state is not ReplicaState.STOPPED)
+
     def _is_down(self, one: PlacedReplica) -> bool:
         """Under orders by which it drains it has no engine that answers: it gets nothing, and never will."""
         up = {name for name, part in self.replicas.get(one.id, ()) if part.state not in _DOWN}

@@ -173,6 +173,10 @@ class Site:
     def apply(self, *given, **body):
         return self.world.post("/deployments", {"deployment": list(given)} | body)["applied"]
 
+    def happened(self, *events) -> None:
+        """Decide what the control plane would."""
+        self.world.run(self.log.decide(lambda _: events))
+
     def refused(self, method: str, path: str, body=None):
         response = self.world.ask(method, path, json=body)
         assert not response.is_success, response.text

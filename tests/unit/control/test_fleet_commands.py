@@ -11,7 +11,9 @@ from fastness.core.fleet_event import (
     DeploymentRemoved,
     DeploymentScaled,
     NodeCordoned,
+    NodeForgotten,
     NodeLabelled,
+    NodeLost,
     NodeUncordoned,
     ReplicaPlaced,
     ShareSet,
@@ -200,6 +202,15 @@ def test_a_node_is_cordoned_drained_opened_and_labelled(site):
     assert site.world.post("/nodes/leeds/label", {"remove": ["gpu"]})["labels"] == {"rack": "b7"}
     kinds = [type(one) for one in recorded(site)]
     assert kinds == [NodeCordoned, NodeCordoned, NodeUncordoned, NodeLabelled, NodeLabelled]
+
+
+def test_only_a_lost_node_can_be_forgotten(site):
+    assert "not lost" in site.refused("POST", "/nodes/leeds/forget", {})["detail"]
+    assert "drain leeds" in site.refused("POST", "/nodes/leeds/forget", {})["hint"]
+    site.happened(NodeLost("leeds", "silent"))
+    assert [one["name"] for one in site.world.post("/nodes/leeds/forget")["nodes"]] == ["bristol"]
+    site.world.post("/nodes/leeds/forget")
+    assert [type(one) for one in recorded(site)] == [NodeLost, NodeForgotten]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from fastness.core.desired import DeploymentSpec, Needs, Scaling
 from fastness.core.fleet_event import (
     DeploymentApplied,
     DeploymentRemoved,
+    NodeForgotten,
+    NodeLost,
     Part,
     ReplicaDraining,
     ReplicaPlaced,
@@ -76,3 +78,13 @@ def test_what_is_wanted_again_while_it_still_drains_has_a_replica_again() -> Non
     none = replace(SPEC, scaling=Scaling(0, 4))
     state = fold([DeploymentApplied(none, 1, "local"), placed(1), DeploymentRemoved("chat", "local")])
     assert apply(state, DeploymentApplied(none, 1, "local")).deployments["chat"].replicas == 1
+
+
+def test_what_a_forgotten_node_held_is_gone_and_the_rest_of_a_gang_is_waited_for() -> None:
+    gang = replace(placed(2), parts=(Part("n", ("cpu-1",)), Part("m", ("cpu-0",))))
+    state = fold([DeploymentApplied(SPEC, 1, "local"), placed(1), gang])
+    with pytest.raises(Impossible, match="not lost"):
+        apply(state, NodeForgotten("n", "local"))
+    state = fold([DeploymentRemoved("chat", "local"), NodeLost("n", "silent"), NodeForgotten("n", "local")], state)
+    assert state.taken() == {("m", "cpu-0"): "chat-2"}
+    assert not apply(state, ReplicaRemoved("chat-2", "gone")).deployments

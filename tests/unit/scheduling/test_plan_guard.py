@@ -6,6 +6,7 @@ from fastness.core.desired import Scaling
 from fastness.core.fleet_event import (
     DeploymentApplied,
     NodeCordoned,
+    NodeForgotten,
     NodeLost,
     NodeReturned,
     ReplicaDraining,
@@ -45,6 +46,22 @@ def test_gpustack_1020_a_node_that_comes_back_is_fenced_before_its_devices_are_g
     assert not world.nodes[victim].engines and Phase.LOST not in world.phases()
     assert world.ready() == 2
     assert [one.node for one in world.history if isinstance(one, NodeReturned)] == [victim]
+
+
+def test_what_a_forgotten_node_held_is_gone_and_it_is_fenced_if_it_comes_back_after_all() -> None:
+    world = running(fleet(4, 4, 4), 2)
+    victim = world.state.of("chat")[0].parts[0].node
+    world.nodes[victim].heard = False
+    world.until(world.lost)
+    world.decide(NodeForgotten(victim, "local"))
+    assert Phase.LOST not in world.phases()
+    world.run(5)
+    assert world.nodes[victim].engines, "it runs on, unheard"
+    assert world.ready() == 2
+    world.nodes[victim].heard = True
+    world.until(lambda: not world.lost())
+    assert not world.nodes[victim].engines
+    assert world.ready() == 2
 
 
 def test_gpustack_5935_when_most_nodes_vanish_at_once_nobody_is_evicted() -> None:
