@@ -20,7 +20,7 @@ from fastness.core.observation import GatewayReport, NodeOrders, NodeReport, Obs
 from fastness.fleet.port import Fleet, Unreachable
 from fastness.ledger.port import LedgerUnavailable
 from fastness.scheduling.filters import Clears, identical
-from fastness.scheduling.orders import orders
+from fastness.scheduling.orders import orders_of
 from fastness.scheduling.plan import Plan, PlanBounds, PlanMemory, plan
 
 PACE_S: Final = 0.25
@@ -137,6 +137,7 @@ class Reconciler:
         state = self._log.state
         taken = {one.node.name: one.version for one in seen.nodes}
         holding = {part.node for one in state.replicas.values() for part in one.parts}
+        due = []
         for node in sorted(taken.keys() | holding):
             if taken.get(node, -1) > state.sequence:
                 self._fails(
@@ -144,10 +145,10 @@ class Reconciler:
                     f"{node} has taken orders {taken[node]}, and the ledger ends at {state.sequence}: it was set back, "
                     "or another installation gave them. Remove orders.json in the node's home, and start it again.",
                 )
-            elif node in self._sending or taken.get(node) == state.sequence == self._sent.get(node):
-                continue
-            else:
-                self._sending[node] = asyncio.create_task(self._send(node, orders(state, node)))
+            elif node not in self._sending and not taken.get(node) == state.sequence == self._sent.get(node):
+                due.append(node)
+        for node, whole in orders_of(state, due).items():
+            self._sending[node] = asyncio.create_task(self._send(node, whole))
 
     async def _send(self, node: str, sent: NodeOrders) -> None:
         try:
