@@ -168,16 +168,23 @@ class Laws:
             what = f"request {request.number} ended as {request.end}, then as {end}"
             raise self.broken("not one end", request.gateway, what)
 
-    def decided(self, event: FleetEvent, before: FleetState, after: FleetState, silent: int) -> None:
+    def decided(self, event: FleetEvent, before: FleetState, after: FleetState, silent: frozenset[str]) -> None:
         """Something was decided: it is allowed, whatever brought it about. `silent` nodes cannot reach control."""
         self.checks += 1
         if isinstance(event, events.ReplicaPlaced):
             self._check_placed(event, before, after)
         elif isinstance(event, events.NodeLost):
-            nodes, wish = len(self._offers), before.nodes.get(event.node)
-            given_up = wish is not None and wish.draining  # who drains a silent node says that it is gone
-            if nodes >= 3 and silent > 0.5 * nodes and not given_up:
-                raise self.broken("mass eviction", event.node, f"{silent} of {nodes} nodes are silent")
+            self._check_lost(event, before, silent)
+
+    def _check_lost(self, event: events.NodeLost, before: FleetState, silent: frozenset[str]) -> None:
+        """Those that were given up before are no reason to doubt."""
+        wish = before.nodes.get(event.node)
+        if wish is not None and wish.draining:
+            return  # who drains a silent node says that it is gone
+        living = {name for name in self._offers if name not in before.nodes or not before.nodes[name].lost}
+        if len(self._offers) >= 3 and len(living & silent) > 0.5 * len(living) and len(living & silent) > 1:
+            many = f"{len(living & silent)} of {len(living)} nodes are silent"
+            raise self.broken("mass eviction", event.node, many)
 
     def _check_placed(self, event: events.ReplicaPlaced, before: FleetState, after: FleetState) -> None:
         deployed = after.deployments[event.deployment]

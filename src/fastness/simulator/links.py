@@ -54,9 +54,9 @@ class Links:
         """Whether nothing about the way to these nodes has changed since then."""
         return all(self._links[node].changed_s < since_s for node in nodes)
 
-    def silent(self) -> int:
-        """How many nodes the control plane cannot hear at this moment."""
-        return sum(not self.hears_control(node) for node in self._links)
+    def silent(self) -> frozenset[str]:
+        """The nodes that the control plane cannot hear at this moment."""
+        return frozenset(node for node in self._links if not self.hears_control(node))
 
     def darken(self, node: str, *, dark: bool) -> None:
         """A node hears nobody, or hears again."""
