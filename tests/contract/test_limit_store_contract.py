@@ -6,7 +6,6 @@ import pytest
 
 from fastness.core.limit import Limit, Metric, Scope
 from fastness.core.tenant import Tenant
-from fastness.store.database import sqlite_url
 from fastness.store.limits import SqlLimitStore
 from fastness.store.memory import MemoryStore
 from fastness.store.memory_limits import MemoryLimitStore
@@ -20,13 +19,13 @@ TIGHT = Limit(Scope("health", "key_1", "small"), concurrent=0)
 TOKENS = ("tenant:health", Metric.TOKENS_PER_DAY, DAY)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def stores(request, tmp_path):
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def stores(request, url_in):
     if request.param == "memory":
         access = MemoryStore()
         yield access, MemoryLimitStore(access)
     else:
-        access = SqlStore.open(sqlite_url(tmp_path / "fastness.db"))
+        access = SqlStore.open(url_in(request.param))
         yield access, SqlLimitStore(access.database)
     access.close()
 

@@ -30,12 +30,12 @@ def applied(version: int, digest: str | None = None, by: str = "local") -> Polic
     return PolicySnapshot(version, PolicyBundle(digest or f"{version:064x}", PROFILE, texts), 1_800_000_000, by)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request, tmp_path):
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def store(request, url_in):
     if request.param == "memory":
         yield MemoryPolicyStore()
         return
-    opened = SqlStore.open(sqlite_url(tmp_path / "fastness.db"))
+    opened = SqlStore.open(url_in(request.param))
     yield SqlPolicyStore(opened.database)
     opened.close()
 

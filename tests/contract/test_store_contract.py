@@ -7,7 +7,6 @@ import pytest
 
 from fastness.core.marking import Label
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
-from fastness.store.database import sqlite_url
 from fastness.store.memory import MemoryStore
 from fastness.store.port import AccessStore, Conflict, Missing
 from fastness.store.sql import SqlStore
@@ -23,9 +22,9 @@ def key(number: int, tenant: str = "health", **fields) -> ApiKey:
     )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request, tmp_path):
-    opened = MemoryStore() if request.param == "memory" else SqlStore.open(sqlite_url(tmp_path / "fastness.db"))
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def store(request, url_in):
+    opened = MemoryStore() if request.param == "memory" else SqlStore.open(url_in(request.param))
     yield opened
     opened.close()
 

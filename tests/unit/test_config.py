@@ -184,6 +184,47 @@ def test_every_time_and_size_says_its_unit() -> None:
             assert name.endswith("_s"), name
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///fastness?host=/run/postgresql",
+        "postgresql://fast-ness@/fast.ness?host=/run/postgresql&port=5433&passfile=/etc/fastness/passfile",
+        "",
+    ],
+)
+def test_the_store_is_sqlite_or_a_postgresql_on_a_unix_socket(url: str) -> None:
+    assert load({"FASTNESS__STORE__URL": url})[0].store.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://fastness:s3cret@/fastness?host=/run/postgresql",
+        "postgresql://fastness:s3/cr@et@/fastness?host=/run/postgresql",
+        "postgresql:///fastness?host=/run/postgresql&password=s3cret",
+        "postgresql:///fastness?host=/run/postgresql&sslpassword=s3cret",
+        "postgresql://fastness@db.example:5432/s3cret",
+        "postgresql:///s3cret?host=db.example",
+        "postgresql:///s3cret?host=/run,db.example",
+        "postgresql:///s3cret?host=/run&host=/tmp",
+        "postgresql:///s3cret?host=/run&hostaddr=192.0.2.1",
+        "postgresql:///s3cret?host=%2Crun",
+        "postgresql:///s3cret?port=5432",
+        "postgresql:///s3cret",
+        "postgresql+psycopg2:///s3cret?host=/run",
+        "mysql://s3cret@localhost/fastness",
+        "sqlite:////tmp/s3cret.db",
+        "postgresql:///s3cret?host=/run\n",
+        5,
+    ],
+)
+def test_a_store_url_with_a_password_or_an_address_is_refused_and_never_shown(url: object) -> None:
+    with pytest.raises(ConfigError, match=r"store\.url \(from flag\) needs to be empty, or postgresql://") as caught:
+        load({}, {"store.url": url})
+    assert "s3" not in str(caught.value)
+    assert "example" not in str(caught.value)
+
+
 def test_settings_cannot_be_changed_once_read() -> None:
     settings, _ = load({})
     with pytest.raises(dataclasses.FrozenInstanceError):

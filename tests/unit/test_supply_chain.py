@@ -41,6 +41,7 @@ def test_everything_is_locked_to_one_version_and_its_hashes(lock: Path) -> None:
             "runtime.txt",
             [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["embedded"]],
         ),
+        ("postgresql.txt", PROJECT["project"]["optional-dependencies"]["postgresql"]),
         ("development.txt", [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]),
     ],
 )
@@ -51,6 +52,15 @@ def test_the_lock_has_what_the_project_asks_for_within_its_bounds(lock: str, wan
         chosen = known[canonicalize_name(asked.name)]
         (version,) = (one.version for one in chosen.specifier)
         assert asked.specifier.contains(version, prereleases=True), f"{text} but {version} is locked: make lock"
+
+
+def test_the_store_in_postgresql_changes_nothing_that_is_locked_for_all() -> None:
+    text = (ROOT / "requirements/postgresql.in").read_text()
+    asked = [line for line in text.splitlines() if not line.startswith("#")]
+    assert asked == PROJECT["project"]["optional-dependencies"]["postgresql"]
+    runtime = locked("runtime.txt")
+    for name, one in locked("postgresql.txt").items():
+        assert name not in runtime or runtime[name].specifier == one.specifier
 
 
 def test_tests_run_with_the_versions_that_users_get() -> None:

@@ -69,8 +69,8 @@ def capacity(
 
     talk = Talk(as_json, quiet)
     level, paces = _level(slo), _paces(pace or [])
-    if plot is not None and plot.suffix.lower() not in (".svg", ".png"):
-        raise Failure(ExitCode.USAGE, f"{plot} is neither .svg nor .png.", f"--plot {plot.stem}.svg")
+    if plot is not None:
+        _check_plot(plot)
     loads = _loads(trace, _shares(share or []), part, lengths)
     answers, none = [], []
     for one in paces:
@@ -78,9 +78,9 @@ def capacity(
             answers.append(answer(loads, one, level, talk.say))
         except NoAnswer as reason:
             none.append(str(reason))
+    _write(talk, answers, none, trace, level)
     if plot is not None and answers:
         _plot(answers[0], plot)
-    _write(talk, answers, none, trace, level)
     if not answers:
         raise Failure(ExitCode.REFUSED, "No kind of device serves this load as wanted.", "another --slo, or --pace")
 
@@ -232,13 +232,27 @@ def _shares(given: list[str]) -> dict[str, float]:
     return shares or {"all": 1.0}
 
 
-def _plot(one: Answer, place: Path) -> None:
-    from fastness.simulator.plots import NoPlots, svg, write_png
+def _check_plot(place: Path) -> None:
+    """Say before the long work what would fail after it; raises Failure."""
+    from fastness.simulator.plots import NO_PLOTS, can_write_png
 
-    if place.suffix.lower() == ".svg":
-        place.write_text(svg(one), encoding="utf-8")
-        return
+    if place.suffix.lower() not in (".svg", ".png"):
+        raise Failure(ExitCode.USAGE, f"{place} is neither .svg nor .png.", f"--plot {place.stem}.svg")
+    if not place.absolute().parent.is_dir():
+        raise Failure(ExitCode.USAGE, f"There is no directory {place.parent} to plot to.", f"--plot {place.name}")
+    if place.suffix.lower() == ".png" and not can_write_png():
+        raise Failure(ExitCode.USAGE, NO_PLOTS, f"--plot {place.with_suffix('.svg')}")
+
+
+def _plot(one: Answer, place: Path) -> None:
+    from fastness.simulator.plots import svg, write_png
+
     try:
-        write_png(one, place)
-    except NoPlots as error:
-        raise Failure(ExitCode.USAGE, str(error), f"--plot {place.with_suffix('.svg')}") from None
+        if place.suffix.lower() == ".svg":
+            place.write_text(svg(one), encoding="utf-8")
+        else:
+            write_png(one, place)
+    except OSError as error:
+        raise Failure(
+            ExitCode.FAILED, f"{place} cannot be written: {error.strerror}.", "--plot elsewhere.svg"
+        ) from None

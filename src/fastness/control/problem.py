@@ -18,7 +18,7 @@ _LOGS: Final = "fastness logs control"
 
 HINTS: Final = MappingProxyType(
     {
-        "store_unavailable": "Look at the free space and the rights of FASTNESS_HOME, then try again.",
+        "store_unavailable": "Look at the free space and the rights of FASTNESS_HOME, or at store.url; then try again.",
         "ledger_unavailable": "Look at the free space and the rights of FASTNESS_HOME/ledger, then try again.",
         "internal_error": f"This is a defect of Fastness: {_LOGS} has the details under the request id in `instance`.",
         **dict.fromkeys(

@@ -23,6 +23,7 @@ from fastness.gateway.parameters import parameters_of
 from fastness.gateway.prepare import (
     check_embedding,
     input_tokens_bound,
+    input_tokens_least,
     inputs_of,
     overflow,
     prepare_chat,
@@ -179,6 +180,9 @@ async def fit(gateway: Gateway, trip: Trip) -> None:
     for work, output in inputs_of(trip):
         needed = input_tokens_bound(work) + output
         if needed > model.least_context:
+            if (least := input_tokens_least(work)) + output > limit and trip.operation is not EMBEDDING:
+                # An engine that only counts it would need a hundred times its size in memory.
+                raise overflow(least, output, limit, trip.served.name, INPUT_FIELDS[trip.operation], least=True)
             needed = await _count(gateway, trip, work) + output
             if needed > limit:
                 raise overflow(needed - output, output, limit, trip.served.name, INPUT_FIELDS[trip.operation])

@@ -29,6 +29,8 @@ TEMPLATE_TOKENS = 64
 """What a chat template may add around a conversation (a default system message included), at most."""
 TEMPLATE_TOKENS_A_MESSAGE = 16
 """What a chat template may add around each message, at most."""
+TOKEN_BYTES_MAX = 256
+"""The longest text that one token of a language model stands for; the longest known are 128 spaces."""
 
 
 def prepare_chat(
@@ -78,6 +80,14 @@ def input_tokens_bound(generation: Generation) -> int:
     return text + TEMPLATE_TOKENS + TEMPLATE_TOKENS_A_MESSAGE * len(generation.messages)
 
 
+def input_tokens_least(generation: Generation) -> int:
+    """A number of tokens that the input has at least, known without an engine that reads all of it."""
+    if isinstance(generation.prompt, tuple):
+        return len(generation.prompt)
+    texts = [generation.prompt] if generation.prompt is not None else [one.content for one in generation.messages]
+    return sum(_bytes(text) for text in texts) // TOKEN_BYTES_MAX
+
+
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
@@ -93,10 +103,12 @@ def inputs_of(trip: Trip) -> Iterator[tuple[Generation, int]]:
         yield work, work.sampling.max_output_tokens or 1
 
 
-def overflow(needed: int, output: int, limit: int, name: str, param: str) -> Refusal:
-    """Make the refusal for a request that does not fit: needed, limit, and what to try."""
+def overflow(needed: int, output: int, limit: int, name: str, param: str, *, least: bool = False) -> Refusal:
+    """Make the refusal for a request that does not fit: needed (with `least`: or more), limit, and what to try."""
     over = needed + output - limit
     asked, what = f"{needed + output:,} tokens", f" ({needed:,} input + {output:,} output)" if output else ""
+    if least:
+        asked = f"at least {asked}"
     message = (
         f"This request needs {asked}{what}; {name} takes {limit:,} here. Shorten the input by {over:,} tokens"
         f"{', ask for fewer output tokens,' if output > 1 else ''} or use a deployment with a longer context."

@@ -71,10 +71,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.identities import identities
     from fastness.main.limits import limits
     from fastness.registry.library import ModelLibrary
-    from fastness.store.database import sqlite_url
+    from fastness.store.database import store_url
     from fastness.store.sql import SqlStore
 
-    store = SqlStore.open(sqlite_url(settings.home / "fastness.db"))
+    store = SqlStore.open(store_url(settings.store.url, settings.home))
     ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +18,12 @@ WIDTH, PANEL, GAP, LEFT, TOP = 880, 150, 44, 70, 40
 COLOURS: Final = ("#1d70b8", "#d4351c", "#00703c", "#f47738", "#4c2c92", "#505a5f")
 
 
-class NoPlots(RuntimeError):  # noqa: N818 - an outcome
-    """matplotlib is not installed; the message says what to do."""
+NO_PLOTS: Final = "PNG needs matplotlib, which is not installed. pip install 'fastness[plots]', or plot to .svg"
+
+
+def can_write_png() -> bool:
+    """Tell whether what draws PNG is installed."""
+    return find_spec("matplotlib") is not None
 
 
 def svg(answer: Answer) -> str:
@@ -39,13 +44,12 @@ def svg(answer: Answer) -> str:
 
 
 def write_png(answer: Answer, path: Path) -> None:
-    """Draw the plots with matplotlib; raises NoPlots where there is none, OSError where it cannot be written."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise NoPlots(
-            "PNG needs matplotlib, which is not installed. pip install 'fastness[plots]', or plot to .svg"
-        ) from None
+    """Draw the plots with matplotlib; raises OSError where it cannot be written.
+
+    Ask `can_write_png` first.
+    """
+    from matplotlib.figure import Figure
+
     drawn = panels(answer)
     figure: Any = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(len(drawn), 1, sharex=True)

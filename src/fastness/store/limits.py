@@ -103,6 +103,7 @@ class SqlLimitStore:
         """Remove what was counted in windows that began before then."""
         old = QUOTA_LINES.c.metric.in_([metric.value for metric in metrics]) & (QUOTA_LINES.c.window_s < before_s)
         with self._database.transaction() as connection:
+            _hold(connection)
             return connection.execute(delete(QUOTA_LINES).where(old)).rowcount
 
 

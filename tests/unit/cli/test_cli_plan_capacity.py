@@ -41,12 +41,20 @@ def test_the_table_has_departments_and_the_plot_is_written(fastness, trace, tmp_
         (("--pace", "nowhere.toml"), 2, "nowhere.toml"),
         (("--share", "health"), 2, "health is no share"),
         (("--plot", "plan.gif"), 2, "neither .svg nor .png"),
+        (("--plot", "nowhere/plan.svg"), 2, "no directory nowhere"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_what_to_try(fastness, trace, words, code, said):
     outcome = fastness("plan", "capacity", "--trace", trace, *words)
     assert outcome.exit_code == code
     assert said in outcome.stderr
+
+
+def test_png_without_matplotlib_is_refused_before_the_work(fastness, trace, monkeypatch):
+    monkeypatch.setattr("fastness.simulator.plots.can_write_png", lambda: False)
+    outcome = fastness("plan", "capacity", "--trace", trace, "--plot", "plan.png")
+    assert outcome.exit_code == 2 and "pip install 'fastness[plots]'" in outcome.stderr
+    assert "planned" not in outcome.stderr
 
 
 def test_a_trace_that_is_not_there_or_is_none_is_refused(fastness, tmp_path):

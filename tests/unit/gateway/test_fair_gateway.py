@@ -241,6 +241,25 @@ def test_an_input_that_is_counted_elsewhere_costs_its_tenant_nothing_more(tmp_pa
     run(test)
 
 
+def test_what_cannot_fit_whatever_its_tokens_are_is_not_given_to_an_engine_to_count(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            asked = []
+
+            async def counted(path: str, _asked: object, _writer: object) -> bool:
+                asked.append(path)
+                return False
+
+            for engine in door.engines.values():
+                engine._answer = counted  # type: ignore[method-assign]
+            answer = await door.chat(messages=[{"role": "user", "content": "a" * 3_000_000}])
+            assert (answer.status, answer.code) == (400, "context_length_exceeded")
+            assert "needs at least" in answer.error["message"]
+            assert not asked
+
+    run(test)
+
+
 def test_band_and_wait_are_counted_and_logged(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path, ANN, BOB) as door:

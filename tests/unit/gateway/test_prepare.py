@@ -30,6 +30,7 @@ from fastness.gateway.answer.port import Head
 from fastness.gateway.prepare import (
     check_embedding,
     input_tokens_bound,
+    input_tokens_least,
     overflow,
     prepare_chat,
     prepare_completion,
@@ -151,6 +152,18 @@ def test_the_bound_on_tokens_is_at_least_one_a_byte(text: str) -> None:
 
 def test_the_bound_on_token_ids_is_their_number_and_one() -> None:
     assert input_tokens_bound(Generation(Sampling(), prompt=(5, 6, 7))) == 4
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_no_text_is_said_to_have_more_tokens_at_least_than_at_most(text: str) -> None:
+    for one in (Generation(Sampling(), prompt=text), Generation(Sampling(), (Message("user", text),))):
+        assert 256 * input_tokens_least(one) <= len(text.encode())
+    assert input_tokens_least(Generation(Sampling(), prompt=(5, 6, 7))) == 3
+
+
+def test_an_overflow_that_was_not_counted_says_at_least() -> None:
+    refusal = overflow(8_900, 0, 8_192, "small", "prompt", least=True)
+    assert refusal.message.startswith("This request needs at least 8,900 tokens; small takes 8,192 here.")
 
 
 def test_an_overflow_says_needed_limit_and_what_to_try() -> None:

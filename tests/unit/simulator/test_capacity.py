@@ -20,7 +20,7 @@ from fastness.simulator.pace import NamedPace
 from fastness.simulator.panels import panels
 from fastness.simulator.play import Play
 from fastness.simulator.played import Job
-from fastness.simulator.plots import NoPlots, svg, write_png
+from fastness.simulator.plots import svg
 from fastness.simulator.profile import PARTS, Profile, measure
 from fastness.simulator.servegen import ClientRates
 from fastness.simulator.slo import Slo
@@ -253,12 +253,6 @@ def test_the_three_panels_say_load_devices_and_what_was_kept(found: Answer) -> N
     assert max(value for _, value in load.curves[0].pairs) == pytest.approx(2.5, rel=0.2)
     assert devices.curves[1].pairs[0][1] == found.static
     assert 0 <= kept.low < 100 and kept.high == 100
-
-
-def test_png_without_matplotlib_says_what_to_install(found: Answer, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(NoPlots, match=r"pip install 'fastness\[plots\]'"):
-        write_png(found, tmp_path / "x.png")
 
 
 def test_replaying_under_a_fixed_number_is_the_same_as_passing_all_steps_at_once() -> None:

@@ -73,16 +73,19 @@ def test_every_connection_is_durable_and_checks_its_references(url):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5_000}
 
 
-def test_two_processes_on_one_file_lose_no_change_and_no_version(url):
+def test_two_processes_on_one_database_lose_no_change_and_no_version(new_url):
     """Both open an empty database at once, so the migration meets itself too."""
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, url, str(first)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITER, new_url, str(first)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        for first in (1000, 2000)
+        for first in ("1000", "2000")
     ]
     assert [writer.stdout.readline() for writer in writers] == ["open\n", "open\n"]
-    store = SqlStore.open(url)
+    store = SqlStore.open(new_url)
     store.add_tenant(Tenant("health", "Health", 1))
     for writer in writers:
         writer.stdin.write("go\n")
