@@ -118,15 +118,16 @@ async def trips_left(home: Path, body: dict[str, object], expected: bytes, *, le
     )
     port = await server.listen("127.0.0.1", 0)
     sweeping = asyncio.create_task(sweep(gateway))
-    for _ in range(ROUNDS):
-        assert expected in await ask(port, {"model": "small"} | body, leave=leave)
-    await asyncio.sleep(0.3)
-    sweeping.cancel()
-    left = sum(isinstance(one, Trip) for one in gc.get_objects())
-    await server.close()
-    await connections.close()
-    fake.close()
-    return left
+    try:
+        for _ in range(ROUNDS):
+            assert expected in await ask(port, {"model": "small"} | body, leave=leave)
+        await asyncio.sleep(0.3)
+        return sum(isinstance(one, Trip) for one in gc.get_objects())
+    finally:  # uvloop never comes to its end with a server that is open
+        sweeping.cancel()
+        await server.close()
+        await connections.close()
+        fake.close()
 
 
 SAY = [{"role": "user", "content": "x" * 1_000}]
@@ -141,7 +142,7 @@ WAIT = [{"role": "user", "content": "wait"}]
         ({"messages": SAY, "stream": True}, b"[DONE]", False),
         ({"messages": SAY, "n": 3, "stream": True}, b"[DONE]", False),
         ({"messages": SAY, "frobnicate": 1}, b"unknown_field", False),
-        ({"messages": SAY, "max_tokens": 5_000}, b"502", False),
+        ({"messages": SAY, "max_tokens": 1_500}, b"502", False),
         ({"messages": DIE}, b"engine_failed", False),
         ({"messages": DIE, "stream": True}, b"engine_failed", False),
         ({"messages": WAIT, "stream": True}, b"200 OK", True),
