@@ -176,7 +176,7 @@ def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, tries: Tries | None, re
             served.first_s.append(slot.first_s)
     if served.circuits:
         served.circuits.succeeded(replica.id, replica.epoch, gateway.now())
-    gateway.budget(served.name).succeeded()
+    gateway.budget(served.name).succeeded(0 if tries is None else tries.paid)
     for one in tries.erred if tries is not None else ():
         if one.id != replica.id:
             served.failed(one, gateway.now())

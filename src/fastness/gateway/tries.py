@@ -21,18 +21,21 @@ AWAY_MAX: Final = 5
 
 
 class Tries:
-    """How often one generation was tried, and where it failed. `failure` is the last one; None: it never failed."""
+    """How often one generation was tried, and where it failed. `failure` is the last one; None: it never failed.
+
+    `paid` is how many retries it took from the budget.
+    """
 
     __slots__ = (
         *("_away", "_began", "_failed", "_fruitless", "_gateway", "_trip", "_written"),
-        *("came", "erred", "failure"),
+        *("came", "erred", "failure", "paid"),
     )
 
     def __init__(self, gateway: Gateway, trip: Trip, written: Written | None, began: float) -> None:
         self._gateway, self._trip, self._written, self._began = gateway, trip, written, began
         self._failed: dict[str, int] = {}
         self.erred: list[Replica] = []
-        self._away = self._fruitless = self.came = 0
+        self._away = self._fruitless = self.came = self.paid = 0
         self.failure: EngineFailed | None = None
 
     def elsewhere(self, usable: Usable) -> Usable:
@@ -79,6 +82,7 @@ class Tries:
         if not gateway.budget(model).take(gateway.now()):
             gateway.meters.retry(model, "refused")
             return False
+        self.paid += 1
         failure.__traceback__ = failure.__context__ = None  # its frames hold the trip
         self.failure = failure
         resumes = came > 0 and not isinstance(failure, EngineAway)  # else that failure is counted already

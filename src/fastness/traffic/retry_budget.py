@@ -1,7 +1,8 @@
 """How many runs may be tried again: a part of what succeeds and a little more, so that retries never become a storm.
 
 Pure. A bucket: each success puts `share` of a retry into it, each second `floor_per_s`, and it holds `burst` at most.
-When everything fails, what engines are asked is then at most what is asked of us, plus the floor.
+A run that came to its end gives its own retries back: an engine that dies again and again costs nothing as long as
+others go on with its work. When everything fails, engines are asked at most what is asked of us, plus the floor.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class RetryBudget:
     def __post_init__(self) -> None:
         self.retries = self.burst
 
-    def succeeded(self) -> None:
-        """Count a run that came to its end."""
-        self.retries = min(self.burst, self.retries + self.share)
+    def succeeded(self, retries: int = 0) -> None:
+        """Count a run that came to its end, after so many retries."""
+        self.retries = min(self.burst, self.retries + self.share + retries)
 
     def take(self, now_s: float) -> bool:
         """Take one retry; False when there is none to take."""

@@ -23,6 +23,14 @@ def test_successes_and_time_bring_more_and_never_more_than_the_burst() -> None:
     assert [budget.take(1_000.0) for _ in range(3)] == [True, True, False]
 
 
+def test_retries_that_came_to_a_good_end_are_given_back_however_often_an_engine_dies() -> None:
+    budget = RetryBudget(0.0, 0.0, 32, 0.0)
+    for _death in range(100):
+        assert all(budget.take(0.0) for _ in range(32))
+        for _ in range(32):
+            budget.succeeded(1)
+
+
 @given(st.lists(st.one_of(st.none(), st.floats(0, 3)), max_size=200), st.integers(0, 20))
 def test_no_order_of_things_gives_more_retries_than_the_share_the_floor_and_the_burst(
     steps: list[float | None], burst: int
