@@ -81,7 +81,7 @@ def wishes(devices: int, seed: int = 1) -> list[Wish]:
     return [
         Wish(f"d{number}", f"department-{number % DEPARTMENTS}", needs, f"model-{number // 4}", there)
         for number, needs, weight in drawn
-        for there in range(max(1, round(devices * 0.9 * weight / whole / (needs.devices * needs.nodes))))
+        for there in range(max(1, round(devices * 0.9 * weight / whole / needs.devices_in_all)))
     ]
 
 

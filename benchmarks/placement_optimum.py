@@ -56,7 +56,7 @@ def case(seed: int, nodes_max: int = 5, wishes_max: int = 10) -> Case:
         needs = _needs(dice)
         for there in range(dice.choice((1, 1, 2, 3))):
             wishes.append(Wish(f"d{len(wishes) - there}", "health", needs, "", there))
-            room -= needs.devices * needs.nodes
+            room -= needs.devices_in_all
     return Case(nodes, tuple(wishes[:wishes_max]))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fastness.config import EngineSettings, Settings
+from fastness.control.access import DEFAULT_TENANT
 from fastness.control.declaration import Declaration
 from fastness.control.fleet_log import FleetLog
 from fastness.control.models_here import DeviceBytes
@@ -22,8 +23,6 @@ from fastness.scheduling.revision import revision_of
 
 CONFIGURATION: Final = "configuration"
 """The author of what configuration wants."""
-OWNER: Final = "default"
-"""The tenant that these deployments are charged to: the one that every installation has."""
 
 
 def configured_specs(
@@ -47,7 +46,7 @@ def configured_specs(
         ceiling, node = declaration.ceiling, declaration.node.ceiling
         found[name] = DeploymentSpec(
             name=name,
-            owner=OWNER,
+            owner=DEFAULT_TENANT,
             model=name,
             model_digest=card.digest,
             kind=card.kind.value,

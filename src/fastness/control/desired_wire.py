@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from fastness.control.access import DEFAULT_TENANT
 from fastness.control.model_lookup import named_model
 from fastness.control.models_here import DeviceBytes, ModelFacts
 from fastness.control.problem import Problem
@@ -16,8 +17,6 @@ from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Sc
 from fastness.core.marking import Label, Lattice, UnknownMarking
 from fastness.core.node import POOL
 
-OWNER: Final = "default"
-"""The owner of a deployment that names none: the tenant that the first start makes."""
 SLOT_CONTEXT_TOKENS: Final = Parameters().slot_context_tokens
 
 
@@ -73,7 +72,7 @@ class GivenDeployment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     name: str
     model: str
-    owner: str = OWNER
+    owner: str = DEFAULT_TENANT
     ceiling: str | None = None
     tenants: tuple[str, ...] | None = None
     urgent: bool = False

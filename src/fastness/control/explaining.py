@@ -18,7 +18,7 @@ from fastness.core.node import POOL
 from fastness.core.observation import Observation
 from fastness.core.replica import ReplicaState
 from fastness.scheduling.account import department_of
-from fastness.scheduling.filters import Clears
+from fastness.scheduling.filters import Clears, counted
 from fastness.scheduling.offers import offers
 from fastness.scheduling.placement import Unplaced, place
 from fastness.scheduling.plan import Pending, Plan, PlanBounds, PlanMemory, plan
@@ -112,8 +112,7 @@ def _concessions(needs: Needs, pools: Sequence[str]) -> Iterator[tuple[str, Need
     yield "with another operator", replace(needs, operators=())
     yield "beside a replica in the same failure domain", replace(needs, apart=False)
     for devices in range(needs.devices - 1, 0, -1):
-        few = "1 device" if devices == 1 else f"{devices} devices"
-        yield f"on {few} with as much memory each", replace(needs, devices=devices)
+        yield f"on {counted(devices)} with as much memory each", replace(needs, devices=devices)
     for percent in (75, 50, 25):
         less = replace(needs, device_bytes=needs.device_bytes * percent // 100)
         yield f"with {size(less.device_bytes)} on each device, by fewer slots or less context", less
@@ -142,7 +141,7 @@ def _held(state: FleetState, node: str, name: str) -> str:
         devices = sum(len(part.devices) for part in one.parts if part.node == node)
         if not devices or one.deployment == name:
             continue
-        owner = state.deployments[one.deployment].revisions[one.revision].owner
+        owner = state.spec_of(one).owner
         text = f"{one.id} of {owner} holds {devices}{', borrowed' if one.borrowed else ''}"
         if one.phase is Phase.DRAINING:
             text += f", drains by {clock_text(one.deadline_ms)}"

@@ -12,6 +12,7 @@ from fastness.core.node import FleetNode
 from fastness.core.observation import NodeReport, Observation
 from fastness.core.replica import ReplicaState
 from fastness.scheduling.filters import Clears
+from fastness.scheduling.promise import promised_of
 
 Seen = Mapping[str, NodeReport]
 """The last report of each node, by its name."""
@@ -125,12 +126,9 @@ def share_views(state: FleetState, seen: Observation | None, clears: Clears) -> 
 def pool_views(state: FleetState, pools: Mapping[str, int], nodes: Mapping[str, FleetNode]) -> tuple[PoolView, ...]:
     """Show the pools there are."""
     taken = Counter(nodes[node].pool for node, _ in state.taken() if node in nodes)
-    promised = Counter[str]()
-    for (owner, pool), devices in state.shares.items():
-        promised[pool] += devices if "/" not in owner else 0
     return tuple(
-        PoolView(pool, pools.get(pool, 0), max(0, pools.get(pool, 0) - taken[pool]), promised[pool])
-        for pool in sorted(pools.keys() | promised.keys())
+        PoolView(pool, pools.get(pool, 0), max(0, pools.get(pool, 0) - taken[pool]), promised_of(state.shares, pool))
+        for pool in sorted(pools.keys() | {pool for _, pool in state.shares})
     )
 
 

@@ -21,6 +21,7 @@ from fastness.core.fleet_state import FleetState
 from fastness.core.ids import is_name
 from fastness.core.observation import Observation
 from fastness.core.tenant import SHARE_MAX
+from fastness.scheduling.account import department_of
 from fastness.scheduling.filters import Clears
 from fastness.scheduling.promise import promise_problem
 from fastness.scheduling.shares import Standing, shares
@@ -51,7 +52,7 @@ class Guarantees:
             return [ShareSet(owner, pool, devices, by)]
 
         await self._log.decide(decide)
-        department = owner.partition("/")[0]
+        department = department_of(owner)
         weight = float(self.guaranteed(department) or 1)
         tenant = next((one for one in known.tenants if one.id == department), None)
         if tenant is not None and tenant.share != weight:
@@ -89,7 +90,7 @@ def pools(watching: Watching) -> Mapping[str, int]:
 
 def standings(state: FleetState, seen: Observation | None, clears: Clears) -> tuple[tuple[str, str, Standing], ...]:
     """Return owner, pool and where the owner stands in it, by pool and owner: of all that hold or are guaranteed."""
-    specs = (state.deployments[one.deployment].revisions[one.revision] for one in state.replicas.values())
+    specs = map(state.spec_of, state.replicas.values())
     keys = {(spec.owner, spec.needs.pool) for spec in specs} | state.shares.keys()
     found = shares(state, nodes_of(seen), clears)
     ordered = sorted(keys, key=lambda key: (key[1], key[0]))

@@ -42,6 +42,11 @@ class Needs:
     apart: bool = False
     bytes_said: bool = False
 
+    @property
+    def devices_in_all(self) -> int:
+        """The devices that one replica takes, on all of its nodes."""
+        return self.devices * self.nodes
+
 
 @dataclass(frozen=True, slots=True)
 class Scaling:

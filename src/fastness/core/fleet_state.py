@@ -103,6 +103,10 @@ class FleetState:
         """The replicas of a deployment, in the order of their terms."""
         return tuple(sorted((one for one in self.replicas.values() if one.deployment == deployment), key=_term))
 
+    def spec_of(self, one: PlacedReplica) -> DeploymentSpec:
+        """What a replica was placed for: its deployment at its revision."""
+        return self.deployments[one.deployment].revisions[one.revision]
+
     def taken(self) -> Mapping[tuple[str, str], str]:
         """Which replica holds a device, by node and device."""
         return {

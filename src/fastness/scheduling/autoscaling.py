@@ -13,7 +13,7 @@ from fastness.scheduling.demand import Demand, demands, measure
 from fastness.scheduling.draft import Draft
 from fastness.scheduling.lifecycle import order
 from fastness.scheduling.placement import Placement
-from fastness.scheduling.placing import attempt, devices_of, settled
+from fastness.scheduling.placing import attempt, settled
 from fastness.scheduling.plan_values import LoadMemory, Peak
 
 PEAKS: Final = 8
@@ -92,7 +92,7 @@ def soak(draft: Draft, needs: Mapping[str, Need], stuck: set[str], memory: dict[
         spec = deployed.spec
         found: list[tuple[Placement, bool]] = []
         while len(found) < min(extra, draft.placements_left):
-            verdict = draft.shares.verdict(spec.owner, spec.needs.pool, devices_of(spec) * (len(found) + 1))
+            verdict = draft.shares.verdict(spec.owner, spec.needs.pool, spec.needs.devices_in_all * (len(found) + 1))
             place = attempt(draft, spec, draft.stock.free)
             if not verdict.allowed or place is None:
                 break

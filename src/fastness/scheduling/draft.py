@@ -88,8 +88,8 @@ class Draft:
 
     def drain(self, one: PlacedReplica, reason: str) -> None:
         """Let a replica finish what it does, within the time its deployment gives it."""
-        spec = self.state.deployments[one.deployment].revisions[one.revision]
-        self.note(ReplicaDraining(one.id, self.now_ms + int(spec.drain_timeout_s * 1_000), reason))
+        deadline_ms = self.now_ms + int(self.state.spec_of(one).drain_timeout_s * 1_000)
+        self.note(ReplicaDraining(one.id, deadline_ms, reason))
         if self._stock:
             self._stock.expect(one)
 

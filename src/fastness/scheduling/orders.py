@@ -18,7 +18,7 @@ def orders_of(state: FleetState, nodes: Iterable[str]) -> dict[str, NodeOrders]:
     assignments: dict[str, list[Assignment]] = {node: [] for node in nodes}
     for one in state.replicas.values():
         if one.phase in (Phase.PLACED, Phase.DRAINING):
-            spec, routed = state.deployments[one.deployment].revisions[one.revision], one.phase is Phase.PLACED
+            spec, routed = state.spec_of(one), one.phase is Phase.PLACED
             for part in one.parts:
                 if part.node in assignments:
                     assignments[part.node].append(Assignment(one.id, spec, one.revision, one.term, part, routed=routed))

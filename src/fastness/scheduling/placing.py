@@ -61,11 +61,6 @@ def settled(draft: Draft, name: str, revision: int, found: Placement, borrowed: 
     )
 
 
-def devices_of(spec: DeploymentSpec) -> int:
-    """Count the devices that one replica takes in all."""
-    return spec.needs.devices * spec.needs.nodes
-
-
 def _wishes(draft: Draft, wants: Iterable[Want]) -> Iterator[tuple[Wish, int]]:
     """Make a wish of each replica that is wanted, with its revision; no two are the same."""
     there: Counter[str] = Counter()
@@ -82,7 +77,7 @@ def _wishes(draft: Draft, wants: Iterable[Want]) -> Iterator[tuple[Wish, int]]:
 def _settle(draft: Draft, name: str, revision: int) -> bool:
     """Place one replica, or hold back what will come free for it; tell whether either could be done."""
     spec, stock = draft.deployed(name).revisions[revision], draft.stock
-    verdict = draft.shares.verdict(spec.owner, spec.needs.pool, devices_of(spec))
+    verdict = draft.shares.verdict(spec.owner, spec.needs.pool, spec.needs.devices_in_all)
     found = attempt(draft, spec, stock.free)
     if found and verdict.allowed:
         stock.take(found.parts, spec.needs.device_bytes, name)
@@ -101,7 +96,7 @@ def _settle(draft: Draft, name: str, revision: int) -> bool:
 def _reclaim(draft: Draft, spec: DeploymentSpec) -> tuple[Part, ...]:
     """Ask borrowers to give back what an owner is guaranteed, if that helps it; return what is to be held back then."""
     needs, domains = spec.needs, _domains(draft, spec.name)
-    room = draft.shares.room(spec.owner, needs.pool, devices_of(spec), draft.stock.free, needs, domains)
+    room = draft.shares.room(spec.owner, needs.pool, spec.needs.devices_in_all, draft.stock.free, needs, domains)
     if room is None:
         return ()
     for one in room.drain:

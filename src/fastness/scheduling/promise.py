@@ -28,7 +28,7 @@ def promise_problem(
             f"set {department} to {given} or more first, or its teams to less"
         )
     total = sum(count for who, count in after.items() if who == department_of(who))
-    before = sum(count for (who, of), count in promised.items() if of == pool and who == department_of(who))
+    before = promised_of(promised, pool)
     if total > size and total > before:
         left = max(0, size - total + devices)
         return (
@@ -41,5 +41,10 @@ def promise_problem(
 def broken_promise(promised: Mapping[tuple[str, str], int], pool: str, nodes: Iterable[FleetNode]) -> str:
     """Say that a pool has fewer devices than are guaranteed, since nodes have gone; empty while it has enough."""
     size = sum(len(one.devices) for one in nodes if one.pool == pool)
-    total = sum(count for (who, of), count in promised.items() if of == pool and who == department_of(who))
+    total = promised_of(promised, pool)
     return f"pool {pool} has {counted(size)} of the {total} that are guaranteed" if total > size else ""
+
+
+def promised_of(promised: Mapping[tuple[str, str], int], pool: str) -> int:
+    """Return the devices of a pool that are guaranteed in all: those of teams are within their department's."""
+    return sum(count for (who, of), count in promised.items() if of == pool and who == department_of(who))

@@ -208,7 +208,7 @@ def shares(state: FleetState, nodes: Iterable[FleetNode], clears: Clears = ident
 
 def holder(state: FleetState, one: PlacedReplica) -> Holder:
     """Return a replica of a state as shares see it."""
-    spec = state.deployments[one.deployment].revisions[one.revision]
+    spec = state.spec_of(one)
     return Holder(
         one.id,
         spec.owner,

@@ -26,7 +26,7 @@ class Wish:
     @property
     def devices(self) -> int:
         """How many it takes in all."""
-        return self.needs.devices * self.needs.nodes
+        return self.needs.devices_in_all
 
 
 def ordered(wishes: Iterable[Wish], index: OfferIndex, shares: Shares) -> tuple[Wish, ...]:

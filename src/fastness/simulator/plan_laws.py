@@ -9,6 +9,7 @@ from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_state import FleetState, NodeWish, Phase, PlacedReplica
 from fastness.core.marking import Lattice
 from fastness.core.node import FleetNode
+from fastness.scheduling.account import department_of
 from fastness.scheduling.plan import Pending
 from fastness.simulator import oracle
 from fastness.simulator.laws import SHARE_GRACE_S, Broken
@@ -62,7 +63,7 @@ class PlanLaws:
                 if deployed is None or deployed.removed or not _is_of(deployed.spec.owner, owner):
                     continue
                 needs = deployed.spec.needs
-                if needs.pool != pool or needs.devices * needs.nodes > 1 or needs.apart:
+                if needs.pool != pool or needs.devices_in_all > 1 or needs.apart:
                     continue
                 if held(state, owner, pool, self._offers) + 1 > devices:
                     continue
@@ -73,7 +74,7 @@ class PlanLaws:
                 ]
                 if lenders:
                     owed[owner, pool] = self._owed.get((owner, pool), now_s)
-                    longest_s = max(self._spec(state, one).drain_timeout_s for one in lenders)
+                    longest_s = max(state.spec_of(one).drain_timeout_s for one in lenders)
                     waited_s = now_s - owed[owner, pool]
                     if waited_s > longest_s + SHARE_GRACE_S:
                         what = f"{name} waits for {waited_s:.0f} s, {lenders[0].id} borrows, drain {longest_s:.0f} s"
@@ -118,10 +119,10 @@ class PlanLaws:
     def _borrowed(self, state: FleetState, owner: str, pool: str) -> Iterable[PlacedReplica]:
         """Replicas of others that hold more of the pool than they are guaranteed."""
         for one in state.replicas.values():
-            other = self._spec(state, one).owner
+            other = state.spec_of(one).owner
             if _is_of(other, owner) or one.phase is not Phase.PLACED or self._pool(one) != pool:
                 continue
-            department = other.partition("/")[0]
+            department = department_of(other)
             guaranteed = max(state.shares.get((other, pool), 0), state.shares.get((department, pool), 0))
             if held(state, department, pool, self._offers) > guaranteed and held(state, other, pool, self._offers) > (
                 state.shares.get((other, pool), 0)
@@ -145,16 +146,13 @@ class PlanLaws:
     def _pool(self, one: PlacedReplica) -> str:
         return self._offers[one.parts[0].node].pool
 
-    def _spec(self, state: FleetState, one: PlacedReplica) -> DeploymentSpec:
-        return state.deployments[one.deployment].revisions[one.revision]
-
 
 def held(state: FleetState, owner: str, pool: str, offers: Mapping[str, FleetNode]) -> int:
     """How many devices of a pool an owner and its teams hold."""
     return sum(
         len(part.devices)
         for one in state.replicas.values()
-        if _is_of(state.deployments[one.deployment].revisions[one.revision].owner, owner)
+        if _is_of(state.spec_of(one).owner, owner)
         for part in one.parts
         if offers[part.node].pool == pool
     )

@@ -114,7 +114,7 @@ class Planned:
     def _replica(self, one: PlacedReplica, node: str) -> Replica:
         ready = self._ready_s[one.id] <= self._now_s
         state = ReplicaState.READY if ready else ReplicaState.STARTING
-        slots = self.state.deployments[one.deployment].revisions[one.revision].parameters.slots
+        slots = self.state.spec_of(one).parameters.slots
         return Replica(
             one.id, one.deployment, "simulated", state, "", slots, 0, 1, True,
             node=node, deployment=one.deployment, revision=one.revision, term=one.term,
