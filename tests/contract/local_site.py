@@ -22,7 +22,8 @@ from typing import Any
 
 from fastness.config import EngineSettings, Settings
 from fastness.control.declaration import declare
-from fastness.control.this_node import ORDERS, REPORT, ThisNode
+from fastness.control.run_files import ORDERS, REPORT
+from fastness.control.this_node import ThisNode
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.marking import Label, Lattice
 from fastness.core.model import ModelCard, ModelKind

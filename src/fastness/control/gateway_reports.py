@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fastness.control.run_files import LOADS
 from fastness.core.observation import GatewayReport
 from fastness.store.snapshot_file import SnapshotReader
 
-PATTERN: Final = "load-*.json"
 SILENT_MS: Final = 10_000
 """A gateway that has said nothing for so long is gone, with all that ran there. A new one under its name speaks sooner.
 
@@ -26,7 +26,7 @@ class GatewayReports:
 
     def read(self) -> tuple[GatewayReport, ...]:
         """Return the reports of the gateways that live, by name."""
-        there = sorted(self._directory.glob(PATTERN))
+        there = sorted(self._directory.glob(LOADS))
         for path in self._readers.keys() - set(there):
             del self._readers[path]
             self._last.pop(path, None)

@@ -12,6 +12,7 @@ import msgspec
 
 from fastness.control.declaration import Served
 from fastness.control.problem import Problem
+from fastness.control.run_files import ROUTING
 from fastness.core.ids import is_name
 from fastness.core.replica import ReplicaState, RoutingSnapshot
 from fastness.store.snapshot_file import SnapshotReader
@@ -61,7 +62,7 @@ class Observed:
 
     def __init__(self, run_directory: Path) -> None:
         self._run_file = run_directory / "fastness.json"
-        self._reader = SnapshotReader(run_directory / "routing.json", RoutingSnapshot)
+        self._reader = SnapshotReader(run_directory / ROUTING, RoutingSnapshot)
         self._routing = _NOTHING
 
     def routing(self) -> RoutingSnapshot:

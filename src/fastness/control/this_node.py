@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from fastness.control.routing import Known, known_models, routing_snapshot
+from fastness.control.run_files import LOADS, ORDERS, REPORT, ROUTING
 from fastness.control.site import Site
 from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica
 from fastness.fleet.node import LocalNode
 from fastness.store.snapshot_file import write_snapshot
 
-ORDERS: Final = "orders.json"
-"""What control sends: in the run directory as sent, in the home as it was last obeyed."""
-REPORT: Final = "node.json"
-ROUTING: Final = "routing.json"
-LOADS: Final = "load-*.json"
 REPORT_PERIOD_S: Final = 1.0
 """How often control hears of a node on which nothing changes; a node that is silent for some of these may be lost."""
 

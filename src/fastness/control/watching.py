@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
+from fastness.control.run_files import LOADS, REPORT
 from fastness.core.node import FleetNode
 from fastness.core.observation import GatewayReport, NodeReport, Observation
 from fastness.scheduling.plan import Plan
 from fastness.store.snapshot_file import SnapshotReader
-
-NODE_FILE: Final = "node.json"
-"""What a node says of itself, in the run directory."""
-LOAD_FILES: Final = "load-*.json"
-"""What each gateway says of its load, beside it."""
 
 
 class Watching(Protocol):
@@ -41,10 +37,10 @@ class LastReports:
 
     def seen(self) -> Observation | None:
         """Return the last reports; None where there is none of a node."""
-        node = SnapshotReader(self._run / NODE_FILE, NodeReport).poll()
+        node = SnapshotReader(self._run / REPORT, NodeReport).poll()
         if node is None:
             return None
-        loads = (SnapshotReader(path, GatewayReport).poll() for path in sorted(self._run.glob(LOAD_FILES)))
+        loads = (SnapshotReader(path, GatewayReport).poll() for path in sorted(self._run.glob(LOADS)))
         gateways = tuple(one for one in loads if one is not None)
         return Observation(int(self._clock() * 1_000), (node,), gateways)
 

@@ -52,7 +52,7 @@ def keeping(
     on_change: Callable[[Replica | None], None],
 ) -> LocalNode:
     """Build what keeps the engines of this machine as ordered."""
-    from fastness.control.this_node import ORDERS
+    from fastness.control.run_files import ORDERS
     from fastness.fleet.keeper import ReplicaKeeper
     from fastness.fleet.node import LocalNode
     from fastness.store.snapshot_file import write_snapshot

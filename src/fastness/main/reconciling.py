@@ -52,7 +52,7 @@ class HostedFleet:
         from fastness.control.configured import Configured
         from fastness.control.gateway_reports import GatewayReports
         from fastness.control.reconciler import Reconciler
-        from fastness.control.this_node import ORDERS, REPORT
+        from fastness.control.run_files import ORDERS, REPORT
         from fastness.core.observation import NodeReport
         from fastness.fleet.local import LocalFleet
         from fastness.store.snapshot_file import SnapshotReader, write_snapshot

@@ -81,8 +81,8 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     import asyncio
     from functools import partial
 
+    from fastness.control.run_files import ORDERS
     from fastness.control.site import Site
-    from fastness.control.this_node import ORDERS
     from fastness.core.observation import NodeOrders
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger

@@ -10,7 +10,8 @@ import pytest
 from fastness.config import Settings
 from fastness.control import this_node
 from fastness.control.declaration import declare
-from fastness.control.this_node import ORDERS, REPORT, ROUTING, ThisNode
+from fastness.control.run_files import ORDERS, REPORT, ROUTING
+from fastness.control.this_node import ThisNode
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Lattice

@@ -1,0 +1,14 @@
+"""The files in the run directory by which control, this node and its gateways tell each other of the fleet."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ORDERS: Final = "orders.json"
+"""What control sends to the node; in the home, as it was last obeyed."""
+REPORT: Final = "node.json"
+"""What the node says of itself."""
+ROUTING: Final = "routing.json"
+"""What the node tells gateways: where replicas are."""
+LOADS: Final = "load-*.json"
+"""What each gateway says of its load."""
