@@ -180,7 +180,6 @@ def _succeeded(gateway: Gateway, trip: Trip, slot: Slot, tries: Tries | None, re
     for one in tries.erred if tries is not None else ():
         if one.id != replica.id:
             served.failed(one, gateway.now())
-            served.tallies[one.revision].failed += 1
 
 
 class _Passing:

@@ -124,6 +124,5 @@ def _note_failure(gateway: Gateway, trip: Trip, other: Slot, ended: asyncio.Task
     if isinstance(failure, EngineFailed) and not isinstance(failure, EngineErred):
         assert trip.served
         trip.served.failed(other.replica, gateway.now(), gone=isinstance(failure, EngineAway))
-        trip.served.tallies[other.replica.revision].failed += 1
     if failure is not None:
         failure.__traceback__ = failure.__context__ = None  # its frames hold the trip

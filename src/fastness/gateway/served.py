@@ -226,7 +226,11 @@ class Served:
         self.watch(loop)
 
     def failed(self, replica: Replica, now_s: float, *, gone: bool = False) -> None:
-        """Count a failure against a replica: maybe it is sent nothing more, until it has a new epoch or for a while."""
+        """Count a failure against a replica: maybe it is sent nothing more, until it has a new epoch or for a while.
+
+        It counts for the replica's revision, too.
+        """
+        self.tallies[replica.revision].failed += 1
         if self.circuits.failed(replica.id, replica.epoch, now_s, gone=gone) is CircuitState.OPEN:
             self.queue.close(replica.id)
 

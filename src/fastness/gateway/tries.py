@@ -64,7 +64,6 @@ class Tries:
             self.erred.append(replica)
         else:
             served.failed(replica, self._gateway.now(), gone=isinstance(failure, EngineAway))
-            served.tallies[replica.revision].failed += 1
 
     def again(self, failure: EngineFailed) -> bool:
         """Tell whether it may be tried again, and count it."""
