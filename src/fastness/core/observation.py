@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import Part
 from fastness.core.node import FleetNode
-from fastness.core.replica import Replica
+from fastness.core.replica import Replica, ReplicaState
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,26 @@ class Assignment:
     term: int
     part: Part
     routed: bool = True
+
+    def as_replica(self, state: ReplicaState) -> Replica:
+        """The replica as it was ordered, without an engine yet: nothing of it runs that could speak to anybody."""
+        spec, parameters = self.spec, self.spec.parameters
+        return Replica(
+            id=self.replica,
+            model=spec.model,
+            engine=parameters.engine,
+            state=state,
+            socket="",
+            slots=parameters.slots,
+            context_tokens=parameters.slot_context_tokens,
+            epoch=0,
+            sealed=True,
+            node=self.part.node,
+            deployment=spec.name,
+            revision=self.revision,
+            model_digest=spec.model_digest,
+            term=self.term,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,24 +197,8 @@ def _loads(one: Replica) -> bool:
 
 
 def _without_process(lane: _Lane) -> Replica:
-    one, spec = lane.assignment, lane.assignment.spec
-    return Replica(
-        id=one.replica,
-        model=spec.model,
-        engine=spec.parameters.engine,
-        state=ReplicaState.FAILED if lane.diagnosis else ReplicaState.STARTING,
-        socket="",
-        slots=spec.parameters.slots,
-        context_tokens=spec.parameters.slot_context_tokens,
-        epoch=0,
-        sealed=True,  # nothing of it runs that could speak to anybody
-        diagnosis=lane.diagnosis,
-        node=one.part.node,
-        deployment=spec.name,
-        revision=one.revision,
-        model_digest=spec.model_digest,
-        term=one.term,
-    )
+    state = ReplicaState.FAILED if lane.diagnosis else ReplicaState.STARTING
+    return replace(lane.assignment.as_replica(state), diagnosis=lane.diagnosis)
 
 
 async def _first_of(limit_s: float | None, *events: asyncio.Event) -> None:

@@ -8,7 +8,7 @@ nobody for its lease ends its engines: it cannot know whether they were placed e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import count
 
@@ -331,26 +331,15 @@ class SimulatedNodes:
         self._on_change(Change(now_s, node.offer.name, one.assignment, epoch, step, cause))
 
     def _replica(self, node: _Node, one: _Kept) -> Replica:
-        assignment, spec = one.assignment, one.assignment.spec
+        assignment, name = one.assignment, node.offer.name
         epoch = node.epochs.get(assignment.replica, 0)
-        return Replica(
-            id=assignment.replica,
-            model=spec.model,
-            engine=spec.parameters.engine,
-            state=one.state,
-            socket=f"simulated/{node.offer.name}/{assignment.replica}",
-            slots=spec.parameters.slots,
-            context_tokens=spec.parameters.slot_context_tokens,
+        return replace(
+            assignment.as_replica(one.state),
+            socket=f"simulated/{name}/{assignment.replica}",
             epoch=epoch,
-            sealed=True,
             restarts=max(0, epoch - 1),
             since_s=one.since_s,
-            memory_bytes=spec.needs.device_bytes * len(assignment.part.devices) if one.alive else None,
-            node=node.offer.name,
-            deployment=spec.name,
-            revision=assignment.revision,
-            model_digest=spec.model_digest,
-            term=assignment.term,
+            memory_bytes=assignment.spec.needs.device_bytes * len(assignment.part.devices) if one.alive else None,
         )
 
 

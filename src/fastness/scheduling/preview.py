@@ -68,17 +68,12 @@ def _obedient(state: FleetState, seen: Observation, silent: Collection[str], now
 
 
 def _report(one: NodeReport, ordered: NodeOrders, now_ms: int) -> NodeReport:
-    up = tuple(_up(each, one.node.name) for each in ordered.assignments)
+    up = tuple(_up(each) for each in ordered.assignments)
     return replace(one, at_ms=now_ms, version=ordered.version, replicas=up)
 
 
-def _up(one: Assignment, node: str) -> Replica:
-    spec = one.spec
-    return Replica(
-        one.replica, spec.model, spec.parameters.engine, ReplicaState.READY if one.routed else ReplicaState.DRAINING,
-        "", spec.parameters.slots, spec.parameters.slot_context_tokens, 1, True, node=node, deployment=spec.name,
-        revision=one.revision, model_digest=spec.model_digest, term=one.term,
-    )  # fmt: skip
+def _up(one: Assignment) -> Replica:
+    return replace(one.as_replica(ReplicaState.READY if one.routed else ReplicaState.DRAINING), epoch=1)
 
 
 def _pause_ms(state: FleetState) -> int:
