@@ -10,24 +10,25 @@ from typing import Final
 import msgspec
 
 from fastness.control.access import DEFAULT_TENANT
-from fastness.control.model_lookup import named_model
+from fastness.control.model_lookup import NamedModel, named_model
 from fastness.control.models_here import DeviceBytes, ModelFacts
 from fastness.control.problem import Problem
 from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Scaling
 from fastness.core.marking import Label, Lattice, UnknownMarking
 from fastness.core.node import POOL
 
-SLOT_CONTEXT_TOKENS: Final = Parameters().slot_context_tokens
+_PARAMETERS, _SCALING, _ROLLOUT = Parameters(), Scaling(), Rollout()
+"""What stands where nothing is said; a file leaves out what should follow from the model."""
 
 
 class GivenParameters(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=False):
     """How each replica's engine is run. `slot_context_tokens` null: 2,048, or the model's own where that is less."""
 
-    engine: str = "llamacpp"
-    slots: int = 8
+    engine: str = _PARAMETERS.engine
+    slots: int = _PARAMETERS.slots
     slot_context_tokens: int | None = None
-    threads: int = 0
-    cache_type: str = "f16"
+    threads: int = _PARAMETERS.threads
+    cache_type: str = _PARAMETERS.cache_type
 
 
 class GivenNeeds(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -47,24 +48,24 @@ class GivenNeeds(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class GivenScaling(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How many replicas, and when more or fewer."""
 
-    min: int = 1
+    min: int = _SCALING.min
     max: int | None = None
-    queue_wait_s: float = 1.0
-    busy_part: float = 0.8
-    tokens_per_s: float = 0.0
-    down_s: float = 300.0
-    idle_s: float = 900.0
+    queue_wait_s: float = _SCALING.queue_wait_s
+    busy_part: float = _SCALING.busy_part
+    tokens_per_s: float = _SCALING.tokens_per_s
+    down_s: float = _SCALING.down_s
+    idle_s: float = _SCALING.idle_s
 
 
 class GivenRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """How a new revision takes the place of the old."""
 
-    surge: int = 1
-    canary_percent: int = 0
-    hold_s: float = 60.0
-    error_percent_max: float = 1.0
-    ttft_ratio_max: float = 2.0
-    samples_min: int = 20
+    surge: int = _ROLLOUT.surge
+    canary_percent: int = _ROLLOUT.canary_percent
+    hold_s: float = _ROLLOUT.hold_s
+    error_percent_max: float = _ROLLOUT.error_percent_max
+    ttft_ratio_max: float = _ROLLOUT.ttft_ratio_max
+    samples_min: int = _ROLLOUT.samples_min
 
 
 class GivenDeployment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -105,7 +106,7 @@ class SpecReader:
         parameters = Parameters(
             given.parameters.engine,
             given.parameters.slots,
-            min(SLOT_CONTEXT_TOKENS, found.context_tokens or SLOT_CONTEXT_TOKENS) if tokens is None else tokens,
+            _slot_context_tokens(found) if tokens is None else tokens,
             given.parameters.threads,
             given.parameters.cache_type,
         )
@@ -200,6 +201,11 @@ def given_of(spec: DeploymentSpec) -> GivenDeployment:
             spec.rollout.ttft_ratio_max, spec.rollout.samples_min,
         ),
     )  # fmt: skip
+
+
+def _slot_context_tokens(model: NamedModel) -> int:
+    usual = _PARAMETERS.slot_context_tokens
+    return min(usual, model.context_tokens or usual)
 
 
 def _sorted(names: tuple[str, ...]) -> tuple[str, ...]:
