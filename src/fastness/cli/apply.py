@@ -89,6 +89,12 @@ def carry_out(
         talk.say(f"done  {summary(outcome)}")
 
 
+def as_file_says(api: Api, name: str) -> dict[str, Any] | None:
+    """Return a deployment as it is wanted now, as a file would say it; None: there is none."""
+    exported = api.get("/deployment-file")["deployment"]
+    return next((one for one in exported if one["name"] == name), None)
+
+
 def ask_about_rolls(api: Api, talk: Talk, given: list[dict[str, Any]]) -> None:
     """Show what would happen and ask, where running replicas would be replaced; raises Failure for a no."""
     answer = api.post("/plan", {"deployment": given})

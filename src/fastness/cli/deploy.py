@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fastness.cli.apply import Pending, carry_out
-from fastness.cli.client import Api, management_of
+from fastness.cli.apply import Pending, as_file_says, carry_out
+from fastness.cli.client import management_of
 from fastness.cli.following import TIMEOUT_S, NoWait, Timeout
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 
@@ -51,7 +51,7 @@ def deploy(
     """
     talk = Talk(as_json, quiet, yes)
     with management_of(ctx) as api:
-        given = _known(api, name) or {"name": name, "model": model or name}
+        given = as_file_says(api, name) or {"name": name, "model": model or name}
         wished: dict[str, Any] = {"model": model, "owner": owner, "ceiling": ceiling, "tenants": tenant or None}
         _put(given, wished)
         _put(given.setdefault("needs", {}), {"devices": devices, "accelerator": accelerator, "pool": pool})
@@ -59,12 +59,6 @@ def deploy(
         bounds = {"min": replicas if low is None else low, "max": max(1, replicas) if replicas is not None else high}
         _put(given.setdefault("scaling", {}), bounds)
         carry_out(api, talk, [given], pending=pending, no_wait=no_wait, timeout_s=timeout)
-
-
-def _known(api: Api, name: str) -> dict[str, Any] | None:
-    """Return a deployment as it is wanted now, as a file would say it; None: there is none."""
-    exported = api.get("/deployment-file")["deployment"]
-    return next((one for one in exported if one["name"] == name), None)
 
 
 def _put(table: dict[str, Any], wished: dict[str, Any]) -> None:

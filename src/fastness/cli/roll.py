@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fastness.cli.apply import show_plan
+from fastness.cli.apply import as_file_says, show_plan
 from fastness.cli.client import Api, management_of
-from fastness.cli.following import TIMEOUT_S, Following, NoWait, Timeout, next_entry, only_recorded, summary
+from fastness.cli.following import TIMEOUT_S, Following, Name, NoWait, Timeout, next_entry, only_recorded, summary
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.talk import Json, Quiet, Talk, Yes
 
@@ -19,7 +19,7 @@ fastness roll chat --back"""
 
 def roll(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    name: Name,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="To this model, or MODEL@sha256:DIGITS.")] = None,
     parameters: Annotated[
         list[str] | None,
@@ -66,8 +66,7 @@ def _ask(
     if not back:
         body: dict[str, Any] = {"roll": [name]}
         if model or parameters:
-            exported = api.get("/deployment-file")["deployment"]
-            given = next((one for one in exported if one["name"] == name), {"name": name, "model": model})
+            given = as_file_says(api, name) or {"name": name, "model": model}
             given["model"] = model or given["model"]
             given["parameters"] |= parameters
             body = {"deployment": [given]}
