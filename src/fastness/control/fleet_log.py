@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -19,15 +20,23 @@ _KINDS: Final = frozenset(kind.value for kind in TYPES)
 
 
 class FleetLog:
-    """Folds what the ledger has, and whatever is decided from then on. `clock_ms`: milliseconds since 1970."""
+    """Folds what the ledger has, and whatever is decided from then on. `clock_ms`: milliseconds since 1970.
 
-    def __init__(self, ledger: Ledger, state: FleetState, clock_ms: Callable[[], int]) -> None:
-        self._ledger, self._clock_ms = ledger, clock_ms
+    `state` is what was decided before, or reads that when it is asked for first.
+    """
+
+    def __init__(
+        self, ledger: Ledger, state: FleetState | Callable[[], FleetState], clock_ms: Callable[[], int]
+    ) -> None:
+        self._ledger, self._before, self._clock_ms = ledger, state, clock_ms
         self._order = asyncio.Lock()
-        self.state = state
-        """What was decided, as far as it is durable."""
         self.decided = asyncio.Event()
         """Set whenever something was; whoever waits for it clears it."""
+
+    @cached_property
+    def state(self) -> FleetState:
+        """What was decided, as far as it is durable."""
+        return self._before if isinstance(self._before, FleetState) else self._before()
 
     @classmethod
     def open(cls, directory: Path, ledger: Ledger, clock_ms: Callable[[], int]) -> FleetLog:

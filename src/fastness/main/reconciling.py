@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastness.control.policies import Policies
     from fastness.control.reconciler import Reconciler
     from fastness.core.desired import DeploymentSpec
+    from fastness.core.fleet_state import FleetState
     from fastness.core.marking import Lattice
     from fastness.ledger.port import Ledger
     from fastness.registry.library import ModelLibrary
@@ -33,18 +34,23 @@ class HostedFleet:
     ) -> None:
         self._settings, self._run, self._ledger = settings, run, ledger
         self._policies, self._library, self._log = policies, library, log
-        self._configured_before: dict[str, DeploymentSpec | None] = {}
+        self._configured_before: dict[str, DeploymentSpec | None] = {}  # filled when the log is read
 
     @cached_property
     def log(self) -> FleetLog:
-        """The state and its decisions. Blocks the first time; raises LedgerCorrupt."""
+        """The state and its decisions. Whoever asks for the state first blocks, and may hear of LedgerCorrupt."""
+        from fastness.control.fleet_log import FleetLog
+
+        return FleetLog(self._ledger, self._decided_before, milliseconds)
+
+    def _decided_before(self) -> FleetState:
         from fastness.control.configured import last_configured
-        from fastness.control.fleet_log import FleetLog, history
+        from fastness.control.fleet_log import history
         from fastness.core.fleet_state import fold
 
         happened = [event for _, event in history(self._settings.home / "ledger/control")]
-        self._configured_before = last_configured(happened)
-        return FleetLog(self._ledger, fold(happened), milliseconds)
+        self._configured_before |= last_configured(happened)
+        return fold(happened)
 
     @cached_property
     def reconciler(self) -> Reconciler:
@@ -77,7 +83,8 @@ class HostedFleet:
     @asynccontextmanager
     async def reconciling(self) -> AsyncIterator[None]:
         """Reconcile until the block ends: a companion of the control process."""
-        async with (await asyncio.to_thread(lambda: self.reconciler)).running():
+        await asyncio.to_thread(lambda: self.log.state)
+        async with self.reconciler.running():
             yield
 
 
