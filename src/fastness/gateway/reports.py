@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from fastness.core.observation import DeploymentLoad, GatewayReport, RevisionLoad
+from fastness.core.observation import DeploymentLoad, GatewayReport
 from fastness.gateway.routing import Routing
 from fastness.gateway.served import Served
 from fastness.store.snapshot_file import write_snapshot
@@ -46,10 +46,7 @@ def _load(served: Served, now_s: float) -> DeploymentLoad:
         sum(lane.in_flight for lane in served.queue.lanes.values()),
         served.asked,
         max((round(served.choosing.used_part(one), 4) for one in served.replicas.values()), default=0.0),
-        revisions=tuple(
-            RevisionLoad(revision, one.answered, one.failed, round(one.ttft_s * 1_000), one.output_tokens)
-            for revision, one in sorted(served.tallies.items())
-        ),
+        revisions=served.tallies.loads(),
         batch_running=served.queue.batch_running,
     )
 

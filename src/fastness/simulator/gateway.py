@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from fastness.core.marking import Label, Lattice
-from fastness.core.observation import DeploymentLoad, GatewayReport, RevisionLoad
-from fastness.core.priority import Band
+from fastness.core.observation import DeploymentLoad, GatewayReport
 from fastness.simulator.engine import Run
 from fastness.simulator.request import End, Request
 from fastness.simulator.routes import Route
@@ -24,6 +23,7 @@ from fastness.traffic.lanes import Lane
 from fastness.traffic.prefix_index import PrefixIndex
 from fastness.traffic.prompt import Prompt
 from fastness.traffic.replica_choice import Choice, ReplicaChoice
+from fastness.traffic.tally import Tallies
 
 TRIES_MAX: Final = 8
 """Runs of one request, the first included; then it ends in an error."""
@@ -68,16 +68,6 @@ class TrafficRules:
 
 
 @dataclass(slots=True)
-class Counts:
-    """What one revision did: see RevisionLoad."""
-
-    answered: int = 0
-    failed: int = 0
-    ttft_ms_sum: int = 0
-    output_tokens: int = 0
-
-
-@dataclass(slots=True)
 class Served:
     """What a gateway keeps for one deployment."""
 
@@ -88,7 +78,7 @@ class Served:
     running: dict[Request, None] = field(default_factory=dict)
     in_flight: Counter[str] = field(default_factory=Counter)
     asked: int = 0
-    counts: dict[int, Counts] = field(default_factory=dict)
+    tallies: Tallies = field(default_factory=Tallies)
 
 
 class SimulatedGateway:
@@ -143,7 +133,7 @@ class SimulatedGateway:
         """Hear that a run is complete."""
         served, now_s = self._of(request.asked.deployment), self._now_s()
         served.circuits.succeeded(request.replica, request.epoch, now_s)
-        self._count(served, request)
+        served.tallies[request.revision].add(request.ttft_s, request.asked.output_tokens)
         self._leave(served, request, unread=False)
         self._end(served, request, End.ANSWER)
 
@@ -158,7 +148,7 @@ class SimulatedGateway:
         self._open(served)
         self._site.at(now_s + self._rules.circuits.open_s + 0.001, lambda: self._open(served))
         if request.tries >= TRIES_MAX and request.sent < request.asked.output_tokens:
-            served.counts.setdefault(request.revision, Counts()).failed += 1
+            served.tallies[request.revision].failed += 1
         self._leave(served, request, unread=unread)
         if request.cut_s < 0.0:
             request.cut_s = now_s
@@ -216,23 +206,16 @@ class SimulatedGateway:
         return GatewayReport(self.name, at_ms, self._version, tuple(draining), tuple(flying), tuple(loads))
 
     def _load(self, name: str, served: Served) -> DeploymentLoad:
-        now_s = self._now_s()
-        urgent = [one for one in served.queue.waiting.values() if one.ask.band is not Band.BATCH]
-        oldest = min((one.ticket.asked.at_s for one in urgent if isinstance(one.ticket, Request)), default=now_s)
-        revisions = tuple(
-            RevisionLoad(number, one.answered, one.failed, one.ttft_ms_sum, one.output_tokens)
-            for number, one in served.counts.items()
-        )
+        line, now_s = served.queue.line(), self._now_s()
         return DeploymentLoad(
             name,
-            len(urgent),
-            len(served.queue.waiting) - len(urgent),
-            now_s - oldest,
+            line.waiting,
+            line.batches,
+            0.0 if line.since_s is None else now_s - line.since_s,
             served.in_flight.total(),
             served.asked,
-            0.0,
-            revisions,
-            sum(bool(one.replica) and one.asked.band is Band.BATCH for one in served.running),
+            revisions=served.tallies.loads(),
+            batch_running=served.queue.batch_running,
         )
 
     def _of(self, deployment: str) -> Served:
@@ -335,12 +318,6 @@ class SimulatedGateway:
             usable = self._usable(served, request)
             request.ask = Ask(asked.tenant, asked.weight, asked.band, tokens, left, deadline_s, usable, returns=True)
             self._queue(served, request, request.ask)
-
-    def _count(self, served: Served, request: Request) -> None:
-        counts = served.counts.setdefault(request.revision, Counts())
-        counts.answered += 1
-        counts.output_tokens += request.asked.output_tokens
-        counts.ttft_ms_sum += int(request.ttft_s * 1_000)
 
     def _end(self, served: Served, request: Request, end: End) -> None:
         served.running.pop(request, None)

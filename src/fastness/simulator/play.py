@@ -166,15 +166,13 @@ class Play:
             self._begin(now_s, other, where)
 
     def _load(self, now_s: float) -> DeploymentLoad:
-        waiting = self.queue.waiting_by_band()
-        urgent = [one.ask.deadline_s for one in self.queue.waiting.values() if one.ask.band is not Band.BATCH]
-        totals, batch = self.totals, waiting[Band.BATCH]
+        totals, line = self.totals, self.queue.line()
         done = RevisionLoad(1, totals.answered, totals.refused, totals.ttft_ms_sum, totals.output_tokens)
         return DeploymentLoad(
             self.name,
-            sum(waiting) - batch,
-            batch,
-            now_s - min(urgent) + WAIT_S if urgent else 0.0,
+            line.waiting,
+            line.batches,
+            0.0 if line.since_s is None else now_s - line.since_s,
             len(self._runs),
             totals.asked,
             self._cache_part(),

@@ -21,6 +21,7 @@ from fastness.simulator.faults import Fault, Kind
 from fastness.simulator.request import Asked
 from fastness.simulator.scenario import Scenario
 
+_SCALING, _ROLLOUT = Scaling(), Rollout()
 GB: Final = 1_000_000_000
 NODES_MAX: Final = 10_000
 REQUESTS_MAX: Final = 2_000_000
@@ -50,8 +51,8 @@ class Deployment(msgspec.Struct, forbid_unknown_fields=True):
     owner: str
     model: str = "medium"
     replicas: int = 0
-    min: int = 1
-    max: int = 1
+    min: int = _SCALING.min
+    max: int = _SCALING.max
     devices: int = 1
     nodes: int = 1
     device_gb: float = 60.0
@@ -61,9 +62,9 @@ class Deployment(msgspec.Struct, forbid_unknown_fields=True):
     jurisdictions: tuple[str, ...] = ()
     apart: bool = False
     urgent: bool = False
-    surge: int = 1
-    down_s: float = 300.0
-    idle_s: float = 900.0
+    surge: int = _ROLLOUT.surge
+    down_s: float = _SCALING.down_s
+    idle_s: float = _SCALING.idle_s
     drain_timeout_s: float = 30.0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from fastness.core.observation import RevisionLoad
+
 REVISIONS_MAX: Final = 16
 """Revisions that are counted at the same time; beyond it the lowest is forgotten."""
 
@@ -36,3 +38,10 @@ class Tallies(dict[int, Tally]):
             del self[min(self)]
         tally = self[revision] = Tally()
         return tally
+
+    def loads(self) -> tuple[RevisionLoad, ...]:
+        """Return them as a gateway reports them, by revision."""
+        return tuple(
+            RevisionLoad(revision, one.answered, one.failed, round(one.ttft_s * 1_000), one.output_tokens)
+            for revision, one in sorted(self.items())
+        )
