@@ -86,7 +86,7 @@ def configuration() -> str:
     return f"""\
 # Settings
 
-{WRITTEN.format(source="src/fastness/config.py")}
+{WRITTEN.format(source="src/fastness/config/settings.py")}
 
 Every setting has a default that works, so all of this is optional. A value is taken from the first of these that has
 it:

@@ -137,7 +137,7 @@ def test_the_environment_is_read_in_few_places() -> None:
         "src/fastness/cli/talk.py",  # NO_COLOR and TERM: a matter between a terminal and its user
         "src/fastness/engines/llamacpp/child.py",  # sets what OpenMP reads, in a process of its own
     }
-    assert readers <= allowed, "settings come from config.py, to which main hands the environment"
+    assert readers <= allowed, "settings come from config, to which main hands the environment"
 
 
 def test_no_two_test_files_have_the_same_name() -> None:
