@@ -23,6 +23,9 @@ class GatewaySettings:
 
     host: str = _setting("127.0.0.1", "Address the OpenAI API listens on.")
     port: int = _setting(8080, "Port of the OpenAI API; 0 picks a free one.", 0, 65535)
+    processes: int = _setting(
+        1, "Gateways, each an event loop and a ledger log of its own; one a core. They share the port.", 1, 64
+    )
     tls_certificate: str = _setting("", "PEM file with the certificate chain; with tls_key it turns TLS on.")
     tls_key: str = _setting("", "PEM file with the certificate's private key.")
     tls_client_ca: str = _setting(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fastness.control.declaration import Declaration
 from fastness.core.deployment import Deployment
 from fastness.core.desired import DeploymentSpec
+from fastness.core.gateways import FIRST
 from fastness.core.model import ModelCard
 from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica, RoutingSnapshot
@@ -28,8 +29,9 @@ def routing_snapshot(
     replicas: Iterable[Replica],
     models: Mapping[str, Known],
     declaration: Declaration,
+    gateways: tuple[str, ...] = (FIRST,),
 ) -> RoutingSnapshot:
-    """Build the snapshot. A deployment whose model may not be loaded here is left out, with its replicas.
+    """Build the snapshot for these gateways. A deployment whose model may not be loaded here is left out.
 
     One that goes from one model to another is named with both: gateways send nothing to a model that it is not.
     """
@@ -40,6 +42,7 @@ def routing_snapshot(
         tuple(one for one in replicas if one.model in models),
         tuple(_deployment(one, models[one.model], declaration) for one in served),
         (declaration.node,),
+        gateways,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from fastness.control.routing import Known, known_models, routing_snapshot
 from fastness.control.run_files import LOADS, ORDERS, REPORT, ROUTING
 from fastness.control.site import Site
+from fastness.core.gateways import sockets_in
 from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica
 from fastness.fleet.node import LocalNode
@@ -56,7 +57,7 @@ class ThisNode:
     async def begin(self) -> None:
         """Forget what a run before left in the run directory, take up its orders, and say that we are here."""
         run = self._site.run_directory
-        for left in (run / ORDERS, *run.glob(LOADS)):
+        for left in (run / ORDERS, *run.glob(LOADS), *sockets_in(run)):
             left.unlink(missing_ok=True)
         kept = self._site.kept_orders()
         if kept is not None:
@@ -113,7 +114,10 @@ class ThisNode:
     def _write(self) -> None:
         self._version += 1
         declaration = self._site.declared.declaration
-        snapshot = routing_snapshot(self._version, self.orders, self._node.observe(), self._models, declaration)
+        gateways = self._site.gateways.names
+        snapshot = routing_snapshot(
+            self._version, self.orders, self._node.observe(), self._models, declaration, gateways
+        )
         write_snapshot(self._path(ROUTING), snapshot)
         self._report()
         self._is_stale = False

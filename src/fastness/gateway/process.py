@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
+from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
+from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
@@ -102,7 +104,7 @@ async def serve(parts: GatewayParts) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code."""
     settings, loop = parts.settings, asyncio.get_running_loop()
     engines = EngineConnections()
-    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
+    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock, name=parts.name)
     meters = Meters(GatewayMetrics())
     gateway = Gateway(
         settings,
@@ -116,7 +118,8 @@ async def serve(parts: GatewayParts) -> int:
         reread_access=lambda: _read_access(parts, gateway),
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    app = App(gateway, parts.batches)
+    fellows = {name: str(parts.probes.parent / socket_of(name)) for name in _others(parts)}
+    app = App(gateway, parts.batches, parts.name, Fellows(engines, fellows))
     server = HttpServer(
         app,
         settings.gateway,
@@ -158,6 +161,10 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
+def _others(parts: GatewayParts) -> tuple[str, ...]:
+    return tuple(name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+
+
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
     while True:
         _read_snapshots(parts, gateway)
@@ -173,6 +180,9 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
         gateway.access_changed()
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
+        if gateway.routing.portion is None:
+            reason = f"the installation has {', '.join(snapshot.gateways)}: nothing is sent anywhere"
+            parts.log.record("error", "gateway.not_known", reason=reason, version=snapshot.version)
 
 
 def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:
