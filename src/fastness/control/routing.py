@@ -40,6 +40,7 @@ def routing_snapshot(
         tuple(one for one in replicas if one.model in models),
         tuple(_deployment(one, models[one.model], declaration) for one in served),
         (declaration.node,),
+        orders.wanted,
     )
 
 

@@ -66,7 +66,7 @@ class RoutingSnapshot:
 
     Callers name a deployment. While a new model takes the place of another there are two deployments of one name, the
     stable one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
-    or node is not described here is not routed to.
+    or node is not described here is not routed to. `wanted` says how many replicas of each deployment there should be.
     """
 
     version: int
@@ -74,3 +74,4 @@ class RoutingSnapshot:
     replicas: tuple[Replica, ...]
     deployments: tuple[Deployment, ...] = ()
     nodes: tuple[Node, ...] = ()
+    wanted: tuple[tuple[str, int], ...] = ()
