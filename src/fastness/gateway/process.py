@@ -16,6 +16,7 @@ from fastness.config import Settings
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
+from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
@@ -31,6 +32,7 @@ from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
 from fastness.ledger.port import Ledger
 from fastness.policy.port import PolicyEngine, PolicyProblem
+from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
 from fastness.telemetry.metrics import GatewayMetrics
 
@@ -86,6 +88,8 @@ class GatewayParts:
     identity_reader: Reader[IdentitySnapshot]
     policy_reader: PolicyReader
     policy_engine: Callable[[PolicyBundle], PolicyEngine]
+    sealing_reader: Reader[SealingSnapshot]
+    sealer: Sealer
     ledger: Ledger
     dialect: Callable[[str], Dialect]
     log: JsonLog
@@ -114,6 +118,7 @@ async def serve(parts: GatewayParts) -> int:
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
+        sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
     app = App(gateway, parts.batches)
@@ -152,6 +157,7 @@ async def serve(parts: GatewayParts) -> int:
     await gateway.leases.close()
     await server.close()
     await engines.close()
+    await parts.sealer.close()
     await parts.ledger.close()
     parts.log.record("info", "gateway.stopped")
     parts.log.flush()
@@ -171,6 +177,8 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
     if (identities := parts.identity_reader.poll()) is not None:
         parts.access.replace_identities(identities, parts.clock())
         gateway.access_changed()
+    if (sealing := parts.sealing_reader.poll()) is not None:
+        parts.sealer.replace(sealing)
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
 
