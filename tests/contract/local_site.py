@@ -120,6 +120,7 @@ class LocalSite:
             known=lambda name: (replace(CARD, name=name), None),
             kept_orders=SnapshotReader(run / "kept.json", NodeOrders).poll,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
+            neighbours=None,
         )
 
     async def look(self) -> None:

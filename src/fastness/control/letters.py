@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -9,33 +10,59 @@ from typing import Final, Protocol
 import msgspec
 
 from fastness.core.observation import NodeOrders, NodeReport
-from fastness.identity.cluster.vouching import Vouched
+from fastness.identity.cluster.counters import Counters
+from fastness.identity.cluster.membership import Membership
+from fastness.identity.cluster.vouching import Vouched, Voucher, open_vouched
 
 LETTER_BYTES_MAX: Final = 16_777_216
 """One letter; a larger one is not read."""
+WORD, REPORT = "word", "report"
+"""What the head writes, and what a node writes: an envelope for the one is not taken for the other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
     """From the head to a node: that its report of `answers_ms` was heard, and all that it has to run.
 
-    `orders` are None while control has given none yet; the node keeps to what it has.
+    `orders` are None while control has given none yet; the node keeps to what it has. `revoked` is the list of revoked
+    certificates, as PEM.
     """
 
     answers_ms: int
     orders: NodeOrders | None = None
+    revoked: str = ""
 
 
 class Post(Protocol):
     """Seals letters of this host, and opens those for it."""
 
     def seal(self, to: str, body: bytes) -> bytes:
-        """Return a letter that only its reader takes, once. Raises NotTrusted when this host may not sign any more."""
+        """Return a letter that only its reader takes, once. Raises ValueError when it is too large."""
         ...
 
     def open(self, letter: bytes) -> Vouched:
         """Return what a letter says and who wrote it, by certificate; raises NotTrusted."""
         ...
+
+
+class SealedPost:
+    """The post of one host: envelopes signed under its certificate. `purpose` is what it writes, `reads` what it opens.
+
+    `clock_ms` is milliseconds since 1970.
+    """
+
+    def __init__(self, membership: Membership, writes: str, reads: str, clock_ms: Callable[[], int]) -> None:
+        self._membership, self._reads, self._clock_ms = membership, reads, clock_ms
+        self._voucher = Voucher(membership, writes, clock_ms())
+        self._heard = Counters()
+
+    def seal(self, to: str, body: bytes) -> bytes:
+        """See Post."""
+        return self._voucher.vouch(to, body, self._clock_ms())
+
+    def open(self, letter: bytes) -> Vouched:
+        """See Post."""
+        return open_vouched(letter, self._membership, self._reads, self._heard, self._clock_ms() / 1_000)
 
 
 _WORDS: Final = msgspec.json.Decoder(Word)
@@ -55,6 +82,13 @@ def read_word(body: bytes) -> Word:
 def read_report(body: bytes) -> NodeReport:
     """Read what a node wrote; raises ValueError."""
     return _REPORTS.decode(body)
+
+
+def put(path: Path, letter: bytes) -> None:
+    """Replace a letter, whole. Raises OSError."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_bytes(letter)
+    draft.replace(path)
 
 
 class Pigeonhole:

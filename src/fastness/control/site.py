@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fastness.config import Settings
 from fastness.control.declaration import Declared
+from fastness.control.neighbours import Neighbours
 from fastness.core.deployment import Adapter
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard
@@ -68,7 +69,8 @@ class Site:
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
-    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing.
+    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `neighbours` are
+    the nodes on other hosts, where there are any.
     """
 
     settings: Settings
@@ -91,6 +93,7 @@ class Site:
     control: Callable[[], Supervised]
     gateway: Callable[[], Supervised]
     listener: socket.socket
+    neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, slots=True)

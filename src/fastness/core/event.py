@@ -50,6 +50,8 @@ class EventType(StrEnum):
     NODE_LOST = "node.lost"
     NODE_RETURNED = "node.returned"
     NODE_FORGOTTEN = "node.forgotten"
+    LEASE_GRANTED = "lease.granted"
+    LEASE_LAPSED = "lease.lapsed"
     SHARE_SET = "share.set"
     REPLICA_PLACED = "replica.placed"
     REPLICA_DRAINING = "replica.draining"
