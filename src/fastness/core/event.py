@@ -44,6 +44,8 @@ class EventType(StrEnum):
     DEPLOYMENT_SCALED = "deployment.scaled"
     REVISION_PROMOTED = "revision.promoted"
     REVISION_REVERTED = "revision.reverted"
+    CERTIFICATE_ISSUED = "certificate.issued"
+    CERTIFICATE_REVOKED = "certificate.revoked"
     NODE_CORDONED = "node.cordoned"
     NODE_UNCORDONED = "node.uncordoned"
     NODE_LABELLED = "node.labelled"
