@@ -230,6 +230,20 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Hosts that work together: where their doors listen, and for how long they are certified."""
+
+    address: str = _setting("", "Address that this host's door listens on; empty: those of its certificate.")
+    port: int = _setting(7443, "Port of the doors, the same on every host.", 1, 65_535)
+    certificate_lifetime_s: int = _setting(
+        31_536_000, "How long a host's certificate counts; an invitation renews it.", 3_600, 315_360_000
+    )
+    authority_lifetime_s: int = _setting(
+        315_360_000, "How long the installation's own authority counts; then a new cluster.", 86_400, 1_576_800_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """The record behind every answer."""
 
@@ -293,6 +307,7 @@ class Settings:
     perimeter: PerimeterSettings = PerimeterSettings()
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
     ledger: LedgerSettings = LedgerSettings()
     retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
