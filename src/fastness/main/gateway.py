@@ -12,7 +12,7 @@ from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
     signing,
@@ -72,9 +72,7 @@ def run_gateway(settings: Settings) -> int:
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(
-            settings.home / "ledger" / name, name, settings.ledger, milliseconds, signing=signing(settings)
-        ),
+        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
         dialect=dialect,
         log=log,
         clock=time.time,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastness.config import Settings, run_directory
+from fastness.config import LedgerSettings, Settings, run_directory
 
 if TYPE_CHECKING:
     from fastness.ledger.notary import Signing
@@ -79,6 +80,11 @@ def open_log(settings: Settings, process: str) -> JsonLog:
         bytes_max=settings.telemetry.log_bytes_max,
         files_max=settings.telemetry.log_files_max,
     )
+
+
+def log_place(settings: Settings, log: str) -> tuple[Path, str, LedgerSettings, Callable[[], int]]:
+    """Return what a log of this installation is opened with: where, its name, its bounds, and the clock."""
+    return settings.home / "ledger" / log, log, settings.ledger, milliseconds
 
 
 def signing(settings: Settings) -> Signing:
