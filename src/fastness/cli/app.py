@@ -13,6 +13,7 @@ from fastness.cli import (
     apply,
     artefacts,
     batches,
+    cluster,
     config,
     deploy,
     doctor,
@@ -66,6 +67,8 @@ ORDER = (
     "events",
     "plan",
     "nodes",
+    "init",
+    "node",
     "shares",
     "tenants",
     "keys",
@@ -206,6 +209,8 @@ def _fleet(app: typer.Typer) -> None:
     _verb(app, "events", events.events, events.EXAMPLES)
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
+    _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
+    _noun(app, "node", "Hosts of a cluster: certified, invited, revoked.", cluster.NODE_ACTS)
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

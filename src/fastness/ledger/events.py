@@ -12,6 +12,7 @@ from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
+from fastness.ledger.retention_rows import RETENTION_ROWS
 
 _REQUEST: Final = {
     "request_id": "the `x-request-id` of the answer",
@@ -40,6 +41,9 @@ _SERVED: Final = {
     "queue_ms": "wait for a free slot",
     "ttft_ms": "from the whole request to the first token; null when there was none",
     "total_ms": "from the whole request to this entry",
+}
+_RETAINED: Final = {
+    "retention": "under which retention its content was sealed; absent when nothing of it was kept",
 }
 _LIMITED: Final = {
     "admitted_s": "when it was counted against its limits, in seconds since 1970; absent when it had none",
@@ -321,7 +325,31 @@ _ROWS: Final = (
             "failed": "lines that were not",
         },
     ),
+    EventRow(
+        EventType.CERTIFICATE_ISSUED,
+        "control",
+        "A host was certified by the installation's authority. Its private key is kept nowhere here.",
+        {
+            "host": "name of the host",
+            "role": "`head` or `node`",
+            "serial": "serial number of the certificate, in hex",
+            "expires_s": "seconds since 1970",
+            "addresses": "its IP addresses, separated by spaces",
+            "jurisdiction": "whose law it stands under",
+            "operator": "who runs it; null when undeclared",
+            "ceiling": "the most that may be handled there",
+            "claims_sha256": "SHA-256 of all that the certificate says of it, as JSON",
+            **_ACTOR,
+        },
+    ),
+    EventRow(
+        EventType.CERTIFICATE_REVOKED,
+        "control",
+        "A host's certificate was revoked.",
+        {"host": "name of the host", "serial": "serial number of the certificate, in hex", **_ACTOR},
+    ),
     *FLEET_ROWS,
+    *RETENTION_ROWS,
     EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",
@@ -330,6 +358,7 @@ _ROWS: Final = (
             **_REQUEST,
             **_SERVED,
             **_LIMITED,
+            **_RETAINED,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),
@@ -348,6 +377,7 @@ _ROWS: Final = (
             **_SERVED,
             **_REFUSED,
             **_LIMITED,
+            **_RETAINED,
             "charged_tokens": "what counts against limits of tokens: output that came, and the input it was made from",
         },
     ),

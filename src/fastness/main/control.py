@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
 from fastness.main.batches import HostedBatches
+from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
@@ -107,7 +108,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *proof_routes(settings.home, ledger)),
+        extra_routes=(*offered, *proof_routes(settings.home, ledger), *cluster_routes(settings, ledger, policies)),
         companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
     )
 
