@@ -70,6 +70,7 @@ class Site:
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
+    `controls` makes the control processes, and is given whom to tell of each change of one.
     `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing.
     """
 
@@ -90,7 +91,7 @@ class Site:
     digests: Callable[[], tuple[str, ...]]
     first_admin: Callable[[], Awaitable[str | None]]
     why: Callable[[str], Awaitable[str]]
-    control: Callable[[], Supervised]
+    controls: Callable[[Callable[[], None]], tuple[Supervised, ...]]
     gateways: Gateways
 
 
