@@ -250,6 +250,30 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """Content that a department chose to keep, sealed."""
+
+    store_bytes_max: int = _setting(
+        68_719_476_736, "All sealed content here; beyond it whoever wants it kept is refused.", 1_048_576
+    )
+    segment_bytes_max: int = _setting(
+        67_108_864, "A file of sealed content is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
+    )
+    waiting_bytes_max: int = _setting(
+        268_435_456, "Content waiting for the disk at one gateway; beyond it requests are refused.", 1_048_576
+    )
+    disclosure_s: int = _setting(
+        3_600, "For how long after it was asked content may be opened, once approved.", 60, 2_592_000
+    )
+    keys: str = _setting(
+        "files", "Where the tenants' keys are: in files, or in a token by PKCS#11.", one_of=("files", "pkcs11")
+    )
+    pkcs11_module: str = _setting("", "Path of the PKCS#11 module of the token.")
+    pkcs11_token: str = _setting("", "Label of the token.")
+    pkcs11_pin_file: str = _setting("", "File with the PIN of the token's user; nobody else may read it.")
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetrySettings:
     """Logs."""
 
@@ -278,6 +302,7 @@ class Settings:
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
     ledger: LedgerSettings = LedgerSettings()
+    retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 

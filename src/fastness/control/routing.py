@@ -43,6 +43,7 @@ def routing_snapshot(
         tuple(_deployment(one, models[one.model], declaration) for one in served),
         (declaration.node,),
         gateways,
+        orders.wanted,
     )
 
 

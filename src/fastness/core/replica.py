@@ -68,7 +68,7 @@ class RoutingSnapshot:
     Callers name a deployment. While a new model takes the place of another there are two deployments of one name, the
     stable one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
     or node is not described here is not routed to. `gateways` are all that route by this, by name: slots are dealt out
-    among them.
+    among them. `wanted` says how many replicas of each deployment there should be.
     """
 
     version: int
@@ -77,3 +77,4 @@ class RoutingSnapshot:
     deployments: tuple[Deployment, ...] = ()
     nodes: tuple[Node, ...] = ()
     gateways: tuple[str, ...] = (FIRST,)
+    wanted: tuple[tuple[str, int], ...] = ()

@@ -17,6 +17,7 @@ from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
+from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
@@ -33,6 +34,7 @@ from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
 from fastness.ledger.port import Ledger
 from fastness.policy.port import PolicyEngine, PolicyProblem
+from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
 from fastness.telemetry.metrics import GatewayMetrics
 
@@ -88,6 +90,8 @@ class GatewayParts:
     identity_reader: Reader[IdentitySnapshot]
     policy_reader: PolicyReader
     policy_engine: Callable[[PolicyBundle], PolicyEngine]
+    sealing_reader: Reader[SealingSnapshot]
+    sealer: Sealer
     ledger: Ledger
     dialect: Callable[[str], Dialect]
     log: JsonLog
@@ -116,6 +120,7 @@ async def serve(parts: GatewayParts) -> int:
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
+        sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
     fellows = {name: str(parts.probes.parent / socket_of(name)) for name in _others(parts)}
@@ -155,6 +160,7 @@ async def serve(parts: GatewayParts) -> int:
     await gateway.leases.close()
     await server.close()
     await engines.close()
+    await parts.sealer.close()
     await parts.ledger.close()
     parts.log.record("info", "gateway.stopped")
     parts.log.flush()
@@ -178,6 +184,8 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
     if (identities := parts.identity_reader.poll()) is not None:
         parts.access.replace_identities(identities, parts.clock())
         gateway.access_changed()
+    if (sealing := parts.sealing_reader.poll()) is not None:
+        parts.sealer.replace(sealing)
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
         if gateway.routing.portion is None:

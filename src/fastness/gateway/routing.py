@@ -58,12 +58,15 @@ class Routing:
         """Whom to tell when something is known of a replica that drains, or when the last of one that closed ends."""
         self.changes = 0
         """How often anything changed that decides on where a request may run."""
+        self.wanted: dict[str, int] = {}
+        """How many replicas of each deployment there should be: for people, nothing here decides by it."""
 
     def replace(self, snapshot: RoutingSnapshot) -> None:
         """Take a new snapshot: replicas that left or restarted get nothing more, those that wait may move on."""
         self.changes += 1
         self.version = snapshot.version
         self.portion = portion_of(self._name, snapshot.gateways)
+        self.wanted = dict(snapshot.wanted)
         self.draining = tuple(sorted(one.id for one in snapshot.replicas if one.state is ReplicaState.DRAINING))
         nodes = {node.name: node for node in snapshot.nodes}
         described = _described(snapshot)

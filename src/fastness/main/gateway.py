@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings
 from fastness.main.listeners import bind_listener
@@ -18,6 +19,9 @@ from fastness.main.process import (
     write_no_core,
 )
 
+if TYPE_CHECKING:
+    from fastness.sealed.writer import Sealer
+
 
 def run_gateway(settings: Settings) -> int:
     """Run one gateway until SIGTERM."""
@@ -30,6 +34,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
+    from fastness.core.retention import SealingSnapshot
     from fastness.core.tenant import AccessSnapshot
     from fastness.engines.catalogue import dialect
     from fastness.gateway.process import GatewayParts, serve
@@ -64,6 +69,8 @@ def run_gateway(settings: Settings) -> int:
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
         policy_engine=CedarEngine,
+        sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
+        sealer=_sealer(settings, name),
         ledger=LoopLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
         dialect=dialect,
         log=log,
@@ -76,3 +83,10 @@ def run_gateway(settings: Settings) -> int:
         name=name,
     )
     return uvloop.run(serve(parts))
+
+
+def _sealer(settings: Settings, name: str) -> Sealer:
+    from fastness.sealed.writer import Sealer
+
+    bounds = settings.retention
+    return Sealer(settings.home / "sealed", name, bounds.waiting_bytes_max, bounds.segment_bytes_max, time.time)
