@@ -15,9 +15,10 @@ from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -91,7 +92,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.store.sql import SqlStore
 
     store = SqlStore.open(store_url(settings.store.url, settings.home))
-    ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
+    ledger = FileLedger.open(*log_place(settings, "control"), signing=signing(settings))
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)
     policies = _policies(settings, run, store, ledger)
