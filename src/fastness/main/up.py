@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from fastness.cli.composition import UpProgress
@@ -12,7 +13,9 @@ from fastness.main.asking import first_admin_key, why
 from fastness.main.broker import broker
 from fastness.main.children import own_process
 from fastness.main.identities import check_identities
+from fastness.main.neighbours import neighbours
 from fastness.main.node import digests, ensuring, keeping, offer
+from fastness.main.outside import outside
 from fastness.main.process import (
     UNSEALED_VARIABLE,
     bind_listener,
@@ -71,7 +74,7 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     listener = bind_listener(settings)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
-    with broker(settings, run):
+    with broker(settings, run), outside(settings) if settings.ray.address else nullcontext():
         stay_local(unsealed)  # from here on neither this process nor one that it starts makes a socket to the outside
         return uvloop.run(supervise())
 
@@ -126,6 +129,7 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         control=control,
         gateway=gateway,
         listener=listener,
+        neighbours=neighbours(settings, declared, log) if settings.ray.address else None,
     )
 
 
