@@ -33,6 +33,7 @@ from fastness.cli import (
     ps,
     roll,
     run,
+    sbom,
     scale,
     shares,
     simulate,
@@ -82,6 +83,7 @@ ORDER = (
     "ledger",
     "perimeter",
     "simulate",
+    "sbom",
     "doctor",
     "config",
     "stop",
@@ -186,6 +188,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+    _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),

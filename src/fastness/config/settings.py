@@ -23,6 +23,9 @@ class GatewaySettings:
 
     host: str = _setting("127.0.0.1", "Address the OpenAI API listens on.")
     port: int = _setting(8080, "Port of the OpenAI API; 0 picks a free one.", 0, 65535)
+    processes: int = _setting(
+        1, "Gateways, each an event loop and a ledger log of its own; one a core. They share the port.", 1, 64
+    )
     tls_certificate: str = _setting("", "PEM file with the certificate chain; with tls_key it turns TLS on.")
     tls_key: str = _setting("", "PEM file with the certificate's private key.")
     tls_client_ca: str = _setting(
@@ -273,6 +276,30 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """Content that a department chose to keep, sealed."""
+
+    store_bytes_max: int = _setting(
+        68_719_476_736, "All sealed content here; beyond it whoever wants it kept is refused.", 1_048_576
+    )
+    segment_bytes_max: int = _setting(
+        67_108_864, "A file of sealed content is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
+    )
+    waiting_bytes_max: int = _setting(
+        268_435_456, "Content waiting for the disk at one gateway; beyond it requests are refused.", 1_048_576
+    )
+    disclosure_s: int = _setting(
+        3_600, "For how long after it was asked content may be opened, once approved.", 60, 2_592_000
+    )
+    keys: str = _setting(
+        "files", "Where the tenants' keys are: in files, or in a token by PKCS#11.", one_of=("files", "pkcs11")
+    )
+    pkcs11_module: str = _setting("", "Path of the PKCS#11 module of the token.")
+    pkcs11_token: str = _setting("", "Label of the token.")
+    pkcs11_pin_file: str = _setting("", "File with the PIN of the token's user; nobody else may read it.")
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetrySettings:
     """Logs."""
 
@@ -302,6 +329,7 @@ class Settings:
     cluster: ClusterSettings = ClusterSettings()
     ray: RaySettings = RaySettings()
     ledger: LedgerSettings = LedgerSettings()
+    retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 

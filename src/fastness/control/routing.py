@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fastness.control.declaration import Declaration
 from fastness.core.deployment import Deployment
 from fastness.core.desired import DeploymentSpec
+from fastness.core.gateways import FIRST
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard
 from fastness.core.observation import NodeOrders
@@ -29,9 +30,10 @@ def routing_snapshot(
     replicas: Iterable[Replica],
     models: Mapping[str, Known],
     declaration: Declaration,
+    gateways: tuple[str, ...] = (FIRST,),
     elsewhere: tuple[Node, ...] = (),
 ) -> RoutingSnapshot:
-    """Build the snapshot; `elsewhere` are the places of other nodes.
+    """Build the snapshot for these gateways; `elsewhere` are the places of other nodes.
 
     A deployment whose model may not be loaded here is left out, with its replicas.
     One that goes from one model to another is named with both: gateways send nothing to a model that it is not.
@@ -43,6 +45,8 @@ def routing_snapshot(
         tuple(one for one in replicas if one.model in models),
         tuple(_deployment(one, models[one.model], declaration) for one in served),
         (declaration.node, *elsewhere),
+        gateways,
+        orders.wanted,
     )
 
 

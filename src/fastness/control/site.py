@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastness.config import Settings
 from fastness.control.declaration import Declared
@@ -22,6 +21,9 @@ from fastness.fleet.node import LocalNode
 from fastness.fleet.supervised import Supervised
 from fastness.ledger.port import Ledger
 from fastness.telemetry.log import JsonLog
+
+if TYPE_CHECKING:
+    from fastness.control.gateways import Gateways
 
 
 class StartRefused(Exception):  # noqa: N818 - an outcome
@@ -91,8 +93,7 @@ class Site:
     first_admin: Callable[[], Awaitable[str | None]]
     why: Callable[[str], Awaitable[str]]
     control: Callable[[], Supervised]
-    gateway: Callable[[], Supervised]
-    listener: socket.socket
+    gateways: Gateways
     neighbours: Neighbours | None = None
 
 

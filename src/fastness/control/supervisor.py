@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Callable
 from typing import Final
 
@@ -81,10 +80,9 @@ class Supervisor:
         self._node.redeclare()  # control has published the policy in force: it may have another profile
         admin_key = await site.first_admin()
         gateway_began = self._now()
-        _listen(site.listener)
-        await self._serving(self._begin(site.gateway()))
+        await asyncio.gather(*map(self._serving, site.gateways.begin()))
         scheme = "https" if settings.gateway.tls_certificate else "http"
-        base_url = f"{scheme}://{_host(site.listener)}/v1"
+        base_url = f"{scheme}://{site.gateways.address}/v1"
         self._progress.done("gateway", base_url, self._now() - gateway_began)
         write_snapshot(
             site.run_directory / "fastness.json",
@@ -160,8 +158,8 @@ class Supervisor:
             raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(told)) from None
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
-        """Gateway first, so that answers under way are finished by engines that still run; then the rest."""
-        self._site.listener.close()
+        """Gateways first, so that answers under way are finished by engines that still run; then the rest."""
+        await self._site.gateways.stop()
         while self._children:
             await self._children.pop().stop()
         for one in keepers:
@@ -197,21 +195,3 @@ class Supervisor:
             except OSError as error:
                 self._record.fails("policy.not_followed", str(error))
             self._site.log.flush()
-
-
-def _listen(listener: socket.socket) -> None:
-    """Let clients connect. The gateway inherits the socket, so its port outlives its process."""
-    try:
-        listener.listen(1_024)
-    except OSError as error:
-        raise StartRefused(
-            f"Cannot listen on {_host(listener)}: {error.strerror}. "
-            "Stop what listens there, or choose another port: fastness up --port 0"
-        ) from error
-
-
-def _host(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - only to say where a person can reach it from here
-        host = "127.0.0.1"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

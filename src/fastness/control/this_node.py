@@ -11,6 +11,7 @@ from typing import Final
 from fastness.control.routing import Known, known_models, routing_snapshot
 from fastness.control.run_files import LOADS, ORDERS, REPORT, ROUTING
 from fastness.control.site import Site
+from fastness.core.gateways import sockets_in
 from fastness.core.marking import Node
 from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica
@@ -57,7 +58,7 @@ class ThisNode:
     async def begin(self) -> None:
         """Forget what a run before left in the run directory, take up its orders, and say that we are here."""
         run = self._site.run_directory
-        for left in (run / ORDERS, *run.glob(LOADS)):
+        for left in (run / ORDERS, *run.glob(LOADS), *sockets_in(run)):
             left.unlink(missing_ok=True)
         if self._site.neighbours is not None:
             self._site.neighbours.begin()
@@ -124,7 +125,10 @@ class ThisNode:
         replicas, elsewhere = self._node.observe(), tuple[Node, ...]()
         if (others := self._site.neighbours) is not None:
             replicas, elsewhere = (*replicas, *others.replicas()), others.places()
-        snapshot = routing_snapshot(self._version, self.orders, replicas, self._models, declaration, elsewhere)
+        gateways = self._site.gateways.names
+        snapshot = routing_snapshot(
+            self._version, self.orders, replicas, self._models, declaration, gateways, elsewhere
+        )
         write_snapshot(self._path(ROUTING), snapshot)
         self._report()
         self._is_stale = False
