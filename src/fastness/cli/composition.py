@@ -110,5 +110,6 @@ class Composition:
     run_up: Callable[[Settings, UpProgress, bool], int]
     run_gateway: Callable[[Settings], int]
     run_control: Callable[[Settings], int]
+    run_door: Callable[[Settings], int]
     local_api: Callable[[Settings], AsgiApp]
     machine_facts: Callable[[Settings], list[Finding]]
