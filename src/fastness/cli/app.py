@@ -197,6 +197,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "stop", stop.stop, stop.EXAMPLES)
     app.command("gateway", hidden=True)(processes.gateway)
     app.command("control", hidden=True)(processes.control)
+    app.command("door", hidden=True)(processes.door)
     return app
 
 
