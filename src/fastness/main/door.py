@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,6 +61,13 @@ def run_door(settings: Settings) -> int:
         log=log,
     )
     return uvloop.run(serve(parts))
+
+
+def run() -> None:
+    """Be the door, in a process that was started for it."""
+    from fastness.config import load
+
+    sys.exit(run_door(load(os.environ)[0]))
 
 
 def keep_to_doors(port: int) -> None:

@@ -110,7 +110,6 @@ def _leased(
         post=SealedPost(membership, REPORT, WORD, milliseconds),
         offer=lambda: offered,
         digests=partial(digests, settings.home),
-        door=lambda one: one.socket,
         take_revoked=take_revoked,
         node=node,
         clock_ms=milliseconds,

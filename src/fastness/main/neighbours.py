@@ -58,6 +58,7 @@ def neighbours(settings: Settings, declared: Declared, log: JsonLog) -> Neighbou
         run_directory(settings.home, os.getuid()),
         SealedPost(membership, WORD, REPORT, milliseconds),
         place,
+        settings.cluster.port,
         revoked,
         time.monotonic,
         settings.ray.lease_s,
