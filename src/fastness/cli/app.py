@@ -19,6 +19,7 @@ from fastness.cli import (
     doctor,
     events,
     explain,
+    join,
     keys,
     ledger,
     ledger_proof,
@@ -198,6 +199,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "stop", stop.stop, stop.EXAMPLES)
     app.command("gateway", hidden=True)(processes.gateway)
     app.command("control", hidden=True)(processes.control)
+    app.command("door", hidden=True)(processes.door)
     return app
 
 
@@ -212,7 +214,12 @@ def _fleet(app: typer.Typer) -> None:
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
     _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
-    _noun(app, "node", "Hosts of a cluster: certified, invited, revoked.", cluster.NODE_ACTS)
+    _noun(
+        app,
+        "node",
+        "Hosts of a cluster: certified, invited, revoked.",
+        cluster.NODE_ACTS | {"join": (join.join, join.EXAMPLES)},
+    )
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

@@ -95,6 +95,7 @@ class Two:
             self.run,
             SealedPost(self.head_is, WORD, REPORT, self.clock_ms),
             place,
+            7443,
             lambda: self.revoked,
             lambda: self.now_s,
             LEASE_S,
@@ -119,7 +120,6 @@ class Two:
             SealedPost(self.node_is, REPORT, WORD, self.clock_ms),
             lambda: FleetNode(claimed, (), 1, labels=(("spot", ""),)),
             lambda: ("ab" * 32,),
-            lambda one: f"tls://10.0.0.7:7443/{one.id}.{NODE}",
             lambda pem: self.node_is.take_revoked(pem.encode()) and None,
             make,
             self.clock_ms,
@@ -188,7 +188,7 @@ def test_what_control_orders_runs_and_is_routed_by_the_name_and_place_of_the_cer
     async def journey(two: Two) -> None:
         await serving(two)
         (one,) = two.head.replicas()
-        assert (one.node, one.socket) == (NODE, f"tls://10.0.0.7:7443/chat-1.{NODE}")
+        assert (one.node, one.socket) == (NODE, f"tls://10.0.0.7:7443/chat-1.{NODE}.fastness.internal")
         assert [(each.name, each.jurisdiction, str(each.ceiling)) for each in two.head.places()] == [
             (NODE, "GB", "OFFICIAL")
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 import time
@@ -67,7 +68,7 @@ class Door:
         self._asked: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         self._inside: dict[_Doorway, None] = {}
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL])
         context.sni_callback = self._note_name
 
@@ -79,20 +80,21 @@ class Door:
     @property
     def ports(self) -> tuple[int, ...]:
         """Where it listens."""
-        sockets = self._server.sockets if self._server else ()
-        return tuple(one.getsockname()[1] for one in sockets)
+        return tuple(one.getsockname()[1] for server in self._servers for one in server.sockets)
 
     async def listen(self, addresses: list[str], port: int) -> None:
-        """Listen on each of these addresses; raises OSError."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Doorway(self),
-            addresses,
-            port,
-            ssl=self._context,
-            backlog=BACKLOG,
-            reuse_address=True,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-        )
+        """Listen on each of these IP addresses; raises OSError."""
+        loop = asyncio.get_running_loop()
+        for address in addresses:
+            listener = listening(address, port)
+            server = await loop.create_server(
+                lambda: _Doorway(self),
+                sock=listener,
+                ssl=self._context,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            )
+            self._servers.append(server)
 
     def obey(self, orders: DoorOrders) -> None:
         """Lead to these engines from now on. Who is at one that is gone, or is another one now, is put out."""
@@ -117,15 +119,15 @@ class Door:
 
     async def close(self) -> None:
         """Listen no more, and put everybody out."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for one in tuple(self._inside):
             one.put_out()
         if self._inside:
             self._empty.clear()
             await self._empty.wait()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     # ---- what a doorway asks
 
@@ -177,6 +179,25 @@ class Door:
     def _note_name(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
         if name is not None and isinstance(tls, ssl.SSLObject):
             self._asked[tls] = name
+
+
+def listening(address: str, port: int) -> socket.socket:
+    """Return a socket bound to an IP address, without asking the resolver: a door may not. Raises OSError."""
+    found = ipaddress.ip_address(address)
+    listener = socket.socket(socket.AF_INET6 if found.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if found.version == 6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((str(found), port))
+    except OSError as error:
+        listener.close()
+        raise OSError(
+            f"The door cannot listen on {address} port {port}: {error.strerror}. It needs an address of this host "
+            "(cluster.address; without it, those of its certificate) and a free port (cluster.port)"
+        ) from None
+    return listener
 
 
 class _Doorway(asyncio.Protocol):

@@ -1,0 +1,135 @@
+"""The door of this host, composed: the one process that other hosts of the cluster may speak to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.config import Settings
+from fastness.main.process import (
+    UNSEALED_VARIABLE,
+    die_with_supervisor,
+    open_log,
+    prepare_directories,
+    write_no_core,
+)
+
+if TYPE_CHECKING:
+    from fastness.fleet.door.server import Guest
+    from fastness.identity.cluster.membership import Membership
+
+
+@dataclass(frozen=True, slots=True)
+class CertifiedGuest:
+    """A host that came, by its certificate."""
+
+    name: str
+    gives_orders: bool
+    serial: int
+
+
+def run_door(settings: Settings) -> int:
+    """Be the door until SIGTERM. Raises NotTrusted when this host belongs to no cluster, OSError."""
+    import uvloop
+
+    from fastness.fleet.door.orders import CONNECTOR, ORDERS, DoorOrders
+    from fastness.fleet.door.process import DoorParts, serve
+    from fastness.identity.cluster.folder import cluster_folder
+    from fastness.identity.cluster.membership import Membership
+    from fastness.store.snapshot_file import SnapshotReader
+
+    write_no_core()
+    die_with_supervisor()
+    membership = Membership(cluster_folder(settings.home))
+    keep_to_doors(settings.cluster.port)
+    run = prepare_directories(settings)
+    log = open_log(settings, "door")
+    parts = DoorParts(
+        context=membership.server_context(),
+        judge=judging(membership),
+        addresses=settings.cluster.address.split() or list(membership.claims.addresses),
+        port=settings.cluster.port,
+        connector=run / CONNECTOR,
+        orders=SnapshotReader(run / ORDERS, DoorOrders).poll,
+        refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
+        counts=lambda serial: serial not in membership.revoked.serials,
+        log=log,
+    )
+    return uvloop.run(serve(parts))
+
+
+def run() -> None:
+    """Be the door, in a process that was started for it."""
+    from fastness.config import load
+
+    sys.exit(run_door(load(os.environ)[0]))
+
+
+def keep_to_doors(port: int) -> None:
+    """Give up, for this process and all that it starts, all sockets but Unix ones and TCP on the port of the doors."""
+    from fastness.perimeter import reach
+    from fastness.perimeter.seal import NotSealed
+
+    try:
+        reach.keep_to((port,))
+    except NotSealed:
+        if not os.environ.get(UNSEALED_VARIABLE):
+            raise
+
+
+def judging(membership: Membership) -> Callable[[bytes], Guest]:
+    """Return what tells who somebody is whose certificate TLS has verified; it raises Refused."""
+    from fastness.fleet.door.server import Refused
+    from fastness.identity.cluster.certificate import NotTrusted
+    from fastness.identity.cluster.claims import HostRole
+
+    def judge(der: bytes) -> Guest:
+        try:
+            found = membership.check(der, time.time())
+        except NotTrusted as error:
+            raise Refused(str(error)) from None
+        return CertifiedGuest(found.claims.name, found.claims.role is HostRole.HEAD, found.serial)
+
+    return judge
+
+
+def checking(membership: Membership) -> Callable[[bytes], None]:
+    """Return what checks the certificate of a door that we reached; it raises OSError, and knows who was revoked."""
+    from fastness.identity.cluster.certificate import NotTrusted
+
+    refresh = refreshing(membership, lambda _reason: None)
+
+    def check(der: bytes) -> None:
+        refresh()
+        try:
+            membership.check(der, time.time())
+        except NotTrusted as error:
+            raise OSError(str(error)) from None
+
+    return check
+
+
+def refreshing(membership: Membership, tell: Callable[[str], None]) -> Callable[[], bool]:
+    """Return what reads the list of revoked certificates again. One that cannot be read leaves the last in force."""
+    from fastness.identity.cluster.certificate import NotTrusted
+
+    def refresh() -> bool:
+        try:
+            return membership.refresh()
+        except NotTrusted as error:
+            tell(str(error))
+            return False
+
+    return refresh
+
+
+def belongs(home: Path) -> bool:
+    """Tell whether this host belongs to a cluster."""
+    from fastness.identity.cluster.folder import CERTIFICATE, cluster_folder
+
+    return (cluster_folder(home) / CERTIFICATE).exists()
