@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,15 @@ from fastness.main.process import (
     write_no_core,
 )
 
+CONNECT_TIMEOUT_S = 3.0
+READ_BUFFER_BYTES = 1_048_576
+
 if TYPE_CHECKING:
+    from fastness.fleet.door.orders import ModelSource
     from fastness.fleet.door.server import Guest
     from fastness.identity.cluster.membership import Membership
+
+Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +43,11 @@ def run_door(settings: Settings) -> int:
     """Be the door until SIGTERM. Raises NotTrusted when this host belongs to no cluster, OSError."""
     import uvloop
 
-    from fastness.fleet.door.orders import CONNECTOR, ORDERS, DoorOrders
+    from fastness.fleet.door.orders import CONNECTOR, ORDERS, REPORT, DoorOrders
     from fastness.fleet.door.process import DoorParts, serve
     from fastness.identity.cluster.folder import cluster_folder
     from fastness.identity.cluster.membership import Membership
-    from fastness.store.snapshot_file import SnapshotReader
+    from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 
     write_no_core()
     die_with_supervisor()
@@ -57,6 +64,9 @@ def run_door(settings: Settings) -> int:
         orders=SnapshotReader(run / ORDERS, DoorOrders).poll,
         refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
         counts=lambda serial: serial not in membership.revoked.serials,
+        models=settings.home / "models",
+        reach=reaching(membership),
+        report=lambda report: write_snapshot(run / REPORT, report, durable=False),
         log=log,
     )
     return uvloop.run(serve(parts))
@@ -88,6 +98,38 @@ def judging(membership: Membership) -> Callable[[bytes], Guest]:
         return CertifiedGuest(found.claims.name, found.claims.role is HostRole.HEAD, found.serial)
 
     return judge
+
+
+def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
+    """Return what connects to the door of another host for models."""
+    from fastness.fleet.door.connector import connect
+    from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
+
+    context, check = membership.client_context(), checking(membership)
+    context.set_alpn_protocols([MODEL_PROTOCOL])
+
+    async def reach(source: ModelSource) -> Streams:
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(READ_BUFFER_BYTES)
+        made = await connect(source.place, CONNECT_TIMEOUT_S)
+        try:
+            transport, _ = await loop.create_connection(
+                lambda: asyncio.StreamReaderProtocol(reader),
+                sock=made,
+                ssl=context,
+                server_hostname=models_name(source.host),
+                ssl_handshake_timeout=CONNECT_TIMEOUT_S,
+            )
+        except BaseException:
+            made.close()
+            raise
+        try:
+            check(transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b"")
+        except OSError:
+            transport.abort()
+            raise
+        return reader, transport
+
+    return reach
 
 
 def checking(membership: Membership) -> Callable[[bytes], None]:
