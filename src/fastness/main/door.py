@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import Settings
@@ -18,25 +15,16 @@ from fastness.main.process import (
     prepare_directories,
     write_no_core,
 )
+from fastness.main.trust import checking, judging, refreshing
 
 CONNECT_TIMEOUT_S = 3.0
 READ_BUFFER_BYTES = 1_048_576
 
 if TYPE_CHECKING:
     from fastness.fleet.door.orders import ModelSource
-    from fastness.fleet.door.server import Guest
     from fastness.identity.cluster.membership import Membership
 
 Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
-
-
-@dataclass(frozen=True, slots=True)
-class CertifiedGuest:
-    """A host that came, by its certificate."""
-
-    name: str
-    gives_orders: bool
-    serial: int
 
 
 def run_door(settings: Settings) -> int:
@@ -84,22 +72,6 @@ def keep_to_doors(port: int) -> None:
             raise
 
 
-def judging(membership: Membership) -> Callable[[bytes], Guest]:
-    """Return what tells who somebody is whose certificate TLS has verified; it raises Refused."""
-    from fastness.fleet.door.server import Refused
-    from fastness.identity.cluster.certificate import NotTrusted
-    from fastness.identity.cluster.claims import HostRole
-
-    def judge(der: bytes) -> Guest:
-        try:
-            found = membership.check(der, time.time())
-        except NotTrusted as error:
-            raise Refused(str(error)) from None
-        return CertifiedGuest(found.claims.name, found.claims.role is HostRole.HEAD, found.serial)
-
-    return judge
-
-
 def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
     """Return what connects to the door of another host for models."""
     from fastness.fleet.door.connector import connect
@@ -130,40 +102,3 @@ def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Stream
         return reader, transport
 
     return reach
-
-
-def checking(membership: Membership) -> Callable[[bytes], None]:
-    """Return what checks the certificate of a door that we reached; it raises OSError, and knows who was revoked."""
-    from fastness.identity.cluster.certificate import NotTrusted
-
-    refresh = refreshing(membership, lambda _reason: None)
-
-    def check(der: bytes) -> None:
-        refresh()
-        try:
-            membership.check(der, time.time())
-        except NotTrusted as error:
-            raise OSError(str(error)) from None
-
-    return check
-
-
-def refreshing(membership: Membership, tell: Callable[[str], None]) -> Callable[[], bool]:
-    """Return what reads the list of revoked certificates again. One that cannot be read leaves the last in force."""
-    from fastness.identity.cluster.certificate import NotTrusted
-
-    def refresh() -> bool:
-        try:
-            return membership.refresh()
-        except NotTrusted as error:
-            tell(str(error))
-            return False
-
-    return refresh
-
-
-def belongs(home: Path) -> bool:
-    """Tell whether this host belongs to a cluster."""
-    from fastness.identity.cluster.folder import CERTIFICATE, cluster_folder
-
-    return (cluster_folder(home) / CERTIFICATE).exists()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import Settings
-from fastness.main.door import belongs, checking
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
@@ -22,6 +21,7 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
+from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
     from fastness.gateway.http.remote import RemoteEngines

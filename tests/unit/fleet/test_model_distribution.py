@@ -15,7 +15,8 @@ import uvloop
 from door_world import HOST, Hosts, handshake, opened
 from fastness.fleet.door import fetching as fetching_file
 from fastness.fleet.door import serving as serving_file
-from fastness.fleet.door.fetching import Fetching, left_overs
+from fastness.fleet.door.fetching import Fetching
+from fastness.fleet.door.on_disk import left_overs
 from fastness.fleet.door.orders import MODEL_PROTOCOL, ModelSource, WantedModel, models_name
 from fastness.fleet.door.serving import ModelsHere
 from fastness.main.door import reaching

@@ -8,17 +8,15 @@ wrong are that host's: it is asked no more for a while.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from fastness.fleet.door.on_disk import CHUNK_BYTES, SUFFIX, digest_of, give_name, write_at
 from fastness.fleet.door.orders import FetchState, ModelSource, WantedModel
 from fastness.fleet.door.threads import in_thread
 
-CHUNK_BYTES: Final = 1_048_576
 FETCHED_MAX: Final = 2
 """Models fetched at the same time; the others wait."""
 STALL_TIMEOUT_S: Final = 10.0
@@ -31,7 +29,6 @@ DISTRUST_S: Final = 3_600.0
 LINE_BYTES_MAX: Final = 512
 EARLIER: Final = "an earlier start"
 """Whoever gave what lay here when this process began."""
-SUFFIX: Final = ".fetched"
 
 Reach = Callable[[ModelSource], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
 """Connects to the door of a host, which is proved to be its own; raises OSError."""
@@ -190,7 +187,7 @@ class _Lane:
                     raise NotGiven("it broke off")
                 chunk = chunk[: self.model.size_bytes - self._done_bytes]
                 self._gave.add(host)
-                await in_thread(_write_at, descriptor, chunk, self._done_bytes)
+                await in_thread(write_at, descriptor, chunk, self._done_bytes)
                 self._done_bytes += len(chunk)
                 self._trouble = ""
             await in_thread(os.fsync, descriptor)
@@ -200,9 +197,9 @@ class _Lane:
     async def _verified(self) -> bool:
         """Hash what has come, and give it its name if it is what was admitted; else throw it away."""
         self._source = ""
-        found = await in_thread(_digest_of, self._partial)
+        found = await in_thread(digest_of, self._partial)
         if found == self.model.digest:
-            await in_thread(_give_name, self._partial, self._target)
+            await in_thread(give_name, self._partial, self._target)
             self._done, self._trouble = True, ""
             self._tell("model.fetched", self.model.digest, " ".join(sorted(self._gave)))
             return True
@@ -225,36 +222,3 @@ class _Lane:
         if why != self._trouble:
             self._trouble = why
             self._tell("model.not_fetched", self.model.digest, why)
-
-
-def _write_at(descriptor: int, content: bytes, offset: int) -> None:
-    view = memoryview(content)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _digest_of(path: Path) -> str:
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(CHUNK_BYTES))
-    with path.open("rb", buffering=0) as opened:
-        while size_bytes := opened.readinto(buffer):
-            digest.update(buffer[:size_bytes])
-    return digest.hexdigest()
-
-
-def _give_name(partial: Path, target: Path) -> None:
-    partial.chmod(0o444)
-    partial.rename(target)
-    descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def left_overs(folder: Path, wanted: frozenset[str]) -> None:
-    """Remove what was begun of models that nobody wants any more; raises nothing."""
-    with suppress(OSError):
-        for path in folder.glob(f"*{SUFFIX}"):
-            if path.name.removesuffix(SUFFIX) not in wanted:
-                path.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ from typing import Final, Protocol
 from fastness.fleet.door.connector import Connector
 from fastness.fleet.door.fetching import Fetching, Reach
 from fastness.fleet.door.fetching import Tell as NoteFetch
+from fastness.fleet.door.guests import Judge, Tell
 from fastness.fleet.door.orders import DoorOrders, DoorReport
-from fastness.fleet.door.server import Door, Judge, Tell
+from fastness.fleet.door.server import Door
 from fastness.fleet.door.serving import ModelsHere
 
 LOOK_PERIOD_S: Final = 0.05
