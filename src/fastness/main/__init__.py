@@ -15,6 +15,7 @@ from fastness.config import Explanation, Settings, load
 from fastness.main.control import local_api, run_control
 from fastness.main.door import run_door
 from fastness.main.gateway import run_gateway
+from fastness.main.host import run_node
 from fastness.main.machine import machine_facts
 from fastness.main.process import LISTENER_VARIABLE, PARENT_VARIABLE, prepare_directories
 from fastness.main.up import run_up
@@ -31,6 +32,7 @@ def main() -> None:
             environ=os.environ,
             load_settings=load_settings,
             run_up=run_up,
+            run_node=run_node,
             run_gateway=run_gateway,
             run_control=run_control,
             run_door=run_door,

@@ -20,8 +20,13 @@ def own_process(
     name: str,
     status: Callable[[], Awaitable[int | None]],
     listener: socket.socket | None = None,
+    on_change: Callable[[], None] = lambda: None,
+    **variables: str,
 ) -> Supervised:
-    """Describe one of our own processes, kept up like an engine; it ends when this process does."""
+    """Describe one of our own processes, kept up like an engine; it ends when this process does.
+
+    `variables` are added to its environment.
+    """
     import sys
 
     from fastness.fleet.backoff import Backoff
@@ -29,6 +34,7 @@ def own_process(
     from fastness.fleet.supervised import Care, Supervised
 
     environ = dict(os.environ) | {"FASTNESS_HOME": str(settings.home), PARENT_VARIABLE: str(os.getpid())}
+    environ |= variables
     if listener is not None:
         environ[LISTENER_VARIABLE] = str(listener.fileno())
     descriptors = () if listener is None else (listener.fileno(),)
@@ -45,5 +51,5 @@ def own_process(
             start_timeout_s=settings.engine.start_timeout_s,
             stop_timeout_s=settings.gateway.drain_timeout_s + 5.0,
         ),
-        lambda: None,
+        on_change,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,13 @@ def run_door(settings: Settings) -> int:
         log=log,
     )
     return uvloop.run(serve(parts))
+
+
+def run() -> None:
+    """Be the door, in a process that was started for it."""
+    from fastness.config import load
+
+    sys.exit(run_door(load(os.environ)[0]))
 
 
 def keep_to_doors(port: int) -> None:
