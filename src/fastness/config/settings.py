@@ -49,6 +49,13 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """The control plane."""
+
+    standbys: int = _setting(0, "Control processes that wait to take over when the one that leads ends.", 0, 3)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """Bounds on one request."""
 
@@ -316,6 +323,7 @@ class Settings:
 
     home: Path
     gateway: GatewaySettings = GatewaySettings()
+    control: ControlSettings = ControlSettings()
     limits: LimitSettings = LimitSettings()
     traffic: TrafficSettings = TrafficSettings()
     batch: BatchSettings = BatchSettings()

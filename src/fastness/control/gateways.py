@@ -34,6 +34,10 @@ class Front:
     process: Callable[[Callable[[], None]], Supervised]
 
 
+def _nobody() -> None:
+    pass
+
+
 class Gateways:
     """All of them; there is at least one."""
 
@@ -41,11 +45,17 @@ class Gateways:
         self._fronts = tuple(fronts)
         self._processes: tuple[Supervised, ...] = ()
         self._served: set[int] = set()  # those that were ready in this run
+        self._tell: Callable[[], None] = _nobody
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names, the first one first."""
         return tuple(one.name for one in self._fronts)
+
+    @property
+    def processes(self) -> dict[str, Supervised]:
+        """Their processes by name, as far as they have begun."""
+        return dict(zip(self.names, self._processes, strict=False))
 
     @property
     def address(self) -> str:
@@ -55,8 +65,9 @@ class Gateways:
             host = "127.0.0.1"
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def begin(self) -> tuple[Supervised, ...]:
-        """Let clients connect, and start all; raises StartRefused."""
+    def begin(self, tell: Callable[[], None] = _nobody) -> tuple[Supervised, ...]:
+        """Let clients connect, and start all; raises StartRefused. From then on `tell` is called at each change."""
+        self._tell = tell
         for one in self._fronts:
             try:
                 one.listener.listen(BACKLOG)
@@ -82,3 +93,4 @@ class Gateways:
         for at in self._served - ready if ready else ():
             with suppress(OSError):  # it does not listen any more
                 self._fronts[at].listener.shutdown(socket.SHUT_RDWR)
+        self._tell()

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 
 def run_control(settings: Settings) -> int:
-    """Run the control process until SIGTERM."""
+    """Run a control process until SIGTERM: it waits while another one leads, and then leads itself."""
     import uvloop
 
+    from fastness.control.leading import lead, patiently
     from fastness.control.process import serve
 
     write_no_core()
@@ -46,8 +47,22 @@ def run_control(settings: Settings) -> int:
     stay_local()
     run = prepare_directories(settings)
 
-    uvloop.run(serve(control_deps(settings, run, process=True), run / "control.sock"))
+    lead(settings.home, _wait)  # the lock is kept until this process ends
+    deps = patiently(lambda: control_deps(settings, run, process=True))
+    uvloop.run(serve(deps, run / "control.sock"))
     return 0
+
+
+def _wait(leader: int | None) -> None:
+    """Say what is waited for, and have at hand what will be needed then: loading it takes longer than all the rest."""
+    import sys
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    print(f"Another control process leads ({leader}): this one waits to take over.", file=sys.stderr, flush=True)
+    for room in ("control", "store", "batches", "main"):
+        for module in iter_modules(import_module(f"fastness.{room}").__path__, f"fastness.{room}."):
+            import_module(module.name)
 
 
 def local_api(settings: Settings) -> AsgiApp:
