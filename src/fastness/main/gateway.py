@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings
-from fastness.main.door import belongs, checking
 from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
@@ -23,6 +22,7 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
+from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
     from fastness.gateway.http.remote import RemoteEngines
