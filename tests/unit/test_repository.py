@@ -135,7 +135,8 @@ def test_the_environment_is_read_in_few_places() -> None:
     }
     allowed = {
         "src/fastness/cli/talk.py",  # NO_COLOR and TERM: a matter between a terminal and its user
-        "src/fastness/engines/llamacpp/child.py",  # sets what OpenMP reads, in a process of its own
+        "src/fastness/engines/llamacpp/child.py",
+        "src/fastness/fleet/ray/courier.py",  # sets what OpenMP reads, in a process of its own
     }
     assert readers <= allowed, "settings come from config, to which main hands the environment"
 

@@ -19,6 +19,7 @@ from fastness.cli import (
     doctor,
     events,
     explain,
+    join,
     keys,
     ledger,
     limits,
@@ -210,7 +211,12 @@ def _fleet(app: typer.Typer) -> None:
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
     _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
-    _noun(app, "node", "Hosts of a cluster: certified, invited, revoked.", cluster.NODE_ACTS)
+    _noun(
+        app,
+        "node",
+        "Hosts of a cluster: certified, invited, revoked.",
+        cluster.NODE_ACTS | {"join": (join.join, join.EXAMPLES)},
+    )
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

@@ -251,6 +251,25 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Ray, which carries letters between the hosts of a cluster."""
+
+    address: str = _setting(
+        "", "Address of the head, where its Ray listens; on the head itself too. Empty on the head: this machine alone."
+    )
+    port: int = _setting(
+        6379, "First of 20 ports in a row that Ray uses, the same on every host; the first is the head's.", 1, 65_516
+    )
+    lease_s: float = _setting(
+        4.0,
+        "After so long without a word from the head a node ends its engines; the same on every host. Half a second "
+        "later it is lost, and its replicas are placed elsewhere.",
+        1.0,
+        3_600,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """The record behind every answer."""
 
@@ -316,6 +335,7 @@ class Settings:
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
     cluster: ClusterSettings = ClusterSettings()
+    ray: RaySettings = RaySettings()
     ledger: LedgerSettings = LedgerSettings()
     retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

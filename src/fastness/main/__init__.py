@@ -14,6 +14,7 @@ from fastness.cli.composition import Composition
 from fastness.config import Explanation, Settings, load
 from fastness.main.control import local_api, run_control
 from fastness.main.gateway import run_gateway
+from fastness.main.host import run_node
 from fastness.main.machine import machine_facts
 from fastness.main.process import LISTENER_VARIABLE, PARENT_VARIABLE, prepare_directories
 from fastness.main.up import run_up
@@ -30,6 +31,7 @@ def main() -> None:
             environ=os.environ,
             load_settings=load_settings,
             run_up=run_up,
+            run_node=run_node,
             run_gateway=run_gateway,
             run_control=run_control,
             local_api=local_api,

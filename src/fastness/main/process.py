@@ -80,9 +80,8 @@ def open_log(settings: Settings, process: str) -> JsonLog:
     )
 
 
-def die_with_supervisor() -> None:
-    """Have the kernel end this process when the supervisor is gone, however it went."""
-    import signal
+def die_with_supervisor(by: int = 9) -> None:
+    """Have the kernel send this process a signal when the supervisor is gone, however it went; 9 is SIGKILL."""
     import sys
 
     from fastness.perimeter import kernel
@@ -90,6 +89,6 @@ def die_with_supervisor() -> None:
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return
-    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, by)
     if os.getppid() != int(parent):
         sys.exit("fastness: the supervisor that started this process is gone")
