@@ -13,6 +13,7 @@ from fastness.cli import (
     apply,
     artefacts,
     batches,
+    cluster,
     config,
     deploy,
     doctor,
@@ -32,6 +33,7 @@ from fastness.cli import (
     retention,
     roll,
     run,
+    sbom,
     scale,
     shares,
     simulate,
@@ -66,6 +68,8 @@ ORDER = (
     "events",
     "plan",
     "nodes",
+    "init",
+    "node",
     "shares",
     "tenants",
     "keys",
@@ -80,6 +84,7 @@ ORDER = (
     "ledger",
     "perimeter",
     "simulate",
+    "sbom",
     "doctor",
     "config",
     "stop",
@@ -185,6 +190,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+    _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),
@@ -206,6 +212,8 @@ def _fleet(app: typer.Typer) -> None:
     _verb(app, "events", events.events, events.EXAMPLES)
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
+    _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
+    _noun(app, "node", "Hosts of a cluster: certified, invited, revoked.", cluster.NODE_ACTS)
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

@@ -6,6 +6,7 @@ from fastness.config.loading import RUN_PATH_BYTES_MAX, ConfigError, Explanation
 from fastness.config.settings import (
     SECTIONS,
     BatchSettings,
+    ClusterSettings,
     EngineSettings,
     GatewaySettings,
     IdentitySettings,
@@ -26,6 +27,7 @@ __all__ = [
     "RUN_PATH_BYTES_MAX",
     "SECTIONS",
     "BatchSettings",
+    "ClusterSettings",
     "ConfigError",
     "EngineSettings",
     "Explanation",

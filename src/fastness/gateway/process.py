@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
+from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
@@ -20,6 +21,7 @@ from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
+from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
@@ -106,7 +108,7 @@ async def serve(parts: GatewayParts) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code."""
     settings, loop = parts.settings, asyncio.get_running_loop()
     engines = EngineConnections()
-    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
+    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock, name=parts.name)
     meters = Meters(GatewayMetrics())
     gateway = Gateway(
         settings,
@@ -121,7 +123,7 @@ async def serve(parts: GatewayParts) -> int:
         sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    app = App(gateway, parts.batches)
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines))
     server = HttpServer(
         app,
         settings.gateway,
@@ -130,9 +132,7 @@ async def serve(parts: GatewayParts) -> int:
         ssl=tls_context(settings.gateway),
     )
     app.connections = lambda: server.connections
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = _told_to_end(loop)
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
@@ -164,6 +164,18 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
+def _fellows(parts: GatewayParts, engines: EngineConnections) -> Fellows:
+    others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+    return Fellows(engines, {name: str(parts.probes.parent / socket_of(name)) for name in others})
+
+
+def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    return ended
+
+
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
     while True:
         _read_snapshots(parts, gateway)
@@ -181,6 +193,9 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
         parts.sealer.replace(sealing)
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
+        if gateway.routing.portion is None:
+            reason = f"the installation has {', '.join(snapshot.gateways)}: nothing is sent anywhere"
+            parts.log.record("error", "gateway.not_known", reason=reason, version=snapshot.version)
 
 
 def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:

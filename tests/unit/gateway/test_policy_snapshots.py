@@ -66,7 +66,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         log=door.gateway.log,
         clock=door.gateway.clock,
         listener=cast(Any, None),
-        probes=door.home / "gateway.sock",
+        probes=door.home / "gateway-0.sock",
         control=door.home / "control.sock",
         reports=door.home / "load-gateway-0.json",
     )
