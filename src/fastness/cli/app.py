@@ -21,6 +21,7 @@ from fastness.cli import (
     explain,
     keys,
     ledger,
+    ledger_proof,
     limits,
     logs,
     models,
@@ -183,7 +184,8 @@ def build_app(composition: Composition) -> typer.Typer:
         "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
         "show": (ledger.show, ledger.SHOW_EXAMPLES),
         "find": (ledger.find, ledger.FIND_EXAMPLES),
-        "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
+        "verify": (ledger_proof.verify, ledger_proof.VERIFY_EXAMPLES),
+        "checkpoint": (ledger_proof.checkpoint, ledger_proof.CHECKPOINT_EXAMPLES),
     })  # fmt: skip
     _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),

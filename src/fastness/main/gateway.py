@@ -15,6 +15,7 @@ from fastness.main.process import (
     milliseconds,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -71,7 +72,9 @@ def run_gateway(settings: Settings) -> int:
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
+        ledger=LoopLedger.open(
+            settings.home / "ledger" / name, name, settings.ledger, milliseconds, signing=signing(settings)
+        ),
         dialect=dialect,
         log=log,
         clock=time.time,
