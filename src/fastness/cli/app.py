@@ -32,6 +32,7 @@ from fastness.cli import (
     policy,
     processes,
     ps,
+    retention,
     roll,
     run,
     sbom,
@@ -76,6 +77,7 @@ ORDER = (
     "keys",
     "limits",
     "usage",
+    "retention",
     "batches",
     "files",
     "policy",
@@ -165,6 +167,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _noun(app, "tenants", "The departments that are served and charged.", tenants.ACTS)
     _noun(app, "keys", "Credentials of tenants, each shown once.", keys.ACTS)
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
+    _noun(app, "retention", "What departments have kept, sealed; opened by two people.", retention.ACTS)
     _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
     _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)
     _noun(app, "files", "Files that tenants keep for batches.", batches.FILE_ACTS)
