@@ -55,6 +55,7 @@ class EventType(StrEnum):
     REPLICA_DRAINING = "replica.draining"
     REPLICA_STOPPING = "replica.stopping"
     REPLICA_REMOVED = "replica.removed"
+    CONFIGURATION_LOADED = "configuration.loaded"
     INFERENCE_COMPLETED = "inference.completed"
     INFERENCE_REFUSED = "inference.refused"
     INFERENCE_FAILED = "inference.failed"

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from fastness import __version__
 from fastness.config import Settings
+from fastness.config.document import configuration_digest
+from fastness.core.event import Event, EventType, Scalar
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
+from fastness.gateway.binding import Binding
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
@@ -76,7 +80,8 @@ class GatewayParts:
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
     `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
-    called `name`, which is also its log's name. `reports` is the file that tells of its load.
+    called `name`, which is also its log's name. `reports` is the file that tells of its load. The salts of receipts
+    follow from `secret`.
     """
 
     settings: Settings
@@ -94,6 +99,7 @@ class GatewayParts:
     probes: Path
     control: Path
     reports: Path
+    secret: bytes
     name: str = "gateway-0"
     batches: Path | None = None
 
@@ -104,6 +110,7 @@ async def serve(parts: GatewayParts) -> int:
     engines = EngineConnections()
     routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
     meters = Meters(GatewayMetrics())
+    configuration = configuration_digest(settings)
     gateway = Gateway(
         settings,
         routing,
@@ -115,7 +122,10 @@ async def serve(parts: GatewayParts) -> int:
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
+        binding=Binding(parts.name, parts.secret, configuration),
     )
+    said: dict[str, Scalar] = {"process": parts.name, "configuration": configuration, "version": __version__}
+    gateway.append(Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said))
     app = App(gateway, parts.batches)
     server = HttpServer(
         app,

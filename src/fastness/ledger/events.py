@@ -41,6 +41,18 @@ _SERVED: Final = {
     "ttft_ms": "from the whole request to the first token; null when there was none",
     "total_ms": "from the whole request to this entry",
 }
+_BOUND: Final = {
+    "request_commitment": "salted SHA-256 of the body as it came",
+    "prompt_commitment": "salted SHA-256 of messages, prompts or inputs, in canonical form",
+    "parameters_commitment": "salted SHA-256 of what was set of how to answer, in canonical form",
+    "answer_commitment": "salted SHA-256 of what was answered, in canonical form",
+    "configuration": "SHA-256 of the gateway's settings, as in `configuration.loaded`",
+    "engine": "name of the engine",
+    "build": "package and version of the engine; empty when it is not known",
+    "node": "name of the node that the replica runs on",
+    "jurisdiction": "code of the jurisdiction that this node stands under",
+    "operator": "who runs this node; empty when it is undeclared",
+}
 _LIMITED: Final = {
     "admitted_s": "when it was counted against its limits, in seconds since 1970; absent when it had none",
 }
@@ -95,6 +107,7 @@ _ROWS: Final = (
             **_ENGINE,
             "model_digest": "SHA-256 of the weights",
             "engine": "name of the engine",
+            "build": "package and version of the engine; empty when it is not known",
             "slots": "answers it makes at the same time",
             "context_tokens": "context of each slot",
             "sealed": "whether the engine is sealed off from the network",
@@ -323,6 +336,16 @@ _ROWS: Final = (
     ),
     *FLEET_ROWS,
     EventRow(
+        EventType.CONFIGURATION_LOADED,
+        "gateway-N",
+        "A gateway began, with these settings; the entries of its answers name them by the same digest.",
+        {
+            "process": "name of the gateway, and of its log",
+            "configuration": "SHA-256 of the settings as canonical JSON",
+            "version": "version of Fastness",
+        },
+    ),
+    EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",
         "A whole answer was made. The entry is durable before its body or its final stream event is sent.",
@@ -330,6 +353,7 @@ _ROWS: Final = (
             **_REQUEST,
             **_SERVED,
             **_LIMITED,
+            **_BOUND,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),

@@ -9,6 +9,7 @@ from fastness.config import Settings
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
+    RECEIPT_SALTS,
     bind_listener,
     die_with_supervisor,
     milliseconds,
@@ -67,6 +68,7 @@ def run_gateway(settings: Settings) -> int:
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
+        secret=load_or_create(settings.home / RECEIPT_SALTS),
         name=name,
     )
     return uvloop.run(serve(parts))

@@ -61,6 +61,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         dialect=cast(Any, None),
         log=door.gateway.log,
         clock=door.gateway.clock,
+        secret=bytes(32),
         listener=cast(Any, None),
         probes=door.home / "gateway.sock",
         control=door.home / "control.sock",
