@@ -81,6 +81,11 @@ class Note:
     def __str__(self) -> str:
         return self.text + "\n" + "".join(map(str, self.signatures))
 
+    def signed_by(self, keys: Iterable[VerifierKey]) -> Note:
+        """Return the note with the lines of these keys only."""
+        known = {(key.name, key.id) for key in keys}
+        return Note(self.text, tuple(line for line in self.signatures if (line.name, line.key_id) in known))
+
     def signed_also(self, signatures: Iterable[Signature]) -> Note:
         """Return the note with these lines below those that it has, each line once."""
         return Note(self.text, tuple(dict.fromkeys([*self.signatures, *signatures])))
