@@ -289,7 +289,11 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
         return [Claim(REFUTED, "log", str(refuted))]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the receipt lacks something, or has it in another form: {error}") from None
-    if (found.head.log.rpartition("/")[2], f"req_{request}") != (log, found.fields.get("request_id")):
+    if (found.head.log.rpartition("/")[2], f"req_{request}", receipt.get("v")) != (
+        log,
+        found.fields.get("request_id"),
+        1,
+    ):
         return [Claim(REFUTED, "log", f"the receipt {receipt['id']} came with the entry of another answer")]
     head, why = found.head, "the log's key came with the receipt: give one of your own with --trust"
     by = ", ".join(head.witnesses) or "no witness"
@@ -406,8 +410,8 @@ def verify_bundle(path: Path, trust: Trust) -> tuple[list[Claim], list[Found]]:
                 claims.append(Claim(verdict, "log", f"{where} of {name}, none missing and none changed"))
                 found += entries
             return [*claims, *_answers(found)], found
-    except (Refuted, StopIteration) as refuted:
-        return [Claim(REFUTED, "bundle", str(refuted) or "the proof of a range ends too early")], []
+    except (Refuted, StopIteration, InvalidSignature) as refuted:
+        return [Claim(REFUTED, "bundle", str(refuted) or "a proof or a signature in the bundle is not valid")], []
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError, zipfile.BadZipFile) as error:
         raise Unreadable(f"the bundle lacks something, or has it in another form: {error}") from None
 
@@ -423,10 +427,7 @@ def _members(bundle: zipfile.ZipFile) -> tuple[list[Claim], list[str]]:
                 raise Refuted(f"{name} is not the one that the manifest names")
     signature = _object(bundle.read("manifest.sig"), "the manifest's signature")
     public = _base64(signature["public_key"], 32)
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(_base64(signature["value"]), said)
-    except InvalidSignature:
-        raise Refuted("the signature of the manifest is not valid") from None
+    Ed25519PublicKey.from_public_bytes(public).verify(_base64(signature["value"]), said)
     text = f"its {len(listed):,} members are those that installation sha256:{_sha(public).hex()} signed"
     why = "by the key in the bundle: compare it with the one that you know"
     return [Claim(ASSERTED, "bundle", text, why)], [*listed]
@@ -479,8 +480,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"cannot be read: {error}\n")
         return 2
     lines = [f"{one.verdict:<10}{one.text}" + (f"   ({one.by})" if one.by else "") for one in claims]
-    sys.stdout.write(json.dumps([one._asdict() for one in claims]) if asked.json else "\n".join(lines))
-    sys.stdout.write("\n")
+    print(json.dumps([one._asdict() for one in claims]) if asked.json else "\n".join(lines))
     return code
 
 
