@@ -289,11 +289,8 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
         return [Claim(REFUTED, "log", str(refuted))]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the receipt lacks something, or has it in another form: {error}") from None
-    if (found.head.log.rpartition("/")[2], f"req_{request}", receipt.get("v")) != (
-        log,
-        found.fields.get("request_id"),
-        1,
-    ):
+    of = (found.head.log.rpartition("/")[2], found.fields.get("request_id"), receipt.get("v"))
+    if of != (log, f"req_{request}", 1):
         return [Claim(REFUTED, "log", f"the receipt {receipt['id']} came with the entry of another answer")]
     head, why = found.head, "the log's key came with the receipt: give one of your own with --trust"
     by = ", ".join(head.witnesses) or "no witness"
@@ -429,8 +426,7 @@ def _members(bundle: zipfile.ZipFile) -> tuple[list[Claim], list[str]]:
     public = _base64(signature["public_key"], 32)
     Ed25519PublicKey.from_public_bytes(public).verify(_base64(signature["value"]), said)
     text = f"its {len(listed):,} members are those that installation sha256:{_sha(public).hex()} signed"
-    why = "by the key in the bundle: compare it with the one that you know"
-    return [Claim(ASSERTED, "bundle", text, why)], [*listed]
+    return [Claim(ASSERTED, "bundle", text, "by the key in the bundle: compare it with yours")], [*listed]
 
 
 def _manifests(bundle: zipfile.ZipFile, names: Iterable[str]) -> dict[str, str]:

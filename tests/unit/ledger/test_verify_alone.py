@@ -80,7 +80,7 @@ def test_without_keys_of_ones_own_nothing_is_proved(given, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "quorum, expected",
+    ("quorum", "expected"),
     [
         ("quorum none", 0),
         ("quorum audit-office", 0),
