@@ -126,7 +126,7 @@ async def serve(parts: GatewayParts) -> int:
     )
     said: dict[str, Scalar] = {"process": parts.name, "configuration": configuration, "version": __version__}
     gateway.append(Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said))
-    app = App(gateway, parts.batches)
+    app = App(gateway, parts.batches, parts.control)
     server = HttpServer(
         app,
         settings.gateway,
