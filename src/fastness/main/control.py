@@ -17,6 +17,7 @@ from fastness.main.process import (
     milliseconds,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -78,7 +79,9 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.store.sql import SqlStore
 
     store = SqlStore.open(store_url(settings.store.url, settings.home))
-    ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
+    ledger = FileLedger.open(
+        settings.home / "ledger/control", "control", settings.ledger, milliseconds, signing=signing(settings)
+    )
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)
     policies = _policies(settings, run, store, ledger)

@@ -15,6 +15,7 @@ from fastness.main.process import (
     milliseconds,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -59,7 +60,9 @@ def run_gateway(settings: Settings) -> int:
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
         policy_engine=CedarEngine,
-        ledger=LoopLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
+        ledger=LoopLedger.open(
+            settings.home / "ledger" / name, name, settings.ledger, milliseconds, signing=signing(settings)
+        ),
         dialect=dialect,
         log=log,
         clock=time.time,

@@ -12,6 +12,7 @@ from fastness.config import Settings, run_directory
 if TYPE_CHECKING:
     import socket
 
+    from fastness.ledger.notary import Signing
     from fastness.telemetry.log import JsonLog
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
@@ -103,6 +104,22 @@ def open_log(settings: Settings, process: str) -> JsonLog:
         bytes_max=settings.telemetry.log_bytes_max,
         files_max=settings.telemetry.log_files_max,
     )
+
+
+def signing(settings: Settings) -> Signing:
+    """Return how the logs of this installation are signed; raises LogKeyUnusable, ConfigError, OSError."""
+    from fastness.config import ConfigError
+    from fastness.ledger.log_key import KEY_NAME, load_or_create_key
+    from fastness.ledger.notary import Signing
+    from fastness.ledger.note import is_key_name
+
+    origin = settings.ledger.origin
+    if origin and (not is_key_name(origin) or origin.endswith("/")):
+        raise ConfigError(
+            f"ledger.origin is {origin!r}; it needs a name without white space, plus signs and a / at its end"
+        )
+    key = load_or_create_key(settings.home / "secrets" / KEY_NAME)
+    return Signing(key, origin, settings.ledger.checkpoint_interval_s)
 
 
 def die_with_supervisor() -> None:

@@ -19,6 +19,7 @@ from fastness.main.process import (
     milliseconds,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -109,7 +110,9 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         settings=settings,
         declared=declared,
         run_directory=run,
-        ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
+        ledger=FileLedger.open(
+            settings.home / "ledger/node", "node", settings.ledger, milliseconds, signing=signing(settings)
+        ),
         log=log,
         clock=time.time,
         ensure_model=ensuring(settings, library),
