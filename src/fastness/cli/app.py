@@ -36,9 +36,12 @@ from fastness.cli import (
     simulate,
     stop,
     tenants,
+    trust,
     undeploy,
     up,
+    verify,
     why,
+    witness,
 )
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import spoken
@@ -76,6 +79,8 @@ ORDER = (
     "logs",
     "explain",
     "ledger",
+    "verify",
+    "witness",
     "perimeter",
     "simulate",
     "doctor",
@@ -176,6 +181,13 @@ def build_app(composition: Composition) -> typer.Typer:
         "show": (ledger.show, ledger.SHOW_EXAMPLES),
         "find": (ledger.find, ledger.FIND_EXAMPLES),
         "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
+        "trust": (trust.trust, trust.EXAMPLES),
+    })  # fmt: skip
+    _verb(app, "verify", verify.verify, verify.EXAMPLES)
+    _noun(app, "witness", "Another department's eye on the ledger.", {
+        "serve": (witness.serve, witness.SERVE_EXAMPLES),
+        "init": (witness.init, witness.INIT_EXAMPLES),
+        "show": (witness.show, witness.SHOW_EXAMPLES),
     })  # fmt: skip
     _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),

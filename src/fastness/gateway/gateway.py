@@ -29,6 +29,7 @@ from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel, Superseded
 from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
+from fastness.gateway.witnessed import Witnessed
 from fastness.ledger.commitment import SALT_BYTES
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
@@ -77,6 +78,7 @@ class Gateway:
         reread_access: Callable[[], bool] = lambda: False,
         leases: Leases | None = None,
         binding: Binding | None = None,
+        witnessed: Witnessed | None = None,
     ) -> None:
         self.settings = settings
         self.routing = routing
@@ -87,6 +89,7 @@ class Gateway:
         self.clock = clock
         self.leases = leases or Leases(clock)
         self.binding = binding or Binding("gateway-0", os.urandom(SALT_BYTES), configuration_digest(settings))
+        self.witnessed = witnessed or Witnessed("gateway-0", 0.0, clock)
         self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call
         self.now = self.loop.time
         self._authenticator = authenticator

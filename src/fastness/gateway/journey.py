@@ -113,6 +113,7 @@ def parse(gateway: Gateway, trip: Trip) -> None:
 
 def authorise(gateway: Gateway, trip: Trip) -> None:
     """Whether this caller may have it, marked so, with what it sets. No engine hears of it before it passed."""
+    gateway.witnessed.check()
     request, principal, mark = trip.request, trip.principal, trip.mark
     assert request and principal and mark
     kind = EMBEDS if trip.operation is EMBEDDING else CHATS

@@ -20,6 +20,7 @@ from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot
+from fastness.core.witnessed import WitnessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
 from fastness.gateway.binding import Binding
@@ -33,6 +34,7 @@ from fastness.gateway.reports import Reporter
 from fastness.gateway.routing import Routing
 from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
+from fastness.gateway.witnessed import Witnessed
 from fastness.ledger.port import Ledger
 from fastness.policy.port import PolicyEngine, PolicyProblem
 from fastness.telemetry.log import JsonLog
@@ -90,6 +92,7 @@ class GatewayParts:
     routing_reader: Reader[RoutingSnapshot]
     identity_reader: Reader[IdentitySnapshot]
     policy_reader: PolicyReader
+    witness_reader: Reader[WitnessSnapshot]
     policy_engine: Callable[[PolicyBundle], PolicyEngine]
     ledger: Ledger
     dialect: Callable[[str], Dialect]
@@ -123,6 +126,7 @@ async def serve(parts: GatewayParts) -> int:
         reread_access=lambda: _read_access(parts, gateway),
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
         binding=Binding(parts.name, parts.secret, configuration),
+        witnessed=Witnessed(parts.name, settings.ledger.witness_grace_s, parts.clock),
     )
     said: dict[str, Scalar] = {"process": parts.name, "configuration": configuration, "version": __version__}
     gateway.append(Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said))
@@ -183,6 +187,8 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
         gateway.access_changed()
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
+    if (seen := parts.witness_reader.poll()) is not None:
+        gateway.witnessed.replace(seen)
 
 
 def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:

@@ -73,7 +73,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.fleet import FleetControl
     from fastness.main.identities import identities
     from fastness.main.limits import limits
-    from fastness.main.receipts import receipts
+    from fastness.main.receipts import receipts, witnessing
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import store_url
     from fastness.store.sql import SqlStore
@@ -97,6 +97,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     watching = fleet.reconciler if process else None
     desk = receipts(settings.home, log)
+    kept = (desk.keep_index, *witnessing(settings, run, log)) if process else ()
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
     offered = (*routes, *limit_routes, *commands.routes, *batches.routes())
     return ControlDeps(
@@ -117,7 +118,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         extra_routes=(*offered, *bound(ROUTES, desk), *proof_routes(settings.home, ledger)),
         companions=(
             finishing,
-            *((identities_kept, counting, batches.serve, fleet.reconciling, desk.keep_index) if process else ()),
+            *((identities_kept, counting, batches.serve, fleet.reconciling, *kept) if process else ()),
         ),
     )
 

@@ -10,6 +10,7 @@ from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
     RECEIPT_SALTS,
+    WITNESSED,
     bind_listener,
     die_with_supervisor,
     milliseconds,
@@ -32,6 +33,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
     from fastness.core.tenant import AccessSnapshot
+    from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
@@ -52,6 +54,10 @@ def run_gateway(settings: Settings) -> int:
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
+    def told(problem: SnapshotProblem) -> None:
+        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
+            report(problem)
+
     parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
@@ -59,6 +65,7 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
         policy_engine=CedarEngine,
         ledger=LoopLedger.open(
             settings.home / "ledger" / name, name, settings.ledger, milliseconds, signing=signing(settings)

@@ -1,15 +1,23 @@
-"""Receipts, composed."""
+"""Receipts and witnesses, composed."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from fastness.main.process import RECEIPT_SALTS
+from fastness.config import Settings
+from fastness.main.process import RECEIPT_SALTS, WITNESSED
 
 if TYPE_CHECKING:
     from fastness.control.failures import Log
     from fastness.control.receipts import ReceiptDesk
+    from fastness.ledger.witness.policy import WitnessPolicy
+
+WITNESS_TIMEOUT_S: Final = 10.0
+Companion = Callable[[], AbstractAsyncContextManager[object]]
 
 
 def receipts(home: Path, log: Log) -> ReceiptDesk:
@@ -24,6 +32,36 @@ def receipts(home: Path, log: Log) -> ReceiptDesk:
         return manifest_of(home, weights)
 
     return ReceiptDesk(Archive(home / "ledger", home / "receipts", home / "cosigned", secret, manifest), log)
+
+
+def witnessing(settings: Settings, run: Path, log: Log) -> tuple[Companion, ...]:
+    """Build what has logs cosigned, if any witness is named; raises ConfigError for a policy that cannot be read."""
+    from fastness.control.witnessing import Places, Witnessing
+    from fastness.perimeter.broker_client import BrokerClient, NotFetched
+
+    policy = witness_policy(settings)
+    if policy is None:
+        return ()
+    home = settings.home
+    places = Places(home / "ledger", home / "cosigned", run / WITNESSED)
+    client = BrokerClient(run / "broker.sock", timeout_s=WITNESS_TIMEOUT_S)
+    interval_s = settings.ledger.witness_interval_s
+    rounds = Witnessing(policy, places, client.post, (NotFetched,), interval_s, time.time, log)
+    return (rounds.keep_cosigned,)
+
+
+def witness_policy(settings: Settings) -> WitnessPolicy | None:
+    """Return the policy that the settings name, None if they name none; raises ConfigError."""
+    from fastness.config import ConfigError
+    from fastness.ledger.witness.policy import PolicyUnreadable, read_policy
+
+    if not settings.ledger.witness_policy:
+        return None
+    path = settings.home / settings.ledger.witness_policy
+    try:
+        return read_policy(path.read_bytes())
+    except (OSError, PolicyUnreadable) as error:
+        raise ConfigError(f"ledger.witness_policy, {path}: {error}") from error
 
 
 def manifest_of(home: Path, weights: str) -> str | None:

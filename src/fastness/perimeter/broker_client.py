@@ -39,7 +39,17 @@ class BrokerClient:
 
     async def fetch(self, url: str) -> bytes:
         """Return the document at `url`: https, or http on this machine; no redirect is followed. Raises NotFetched."""
-        return await asyncio.to_thread(self._fetch, url)
+        status, body = await asyncio.to_thread(self._exchange, url, None)
+        if status != http.client.OK:
+            raise NotFetched(f"{url}: answered {status}")
+        return body
+
+    async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        """Return status and body of what answers a POST to `url`: https, or http where what is said proves itself.
+
+        Raises NotFetched.
+        """
+        return await asyncio.to_thread(self._exchange, url, body)
 
     def connect(self, address: Address) -> socket.socket:
         """Return a connection to `address`, made by the broker; raises NotFetched."""
@@ -60,8 +70,8 @@ class BrokerClient:
             raise NotFetched(f"{address}: the broker refused: {json.loads(answer)['refused']}")
         raise NotFetched(f"{address}: the broker broke off")
 
-    def _fetch(self, url: str) -> bytes:
-        address, path, secure = _read(url)
+    def _exchange(self, url: str, body: bytes | None) -> tuple[int, bytes]:
+        address, path, secure = _read(url, plain=body is not None)
         deadline = time.monotonic() + self._timeout_s
         stream = self.connect(address)
         # A server that sends a byte now and then would hold a thread for ever: the whole has one deadline.
@@ -74,7 +84,7 @@ class BrokerClient:
             if secure:
                 stream = self._context().wrap_socket(stream, server_hostname=address.host)
             connection.sock = stream
-            return _get(connection, path, url)
+            return _asked(connection, path, url, body)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotFetched(f"{url}: {error}") from error
         finally:
@@ -89,19 +99,22 @@ class BrokerClient:
         return context
 
 
-def _get(connection: http.client.HTTPConnection, path: str, url: str) -> bytes:
-    connection.request("GET", path, headers={"accept": "application/json", "connection": "close"})
+def _asked(connection: http.client.HTTPConnection, path: str, url: str, body: bytes | None) -> tuple[int, bytes]:
+    accepted = "application/json" if body is None else "*/*"
+    headers = {"accept": accepted, "connection": "close"}
+    connection.request("GET" if body is None else "POST", path, body, headers)
     with connection.getresponse() as answer:
-        if answer.status != http.client.OK:
-            raise NotFetched(f"{url}: answered {answer.status}")
-        body = answer.read(BODY_BYTES_MAX + 1)
-    if len(body) > BODY_BYTES_MAX:
+        content = answer.read(BODY_BYTES_MAX + 1)
+    if len(content) > BODY_BYTES_MAX:
         raise NotFetched(f"{url}: more than {BODY_BYTES_MAX:,} bytes")
-    return body
+    return answer.status, content
 
 
-def _read(url: str) -> tuple[Address, str, bool]:
-    """Take a URL apart: where to connect, what to ask for, whether over TLS. Raises NotFetched."""
+def _read(url: str, *, plain: bool) -> tuple[Address, str, bool]:
+    """Take a URL apart: where to connect, what to ask for, whether over TLS. Raises NotFetched.
+
+    `plain` permits http to other machines, too.
+    """
     try:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
@@ -109,7 +122,7 @@ def _read(url: str) -> tuple[Address, str, bool]:
         address = parse_address(f"{host}:{parts.port or (443 if secure else 80)}")
     except ValueError as error:
         raise NotFetched(f"{url[:200]!r} cannot be fetched: {error}") from error
-    here = address.host in ("localhost", "127.0.0.1", "::1")
+    here = plain or address.host in ("localhost", "127.0.0.1", "::1")
     if parts.username or parts.fragment or not (secure or (parts.scheme == "http" and here)):
         raise NotFetched(
             f"{url[:200]!r} cannot be fetched: it needs https (or http on this machine), and no credentials"

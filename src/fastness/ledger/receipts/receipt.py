@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,10 +20,13 @@ from fastness.ledger.note import Note, SignatureType, parse_key, parse_note
 from fastness.ledger.receipts.index import LogIndex
 from fastness.ledger.stored_log import StoredLog
 from fastness.ledger.stored_tree import StoredTree
+from fastness.ledger.tiles import CHECKPOINT_PATH
 from fastness.ledger.tlog_proof import TlogProof
 from fastness.ledger.tree import inclusion_proof
 
 RECEIPT_BYTES_MAX: Final = 4_096
+PARTIAL: Final = ".partial"
+"""Behind the name of a log: its checkpoint that fewer witnesses cosigned than there should be."""
 VERSION: Final = 1
 KEYS_BYTES_MAX: Final = 65_536
 
@@ -115,20 +119,15 @@ class Archive:
         return {"entry": line.decode(), "proof": str(proof)}
 
     def _checkpoint(self, name: str, at: int) -> tuple[Note, Checkpoint]:
-        """Return one that covers an entry: one that witnesses cosigned if there is, else the log's last."""
-        try:
-            note = parse_note((self._cosigned / name).read_bytes())
-            checkpoint = parse_checkpoint(note.text)
-        except (OSError, ValueError):
-            checkpoint = None
-        if checkpoint is None or checkpoint.size <= at:
-            try:
-                note, checkpoint = StoredLog(self._ledger / name).checkpoint()
-            except FileNotFoundError:
-                raise NotSigned(name) from None
-        if checkpoint.size <= at:
-            raise NotSigned(name)
-        return short(note), checkpoint
+        """Return one that covers an entry: cosigned by enough witnesses, or by some, or else the log's last."""
+        places = (self._cosigned / name, self._cosigned / f"{name}{PARTIAL}", self._ledger / name / CHECKPOINT_PATH)
+        for path in places:
+            with suppress(FileNotFoundError):
+                note = parse_note(path.read_bytes())
+                checkpoint = parse_checkpoint(note.text)
+                if checkpoint.size > at:
+                    return short(note), checkpoint
+        raise NotSigned(name)
 
     def _keys(self, log: str) -> list[str]:
         """Return the keys of a log that sign what is in a receipt."""
