@@ -176,6 +176,20 @@ def build_app(composition: Composition) -> typer.Typer:
     })  # fmt: skip
     _verb(app, "logs", logs.logs, logs.EXAMPLES)
     _verb(app, "explain", explain.explain, explain.EXAMPLES)
+    _proof(app)
+    _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+    _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
+    _noun(app, "config", "The settings in force, and where each came from.", {
+        "show": (config.show, config.SHOW_EXAMPLES),
+        "explain": (config.explain, config.EXPLAIN_EXAMPLES),
+    })  # fmt: skip
+    _verb(app, "stop", stop.stop, stop.EXAMPLES)
+    app.command("gateway", hidden=True)(processes.gateway)
+    app.command("control", hidden=True)(processes.control)
+    return app
+
+
+def _proof(app: typer.Typer) -> None:
     _noun(app, "ledger", "The record behind every answer, read and verified.", {
         "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
         "show": (ledger.show, ledger.SHOW_EXAMPLES),
@@ -193,16 +207,6 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
-    _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
-    _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
-    _noun(app, "config", "The settings in force, and where each came from.", {
-        "show": (config.show, config.SHOW_EXAMPLES),
-        "explain": (config.explain, config.EXPLAIN_EXAMPLES),
-    })  # fmt: skip
-    _verb(app, "stop", stop.stop, stop.EXAMPLES)
-    app.command("gateway", hidden=True)(processes.gateway)
-    app.command("control", hidden=True)(processes.control)
-    return app
 
 
 def _fleet(app: typer.Typer) -> None:

@@ -8,13 +8,14 @@ import typer
 
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import ExitCode, Failure
-from fastness.cli.talk import Quiet, Talk
+from fastness.cli.talk import Json, Quiet, Talk
 
 EXAMPLES = """\
-fastness ledger trust > trust.txt"""
+fastness ledger trust > trust.txt
+fastness ledger trust --json | jq -r '.logs[]'"""
 
 
-def trust(ctx: typer.Context, quiet: Quiet = False) -> None:
+def trust(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     """Print whom to believe to verify receipts: keys of the logs, of the witnesses, and how many of these.
 
     Carry it to auditors and witnesses on another way than receipts come: it is what all of their proofs rest on.
@@ -38,8 +39,12 @@ def trust(ctx: typer.Context, quiet: Quiet = False) -> None:
         raise Failure(ExitCode.FAILED, str(error)) from None
     if not policy.logs:
         raise Failure(ExitCode.NOT_FOUND, f"No log in {ledger} has a key yet.", "fastness up begins them")
-    talk = Talk(as_json=False, quiet=quiet)
-    talk.text(str(policy).rstrip())
+    talk = Talk(as_json, quiet)
+    if as_json:
+        witnesses = {name: str(one.key) for name, one in policy.witnesses.items()}
+        talk.document({"logs": [str(key) for key in policy.logs], "witnesses": witnesses, "quorum": policy.quorum})
+    else:
+        talk.text(str(policy).rstrip())
 
 
 def _words(path: Path) -> list[str]:

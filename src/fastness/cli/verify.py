@@ -12,8 +12,7 @@ from fastness.cli.talk import Json, Quiet, Talk
 
 EXAMPLES = """\
 fastness verify receipt.json --answer answer.txt --prompt prompt.txt --trust trust.txt
-fastness verify evidence.zip --trust trust.txt
-fastness verify --copy-to verify.py"""
+fastness verify evidence.zip --trust trust.txt"""
 
 Given = Annotated[
     Path | None, typer.Option(metavar="FILE", help="What you sent or got; it must be that to the letter.")
@@ -39,10 +38,10 @@ def verify(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Verify a receipt or an evidence bundle, offline: what is proved, what only asserted, what nobody knows.
+    """Verify a receipt or an evidence bundle, offline.
 
-    Needs nothing to be running, and trusts nothing that runs. Ends with 6 when nothing is false, and it is still not
-    proved by keys that you trust.
+    Each line of it is proved, or asserted by somebody, or unknown, or refuted. Needs nothing to be running, and trusts
+    nothing that runs. Ends with 6 when nothing is false, and it is still not proved by keys that you trust.
     """
     from fastness.ledger import verify_alone
 

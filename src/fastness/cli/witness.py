@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import ssl
+import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,12 +20,14 @@ from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk
 
 INIT_EXAMPLES = """\
-fastness witness init /var/lib/witness --name audit-office.example/w1 --logs logs.txt"""
+fastness witness init /var/lib/witness --name audit-office.example/w1 --logs trust.txt
+fastness witness init ./witness --name w2 --json"""
 SERVE_EXAMPLES = """\
 fastness witness serve /var/lib/witness --listen 10.0.0.7:8090
 fastness witness serve /var/lib/witness --tls-certificate w1.pem --tls-key w1.key"""
 SHOW_EXAMPLES = """\
-fastness witness show /var/lib/witness"""
+fastness witness show /var/lib/witness
+fastness witness show /var/lib/witness --json"""
 
 COLUMNS: Final = (Column("LOG"), Column("ENTRIES SEEN", right=True), Column("ROOT", spare=1))
 Directory = Annotated[
@@ -36,6 +41,7 @@ def init(
     logs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keys of the logs it watches, or what `ledger trust` printed.")
     ] = None,
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a new witness with a key of its own, and print the key's public half for policies."""
@@ -48,7 +54,10 @@ def init(
         made = begin(directory, name, keys)
     except (NoteInvalid, StateUnusable) as error:
         raise Failure(ExitCode.USAGE, str(error)) from None
-    talk = Talk(as_json=False, quiet=quiet)
+    talk = Talk(as_json, quiet)
+    if as_json:
+        talk.document({"key": str(made.verifier), "logs": [str(key) for key in keys]})
+        return
     talk.text(str(made.verifier))
     talk.say(f"It watches {len(keys)} logs; their keys are in {directory / 'logs'}. fastness witness serve {directory}")
 
@@ -60,6 +69,8 @@ def serve(
     ),
     tls_certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM; turns TLS on.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM; the certificate's key.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Cosign what logs submit, if it grew out of what was seen before; until SIGTERM."""
     from fastness.ledger.witness.judge import Judge
@@ -77,8 +88,9 @@ def serve(
         state = WitnessState(directory)
     except (StateUnusable, FileNotFoundError) as error:
         raise Failure(ExitCode.FAILED, str(error), f"fastness witness init {directory} --name NAME") from None
+    tell = partial(_tell, as_json=as_json, quiet=quiet)
     try:
-        server = WitnessServer((host.strip("[]"), int(port)), Judge(state, time.time, _tell), context)
+        server = WitnessServer((host.strip("[]"), int(port)), Judge(state, time.time, tell), context)
     except OSError as error:
         state.close()
         raise Failure(ExitCode.FAILED, f"Cannot listen on {listen}: {error.strerror}.") from None
@@ -88,7 +100,7 @@ def serve(
     thread = threading.Thread(target=server.serve_forever, name="witness", daemon=True)
     thread.start()
     where = f"{'https' if context else 'http'}://{host}:{server.server_address[1]}"
-    _tell(f"witness {state.key.verifier.name} at {where} watches {len(state.logs)} logs")
+    tell(f"witness {state.key.verifier.name} at {where} watches {len(state.logs)} logs")
     ending.wait()
     server.shutdown()
     thread.join()
@@ -120,5 +132,9 @@ def show(directory: Directory, as_json: Json = False, quiet: Quiet = False) -> N
         talk.text(f"{forks} contradictions: {directory / 'forks'} holds what was signed. Ask the installation.")
 
 
-def _tell(text: str) -> None:
-    typer.echo(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}")
+def _tell(text: str, *, as_json: bool, quiet: bool) -> None:
+    """Write a line at once: a service's log is read as it grows. `quiet` leaves out all but trouble."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    if not quiet or text.startswith("NOT "):
+        typer.echo(json.dumps({"time": at, "said": text}) if as_json else f"{at} {text}")
+        sys.stdout.flush()

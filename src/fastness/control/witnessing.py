@@ -121,4 +121,4 @@ class Witnessing:
         level, event = ("error", "witness.disputes") if disputed else ("warning", "witness.away")
         if not why:
             level, event = "info", "witness.cosigns"
-        self._log.record(level, event, witness=name, where=log, reason=why or None)
+        self._log.record(level, event, where=f"{name} {log}", reason=why or None)

@@ -112,24 +112,21 @@ async def serve(parts: GatewayParts) -> int:
     settings, loop = parts.settings, asyncio.get_running_loop()
     engines = EngineConnections()
     routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
-    meters = Meters(GatewayMetrics())
-    configuration = configuration_digest(settings)
     gateway = Gateway(
         settings,
         routing,
         parts.access,
         parts.ledger,
         engines,
-        meters,
+        Meters(GatewayMetrics()),
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
-        binding=Binding(parts.name, parts.secret, configuration),
+        binding=Binding(parts.name, parts.secret, configuration_digest(settings)),
         witnessed=Witnessed(parts.name, settings.ledger.witness_grace_s, parts.clock),
     )
-    said: dict[str, Scalar] = {"process": parts.name, "configuration": configuration, "version": __version__}
-    gateway.append(Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said))
+    gateway.append(_configured(parts))
     app = App(gateway, parts.batches, parts.control)
     server = HttpServer(
         app,
@@ -170,6 +167,13 @@ async def serve(parts: GatewayParts) -> int:
     parts.log.record("info", "gateway.stopped")
     parts.log.flush()
     return 0
+
+
+def _configured(parts: GatewayParts) -> Event:
+    """The entry that says under which settings the answers after it are given."""
+    digest = configuration_digest(parts.settings)
+    said: dict[str, Scalar] = {"process": parts.name, "configuration": digest, "version": __version__}
+    return Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said)
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:

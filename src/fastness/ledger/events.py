@@ -10,6 +10,7 @@ from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
+from fastness.ledger.binding_rows import BOUND, CONFIGURATION_ROW
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
 
@@ -40,18 +41,6 @@ _SERVED: Final = {
     "queue_ms": "wait for a free slot",
     "ttft_ms": "from the whole request to the first token; null when there was none",
     "total_ms": "from the whole request to this entry",
-}
-_BOUND: Final = {
-    "request_commitment": "salted SHA-256 of the body as it came",
-    "prompt_commitment": "salted SHA-256 of messages, prompts or inputs, in canonical form",
-    "parameters_commitment": "salted SHA-256 of what was set of how to answer, in canonical form",
-    "answer_commitment": "salted SHA-256 of what was answered, in canonical form",
-    "configuration": "SHA-256 of the gateway's settings, as in `configuration.loaded`",
-    "engine": "name of the engine",
-    "build": "package and version of the engine; empty when it is not known",
-    "node": "name of the node that the replica runs on",
-    "jurisdiction": "code of the jurisdiction that this node stands under",
-    "operator": "who runs this node; empty when it is undeclared",
 }
 _LIMITED: Final = {
     "admitted_s": "when it was counted against its limits, in seconds since 1970; absent when it had none",
@@ -335,16 +324,7 @@ _ROWS: Final = (
         },
     ),
     *FLEET_ROWS,
-    EventRow(
-        EventType.CONFIGURATION_LOADED,
-        "gateway-N",
-        "A gateway began, with these settings; the entries of its answers name them by the same digest.",
-        {
-            "process": "name of the gateway, and of its log",
-            "configuration": "SHA-256 of the settings as canonical JSON",
-            "version": "version of Fastness",
-        },
-    ),
+    CONFIGURATION_ROW,
     EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",
@@ -353,7 +333,7 @@ _ROWS: Final = (
             **_REQUEST,
             **_SERVED,
             **_LIMITED,
-            **_BOUND,
+            **BOUND,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),

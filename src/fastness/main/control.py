@@ -64,8 +64,6 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.control.access import Access
     from fastness.control.api import ControlDeps
     from fastness.control.identities import keep_identities
-    from fastness.control.receipts import ROUTES
-    from fastness.control.routes import bound
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.file import FileLedger
@@ -73,7 +71,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.fleet import FleetControl
     from fastness.main.identities import identities
     from fastness.main.limits import limits
-    from fastness.main.receipts import receipts, witnessing
+    from fastness.main.receipts import Companion, receipts
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import store_url
     from fastness.store.sql import SqlStore
@@ -96,10 +94,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     watching = fleet.reconciler if process else None
-    desk = receipts(settings.home, log)
-    kept = (desk.keep_index, *witnessing(settings, run, log)) if process else ()
+    receipt_routes, proving = receipts(settings, run, log)
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
-    offered = (*routes, *limit_routes, *commands.routes, *batches.routes())
+    offered = (*routes, *limit_routes, *commands.routes, *batches.routes(), *receipt_routes)
+    kept: tuple[Companion, ...] = (identities_kept, counting, batches.serve, fleet.reconciling, *proving)
     return ControlDeps(
         access=access,
         policies=policies,
@@ -115,11 +113,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *bound(ROUTES, desk), *proof_routes(settings.home, ledger)),
-        companions=(
-            finishing,
-            *((identities_kept, counting, batches.serve, fleet.reconciling, *kept) if process else ()),
-        ),
+        extra_routes=(*offered, *proof_routes(settings.home, ledger)),
+        companions=(finishing, *(kept if process else ())),
     )
 
 

@@ -14,14 +14,27 @@ from fastness.main.process import RECEIPT_SALTS, WITNESSED
 if TYPE_CHECKING:
     from fastness.control.failures import Log
     from fastness.control.receipts import ReceiptDesk
+    from fastness.control.routes import ApiRoute
     from fastness.ledger.witness.policy import WitnessPolicy
 
 WITNESS_TIMEOUT_S: Final = 10.0
 Companion = Callable[[], AbstractAsyncContextManager[object]]
 
 
-def receipts(home: Path, log: Log) -> ReceiptDesk:
-    """Build the desk where receipts are made; raises PepperError, OSError."""
+def receipts(settings: Settings, run: Path, log: Log) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
+    """Build the desk where receipts are made and what has logs cosigned: routes, and what runs beside.
+
+    Raises PepperError, ConfigError for a policy of witnesses that cannot be read, OSError.
+    """
+    from fastness.control.receipts import ROUTES
+    from fastness.control.routes import bound
+
+    desk = receipt_desk(settings.home, log)
+    return bound(ROUTES, desk), (desk.keep_index, *witnessing(settings, run, log))
+
+
+def receipt_desk(home: Path, log: Log) -> ReceiptDesk:
+    """Build the desk; raises PepperError, OSError."""
     from fastness.control.receipts import ReceiptDesk
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.receipts.receipt import Archive
@@ -38,15 +51,16 @@ def witnessing(settings: Settings, run: Path, log: Log) -> tuple[Companion, ...]
     """Build what has logs cosigned, if any witness is named; raises ConfigError for a policy that cannot be read."""
     from fastness.control.witnessing import Places, Witnessing
     from fastness.perimeter.broker_client import BrokerClient, NotFetched
+    from fastness.perimeter.conversation import Conversations
 
     policy = witness_policy(settings)
     if policy is None:
         return ()
     home = settings.home
     places = Places(home / "ledger", home / "cosigned", run / WITNESSED)
-    client = BrokerClient(run / "broker.sock", timeout_s=WITNESS_TIMEOUT_S)
+    talk = Conversations(BrokerClient(run / "broker.sock", timeout_s=WITNESS_TIMEOUT_S), WITNESS_TIMEOUT_S)
     interval_s = settings.ledger.witness_interval_s
-    rounds = Witnessing(policy, places, client.post, (NotFetched,), interval_s, time.time, log)
+    rounds = Witnessing(policy, places, talk.post, (NotFetched,), interval_s, time.time, log)
     return (rounds.keep_cosigned,)
 
 

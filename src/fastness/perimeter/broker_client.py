@@ -39,17 +39,7 @@ class BrokerClient:
 
     async def fetch(self, url: str) -> bytes:
         """Return the document at `url`: https, or http on this machine; no redirect is followed. Raises NotFetched."""
-        status, body = await asyncio.to_thread(self._exchange, url, None)
-        if status != http.client.OK:
-            raise NotFetched(f"{url}: answered {status}")
-        return body
-
-    async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
-        """Return status and body of what answers a POST to `url`: https, or http where what is said proves itself.
-
-        Raises NotFetched.
-        """
-        return await asyncio.to_thread(self._exchange, url, body)
+        return await asyncio.to_thread(self._fetch, url)
 
     def connect(self, address: Address) -> socket.socket:
         """Return a connection to `address`, made by the broker; raises NotFetched."""
@@ -70,8 +60,12 @@ class BrokerClient:
             raise NotFetched(f"{address}: the broker refused: {json.loads(answer)['refused']}")
         raise NotFetched(f"{address}: the broker broke off")
 
-    def _exchange(self, url: str, body: bytes | None) -> tuple[int, bytes]:
-        address, path, secure = _read(url, plain=body is not None)
+    def secured(self, stream: socket.socket, host: str) -> socket.socket:
+        """Return a connection as one by TLS, with a server that is `host`; raises OSError."""
+        return self._context().wrap_socket(stream, server_hostname=host)
+
+    def _fetch(self, url: str) -> bytes:
+        address, path, secure = read_url(url)
         deadline = time.monotonic() + self._timeout_s
         stream = self.connect(address)
         # A server that sends a byte now and then would hold a thread for ever: the whole has one deadline.
@@ -82,9 +76,9 @@ class BrokerClient:
         try:
             stream.settimeout(self._timeout_s)
             if secure:
-                stream = self._context().wrap_socket(stream, server_hostname=address.host)
+                stream = self.secured(stream, address.host)
             connection.sock = stream
-            return _asked(connection, path, url, body)
+            return _get(connection, path, url)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NotFetched(f"{url}: {error}") from error
         finally:
@@ -99,21 +93,21 @@ class BrokerClient:
         return context
 
 
-def _asked(connection: http.client.HTTPConnection, path: str, url: str, body: bytes | None) -> tuple[int, bytes]:
-    accepted = "application/json" if body is None else "*/*"
-    headers = {"accept": accepted, "connection": "close"}
-    connection.request("GET" if body is None else "POST", path, body, headers)
+def _get(connection: http.client.HTTPConnection, path: str, url: str) -> bytes:
+    connection.request("GET", path, headers={"accept": "application/json", "connection": "close"})
     with connection.getresponse() as answer:
-        content = answer.read(BODY_BYTES_MAX + 1)
-    if len(content) > BODY_BYTES_MAX:
+        if answer.status != http.client.OK:
+            raise NotFetched(f"{url}: answered {answer.status}")
+        body = answer.read(BODY_BYTES_MAX + 1)
+    if len(body) > BODY_BYTES_MAX:
         raise NotFetched(f"{url}: more than {BODY_BYTES_MAX:,} bytes")
-    return answer.status, content
+    return body
 
 
-def _read(url: str, *, plain: bool) -> tuple[Address, str, bool]:
+def read_url(url: str, *, plain: bool = False) -> tuple[Address, str, bool]:
     """Take a URL apart: where to connect, what to ask for, whether over TLS. Raises NotFetched.
 
-    `plain` permits http to other machines, too.
+    `plain` permits http to other machines, for what proves itself.
     """
     try:
         parts = urlsplit(url)

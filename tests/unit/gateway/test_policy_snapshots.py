@@ -15,6 +15,7 @@ from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.tenant import AccessSnapshot
+from fastness.core.witnessed import WitnessSnapshot
 from fastness.gateway.process import POLL_S, GatewayParts, _poll, _read_policy, _read_snapshots
 from fastness.policy.port import PolicyProblem
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
@@ -56,6 +57,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         routing_reader=SnapshotReader(door.home / "routing.json", RoutingSnapshot),
         identity_reader=SnapshotReader(door.home / "identity.json", IdentitySnapshot),
         policy_reader=SnapshotReader(door.home / "policy.json", PolicySnapshot),
+        witness_reader=SnapshotReader(door.home / "witnessed.json", WitnessSnapshot),
         policy_engine=engine,
         ledger=cast(Any, door.ledger),
         dialect=cast(Any, None),
