@@ -94,6 +94,13 @@ def test_the_image_takes_nothing_along_but_what_was_installed() -> None:
     }
 
 
+def test_the_image_has_its_bill_of_materials_made_of_what_was_installed() -> None:
+    (made,) = [text for kind, text in instructions() if kind == "RUN" and "/opt/fastness" in text and "pip" in text]
+    assert made.split("&&")[-1].split() == [
+        "/opt/fastness/bin/fastness", "sbom", "--output", "/opt/fastness/sbom.cdx.json",
+    ]  # fmt: skip
+
+
 def test_the_image_says_what_the_compose_file_says() -> None:
     told = dict(instructions())
     assert told["USER"] == SERVICE["user"]

@@ -13,6 +13,7 @@ from fastness.cli import (
     apply,
     artefacts,
     batches,
+    cluster,
     config,
     deploy,
     doctor,
@@ -31,6 +32,7 @@ from fastness.cli import (
     ps,
     roll,
     run,
+    sbom,
     scale,
     shares,
     simulate,
@@ -65,6 +67,8 @@ ORDER = (
     "events",
     "plan",
     "nodes",
+    "init",
+    "node",
     "shares",
     "tenants",
     "keys",
@@ -78,6 +82,7 @@ ORDER = (
     "ledger",
     "perimeter",
     "simulate",
+    "sbom",
     "doctor",
     "config",
     "stop",
@@ -182,6 +187,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+    _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),
@@ -203,6 +209,8 @@ def _fleet(app: typer.Typer) -> None:
     _verb(app, "events", events.events, events.EXAMPLES)
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
+    _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
+    _noun(app, "node", "Hosts of a cluster: certified, invited, revoked.", cluster.NODE_ACTS)
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

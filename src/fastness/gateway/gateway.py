@@ -28,6 +28,7 @@ from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
+from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
 from fastness.traffic.fair_queue import Usable
 from fastness.traffic.retry_budget import RetryBudget
@@ -56,7 +57,8 @@ class Gateway:
     """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
 
     `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
-    force: then nothing is permitted. Without `leases` whatever has a limit is refused.
+    force: then nothing is permitted. Without `leases` whatever has a limit is refused, and
+    without `sealer` whatever is to be kept.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Gateway:
         clock: Callable[[], float],
         reread_access: Callable[[], bool] = lambda: False,
         leases: Leases | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         self.settings = settings
         self.routing = routing
@@ -80,6 +83,7 @@ class Gateway:
         self.log = log
         self.clock = clock
         self.leases = leases or Leases(clock)
+        self.sealer = sealer
         self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call
         self.now = self.loop.time
         self._authenticator = authenticator

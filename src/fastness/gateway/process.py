@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
+from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
+from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
+from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer
 from fastness.gateway.in_force import PolicyInForce
@@ -31,6 +34,7 @@ from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
 from fastness.ledger.port import Ledger
 from fastness.policy.port import PolicyEngine, PolicyProblem
+from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
 from fastness.telemetry.metrics import GatewayMetrics
 
@@ -86,6 +90,8 @@ class GatewayParts:
     identity_reader: Reader[IdentitySnapshot]
     policy_reader: PolicyReader
     policy_engine: Callable[[PolicyBundle], PolicyEngine]
+    sealing_reader: Reader[SealingSnapshot]
+    sealer: Sealer
     ledger: Ledger
     dialect: Callable[[str], Dialect]
     log: JsonLog
@@ -102,7 +108,7 @@ async def serve(parts: GatewayParts) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code."""
     settings, loop = parts.settings, asyncio.get_running_loop()
     engines = EngineConnections()
-    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
+    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock, name=parts.name)
     meters = Meters(GatewayMetrics())
     gateway = Gateway(
         settings,
@@ -114,9 +120,10 @@ async def serve(parts: GatewayParts) -> int:
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
+        sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    app = App(gateway, parts.batches)
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines))
     server = HttpServer(
         app,
         settings.gateway,
@@ -125,9 +132,7 @@ async def serve(parts: GatewayParts) -> int:
         ssl=tls_context(settings.gateway),
     )
     app.connections = lambda: server.connections
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = _told_to_end(loop)
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
@@ -152,10 +157,23 @@ async def serve(parts: GatewayParts) -> int:
     await gateway.leases.close()
     await server.close()
     await engines.close()
+    await parts.sealer.close()
     await parts.ledger.close()
     parts.log.record("info", "gateway.stopped")
     parts.log.flush()
     return 0
+
+
+def _fellows(parts: GatewayParts, engines: EngineConnections) -> Fellows:
+    others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+    return Fellows(engines, {name: str(parts.probes.parent / socket_of(name)) for name in others})
+
+
+def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    return ended
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
@@ -171,8 +189,13 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
     if (identities := parts.identity_reader.poll()) is not None:
         parts.access.replace_identities(identities, parts.clock())
         gateway.access_changed()
+    if (sealing := parts.sealing_reader.poll()) is not None:
+        parts.sealer.replace(sealing)
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
+        if gateway.routing.portion is None:
+            reason = f"the installation has {', '.join(snapshot.gateways)}: nothing is sent anywhere"
+            parts.log.record("error", "gateway.not_known", reason=reason, version=snapshot.version)
 
 
 def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:

@@ -29,6 +29,7 @@ HEAD_NAME: Final = "head.json"
 
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TYPE: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
+_LINK: Final = re.compile(rb'},"index":(0|[1-9][0-9]*),"prev":"')
 _SEGMENT: Final = re.compile(r"[0-9]{8}\.jsonl")
 _ENTRY_KEYS: Final = frozenset({"fields", "index", "prev", "time_ms", "type", "v"})
 _LINK_CHARS_MAX: Final = len(f'{INTEGER_MAX},"prev":"') + 64
@@ -122,6 +123,13 @@ def parse(line: bytes) -> Entry:
     if again != line:
         raise ValueError("it is not canonical JSON")
     return Entry(index, found["time_ms"], found["type"], fields, prev, after.hex())
+
+
+def index_of(line: bytes) -> int | None:
+    """Return the index that stands in a line, without reading the rest of it; None for what is no whole entry."""
+    # Quotes within strings are escaped, and fields hold no objects: nothing else in an entry reads like its link.
+    found = _LINK.search(line)
+    return int(found[1]) if found and line.endswith(b"\n") else None
 
 
 def write_head(head: Head) -> bytes:

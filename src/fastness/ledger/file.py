@@ -13,18 +13,21 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from fastness.config import LedgerSettings
 from fastness.core.event import Event
 from fastness.ledger.entry import Draft, draft
 from fastness.ledger.events import check_fields
+from fastness.ledger.notary import Notary, Signing
+from fastness.ledger.note import Note
 from fastness.ledger.port import LedgerUnavailable, Position
 from fastness.ledger.segments import FileOperations, Segments
 
 RETRY_S: Final = 1.0
 """How long appended entries that the disk refused wait, if no other entry comes, before they are tried again."""
 
+T = TypeVar("T")
 Done = Callable[[Position | LedgerUnavailable], None]
 Waiting = tuple[Draft, Done | None]
 """An entry without its link, and who waits for it."""
@@ -40,8 +43,8 @@ class Failed(NamedTuple):
 class FileLedger:
     """A `CallbackLedger` in a directory. Made by `open`; used from one event loop at a time, asyncio's or uvloop's."""
 
-    def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
-        self._log, self._segments, self._settings = log, segments, settings
+    def __init__(self, log: str, segments: Segments, settings: LedgerSettings, notary: Notary | None = None) -> None:
+        self._log, self._segments, self._settings, self._notary = log, segments, settings, notary
         self._queue: SimpleQueue[list[Waiting] | Failed | None] = SimpleQueue()
         self._gathered: list[Waiting] = []
         self._busy = False  # whether a hand-over is coming, or a report from the writer that makes the next one
@@ -65,17 +68,25 @@ class FileLedger:
         settings: LedgerSettings,
         clock: Callable[[], int],
         files: FileOperations | None = None,
+        signing: Signing | None = None,
     ) -> FileLedger:
         """Open the log in `directory`, or begin one, and repair what a crash left. Blocks for some milliseconds.
 
-        `clock` returns milliseconds since 1970. Raises LedgerInUse, LedgerCorrupt, LedgerUnavailable when the disk
-        refuses, and ValueError for a name that is not lower-case letters, digits and hyphens.
+        `clock` returns milliseconds since 1970. Without `signing`, no checkpoints are made. Raises LedgerInUse,
+        LedgerCorrupt, LedgerUnavailable when the disk refuses, and ValueError for a name that is not lower-case
+        letters, digits and hyphens.
         """
+        files = files or FileOperations()
         try:
-            segments = Segments(directory, log, settings.segment_bytes_max, clock, files or FileOperations())
+            segments = Segments(directory, log, settings.segment_bytes_max, clock, files)
+            try:
+                notary = Notary(directory, log, segments.entries, signing, files) if signing else None
+            except BaseException:
+                segments.close()
+                raise
         except OSError as error:
             raise LedgerUnavailable(_refused(directory, error)) from error
-        return cls(log, segments, settings)
+        return cls(log, segments, settings, notary)
 
     async def commit(self, event: Event) -> Position:
         """Append and wait until it is durable; raises LedgerUnavailable, ValueError for what cannot be an entry.
@@ -108,6 +119,20 @@ class FileLedger:
         check_fields(event)
         self._put(draft(event.type._value_, event.time_ms, event.fields), None, _running_loop())
 
+    async def checkpoint(self) -> Note:
+        """See SignedLedger."""
+        if self._notary is None:
+            raise LedgerUnavailable(f"The log {self._log} is not signed: it was opened without a key.")
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Note] = loop.create_future()
+
+        def told(outcome: Note | LedgerUnavailable) -> None:
+            with suppress(RuntimeError):  # the loop is closed, and who waited is gone with it
+                loop.call_soon_threadsafe(_resolve, waiter, outcome)
+
+        self._notary.ask(told)
+        return await waiter
+
     async def close(self) -> None:
         """Make durable what waits, and stop; raises LedgerUnavailable when appended entries could not be recorded.
 
@@ -133,6 +158,8 @@ class FileLedger:
     def _put(self, drafted: Draft, done: Done | None, loop: asyncio.AbstractEventLoop | None) -> None:
         if self._closed is not None:
             raise LedgerUnavailable(f"The log {self._log} is closed.")
+        if self._notary is not None and self._notary.fault is not None:
+            raise LedgerUnavailable(str(self._notary.fault))
         if self._put_entries - self._taken_entries + len(self._kept) >= self._settings.queue_entries_max:
             raise LedgerUnavailable(
                 f"{self._settings.queue_entries_max} entries of the log {self._log} wait for the disk already "
@@ -167,7 +194,10 @@ class FileLedger:
         while not self._ending:
             if batch := self._gather():
                 self._write(batch)
+        entries = self._segments.entries
         self._segments.close()
+        if self._notary is not None:
+            self._notary.close(entries)
         self._deliver(self._end, len(self._kept))
 
     def _gather(self) -> list[Waiting]:
@@ -218,6 +248,8 @@ class FileLedger:
     # From here on: the event loop again.
 
     def _confirm(self, batch: Sequence[Waiting], first: int, chains: Sequence[bytes]) -> None:
+        if self._notary is not None:
+            self._notary.reach(first + len(batch))
         for index, ((_, done), chain) in enumerate(zip(batch, chains, strict=True), first):
             if done:
                 self._tell(done, Position(self._log, index, chain.hex()))
@@ -253,13 +285,13 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _resolve(waiter: asyncio.Future[Position], outcome: Position | LedgerUnavailable) -> None:
+def _resolve(waiter: asyncio.Future[T], outcome: T | LedgerUnavailable) -> None:
     if waiter.done():
         return
-    if isinstance(outcome, Position):
-        waiter.set_result(outcome)
-    else:
+    if isinstance(outcome, LedgerUnavailable):
         waiter.set_exception(outcome)
+    else:
+        waiter.set_result(outcome)
 
 
 def _refused(what: object, error: Exception) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastness.ledger.entry import ENTRY_BYTES_MAX, segment_numbers, segment_path
+from fastness.ledger.entry import ENTRY_BYTES_MAX, index_of, segment_numbers, segment_path
 from fastness.ledger.port import LedgerCorrupt
 from fastness.ledger.reading import segment_of, tail
 
@@ -61,6 +61,29 @@ def follow(directory: Path, place: Place, entries_max: int) -> tuple[list[dict[s
         if len(found) >= entries_max:
             break
     return found, Place(index, segment, offset)
+
+
+def take_lines(directory: Path, place: Place, count: int) -> tuple[list[bytes], Place]:
+    """Return the lines of exactly `count` entries from `place` on, newlines included, and where to read on.
+
+    Raises LedgerCorrupt when they are not there or not in order, OSError. Only their indices are looked at.
+    """
+    found: list[bytes] = []
+    index, segment, offset = place.index, place.segment, place.offset
+    while True:
+        with segment_path(directory, segment).open("rb") as file:
+            file.seek(offset)
+            while len(found) < count and (line := file.readline(ENTRY_BYTES_MAX + 1)):
+                there = index_of(line)
+                if there == index:
+                    found.append(line)
+                    index += 1
+                elif there is None or there > index or found:
+                    raise LedgerCorrupt(f"Entry {index} is not where it must be in {file.name}.")
+                offset += len(line)
+        if len(found) == count:
+            return found, Place(index, segment, offset)
+        segment, offset = segment + 1, 0
 
 
 def _entry(directory: Path, number: int, line: bytes) -> dict[str, Any]:

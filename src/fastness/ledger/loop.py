@@ -15,6 +15,7 @@ from typing import Final
 from fastness.config import LedgerSettings
 from fastness.ledger.file import Failed, FileLedger, Waiting
 from fastness.ledger.kernel_sync import KernelSync, open_kernel_sync
+from fastness.ledger.notary import Notary
 from fastness.ledger.segments import Segments, Written
 
 SLOW_WRITE_S: Final = 0.05
@@ -26,8 +27,15 @@ THREAD_S: Final = 2.0
 class LoopLedger(FileLedger):
     """A `CallbackLedger` in a directory, for one event loop. Made by `open`. See the module."""
 
-    def __init__(self, log: str, segments: Segments, settings: LedgerSettings, kernel: KernelSync | None = None):
-        super().__init__(log, segments, settings)
+    def __init__(
+        self,
+        log: str,
+        segments: Segments,
+        settings: LedgerSettings,
+        notary: Notary | None = None,
+        kernel: KernelSync | None = None,
+    ) -> None:
+        super().__init__(log, segments, settings, notary)
         self._kernel = kernel or open_kernel_sync(segments.descriptor)
         self._watching: asyncio.AbstractEventLoop | None = None
         self._batch: list[Waiting] = []

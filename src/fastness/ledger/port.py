@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fastness.core.event import Event
 from fastness.core.value import quick
+from fastness.ledger.note import Note
 
 
 @quick
@@ -60,4 +61,12 @@ class CallbackLedger(Ledger, Protocol):
         What `done` raises goes to the loop's exception handler. Raises ValueError, and does not call `done`, for an
         event that cannot be an entry.
         """
+        ...
+
+
+class SignedLedger(Ledger, Protocol):
+    """A ledger that signs checkpoints of itself now and then, and when somebody asks."""
+
+    async def checkpoint(self) -> Note:
+        """Return a signed checkpoint of at least all that was committed before; raises LedgerUnavailable."""
         ...

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
 from fastness.main.batches import HostedBatches
+from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 
 
 def run_control(settings: Settings) -> int:
-    """Run the control process until SIGTERM."""
+    """Run a control process until SIGTERM: it waits while another one leads, and then leads itself."""
     import uvloop
 
+    from fastness.control.leading import lead, patiently
     from fastness.control.process import serve
 
     write_no_core()
@@ -45,8 +47,22 @@ def run_control(settings: Settings) -> int:
     stay_local()
     run = prepare_directories(settings)
 
-    uvloop.run(serve(control_deps(settings, run, process=True), run / "control.sock"))
+    lead(settings.home, _wait)  # the lock is kept until this process ends
+    deps = patiently(lambda: control_deps(settings, run, process=True))
+    uvloop.run(serve(deps, run / "control.sock"))
     return 0
+
+
+def _wait(leader: int | None) -> None:
+    """Say what is waited for, and have at hand what will be needed then: loading it takes longer than all the rest."""
+    import sys
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    print(f"Another control process leads ({leader}): this one waits to take over.", file=sys.stderr, flush=True)
+    for room in ("control", "store", "batches", "main"):
+        for module in iter_modules(import_module(f"fastness.{room}").__path__, f"fastness.{room}."):
+            import_module(module.name)
 
 
 def local_api(settings: Settings) -> AsgiApp:
@@ -107,7 +123,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *proof_routes(settings.home, ledger)),
+        extra_routes=(*offered, *proof_routes(settings.home, ledger), *cluster_routes(settings, ledger, policies)),
         companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
     )
 

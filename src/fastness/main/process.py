@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from fastness.config import Settings, run_directory
 
 if TYPE_CHECKING:
-    import socket
-
     from fastness.telemetry.log import JsonLog
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
 """Number of the listening socket that the supervisor hands to a gateway."""
 GATEWAY_VARIABLE = "FASTNESS_GATEWAY"
-"""Name of a gateway and of its log, where an installation has more than one; without it: gateway-0."""
+"""Name of a gateway, of which an installation has `gateway.processes`; without it: the first one."""
 PARENT_VARIABLE = "FASTNESS_PARENT"
 """Process id of the supervisor: its children end when it does."""
 
@@ -61,26 +59,6 @@ def stay_local(unsealed: bool = False) -> None:
     except NotSealed:
         if not unsealed and not os.environ.get(UNSEALED_VARIABLE):
             raise
-
-
-def bind_listener(settings: Settings) -> socket.socket:
-    """Bind where the API will be served; nobody can connect until it listens. Raises OSError that says where."""
-    import socket
-
-    host, port = settings.gateway.host, settings.gateway.port
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if ":" in host:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. "
-            "Stop what listens there, or choose another port: fastness up --port 0"
-        ) from error
-    return listener
 
 
 def milliseconds() -> int:

@@ -57,16 +57,12 @@ class HostedFleet:
         """The reconciler of the nodes that are reached through the run directory."""
         from fastness.control.configured import Configured
         from fastness.control.gateway_reports import GatewayReports
+        from fastness.control.node_files import NodeFiles
         from fastness.control.reconciler import Reconciler
-        from fastness.control.run_files import ORDERS, REPORT
-        from fastness.core.observation import NodeReport
         from fastness.fleet.local import LocalFleet
-        from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 
-        fleet = LocalFleet(
-            SnapshotReader(self._run / REPORT, NodeReport).poll,
-            lambda orders: write_snapshot(self._run / ORDERS, orders, durable=False),
-        )
+        files = NodeFiles(self._run)
+        fleet = LocalFleet(files.reports, files.send)
         log, gateways = self.log, GatewayReports(self._run, milliseconds)
         wanted = _wanted(self._settings, self._policies, self._library)
         configured = Configured(wanted, self._configured_before)

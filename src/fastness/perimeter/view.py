@@ -6,8 +6,6 @@ which there are no others: a bus, a container engine and the other replicas' soc
 
 from __future__ import annotations
 
-# ruff: noqa: PTH
-# (pathlib is slow to import, and every start waits.)
 import errno
 import os
 import stat

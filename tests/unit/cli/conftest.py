@@ -27,6 +27,7 @@ from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
+from fastness.main.cluster import cluster_routes
 from fastness.main.fleet import FleetControl
 from fastness.main.limits import limits
 from fastness.policy.bundle import shipped_bundle
@@ -114,8 +115,9 @@ class World:
         )
         if self.fleet is not None:
             self.fleet.log = decided
+        hosts = cluster_routes(self.settings, ledger, policies)
         return ControlDeps(
-            extra_routes=(*limits(self.home, store, access, ledger, Silence())[0], *fleet.routes),
+            extra_routes=(*limits(self.home, store, access, ledger, Silence())[0], *fleet.routes, *hosts),
             companions=() if self.fleet is None else (self.fleet.serve,),
             policies=policies,
             authenticator=Authenticator(b"p" * 32),

@@ -5,6 +5,8 @@ import pytest
 
 from fastness.core.event import Event, EventType
 from fastness.ledger.entry import draft
+from fastness.ledger.log_key import LogKey
+from fastness.ledger.notary import Signing
 from fastness.ledger.segments import FileOperations, Segments
 
 
@@ -21,6 +23,11 @@ class Unsynced(FileOperations):
 @pytest.fixture
 def unsynced() -> FileOperations:
     return Unsynced()
+
+
+@pytest.fixture
+def signing() -> Signing:
+    return Signing(LogKey(bytes(32), bytes([1]) * 32), "fastness.example", interval_s=0.01)
 
 
 @pytest.fixture

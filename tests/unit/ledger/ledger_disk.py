@@ -13,6 +13,7 @@ from fastness.config import LedgerSettings
 from fastness.ledger.file import FileLedger
 from fastness.ledger.kernel_sync import KernelSync
 from fastness.ledger.loop import LoopLedger
+from fastness.ledger.notary import Notary, Signing
 from fastness.ledger.segments import FileOperations, Segments
 
 
@@ -92,15 +93,17 @@ class DiskSync:
         os.eventfd_write(self.descriptor, 1)
 
 
-def opened(directory: Path, files: FileOperations, *, of_loop: bool = False, **changed: int) -> FileLedger:
+def opened(
+    directory: Path, files: FileOperations, *, of_loop: bool = False, signing: Signing | None = None, **changed: int
+) -> FileLedger:
     bounds = {"batch_entries_max": 1_024, "queue_entries_max": 65_536, "segment_bytes_max": 65_536} | changed
 
     class OnThisDisk(LoopLedger):
-        def __init__(self, log: str, segments: Segments, settings: LedgerSettings) -> None:
-            super().__init__(log, segments, settings, cast("KernelSync", DiskSync(files)))
+        def __init__(self, log: str, segments: Segments, settings: LedgerSettings, notary: Notary | None) -> None:
+            super().__init__(log, segments, settings, notary, cast("KernelSync", DiskSync(files)))
 
     kind = OnThisDisk if of_loop else FileLedger
-    return kind.open(directory, "gateway-0", LedgerSettings(**bounds), lambda: 0, files)
+    return kind.open(directory, "gateway-0", LedgerSettings(**bounds), lambda: 0, files, signing)
 
 
 async def until(condition: Callable[[], bool]) -> None:

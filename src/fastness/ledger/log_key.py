@@ -1,0 +1,89 @@
+"""The key that the installation signs its logs with: made at its first use, kept to its owner.
+
+One key signs all logs, under the name of each: what is signed begins with that name, and no other signature counts for
+it. The file holds a line for each kind of key, its name and 32 bytes in base64 that it is made from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastness.ledger.checkpoint import decode_hash
+from fastness.ledger.note import SignatureType
+from fastness.ledger.signing import SEED_BYTES, SigningKey, has_ml_dsa, signing_key
+
+KEY_NAME: Final = "ledger.key"
+_KINDS: Final = {"ed25519": SignatureType.ED25519, "ml-dsa-44": SignatureType.ML_DSA_44}
+
+
+class LogKeyUnusable(Exception):  # noqa: N818 - a state of a file
+    """The message says which file, what was needed and what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """The seeds of the keys, 32 bytes each."""
+
+    ed25519: bytes
+    ml_dsa: bytes
+
+    def signers(self, origin: str) -> tuple[SigningKey, ...]:
+        """Return what signs the log of this name: Ed25519, and ML-DSA-44 where it can be had."""
+        seeds = {SignatureType.ED25519: self.ed25519, SignatureType.ML_DSA_44: self.ml_dsa}
+        return tuple(
+            signing_key(origin, kind, seed)
+            for kind, seed in seeds.items()
+            if kind is not SignatureType.ML_DSA_44 or has_ml_dsa()
+        )
+
+    @property
+    def installation(self) -> str:
+        """A name for an installation that was given none: no other one with another key has it."""
+        public = signing_key("fastness", SignatureType.ED25519, self.ed25519).verifier.public
+        return f"fastness-{hashlib.sha256(public).hexdigest()[:16]}"
+
+
+def load_or_create_key(path: Path, entropy: Callable[[int], bytes] = os.urandom) -> LogKey:
+    """Return the key in `path`, made at first use. Several processes may call this at once; all get the same.
+
+    Raises LogKeyUnusable, OSError.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        if not path.exists():
+            _create(path, "".join(f"{name} {b64encode(entropy(SEED_BYTES)).decode()}\n" for name in _KINDS))
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise LogKeyUnusable(f"{path} needs to be a file that nobody else may read; it has mode {mode:o}: chmod 600 it")
+    with path.open("rb") as file:
+        content = file.read(1_024)
+    try:
+        pairs = dict(line.split(" ") for line in content.decode("ascii").splitlines())
+        seeds = {name: decode_hash(text) for name, text in pairs.items()}
+        return LogKey(seeds["ed25519"], seeds["ml-dsa-44"])
+    except (ValueError, KeyError):
+        raise LogKeyUnusable(
+            f"{path} needs a line for each of {', '.join(_KINDS)} with 32 bytes in base64. Restore it from a backup: "
+            "with another key, nobody who knows this one believes what is signed"
+        ) from None
+
+
+def _create(path: Path, content: str) -> None:
+    """Write under another name and link it: whoever links first wins, and nobody sees half a file."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content.encode())
+        os.fsync(fd)
+        os.link(beside, path)
+    finally:
+        os.close(fd)
+        beside.unlink()
