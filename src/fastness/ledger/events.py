@@ -10,6 +10,8 @@ from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
+from fastness.ledger.binding_rows import BOUND, CONFIGURATION_ROW
+from fastness.ledger.cluster_rows import CLUSTER_ROWS
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
 from fastness.ledger.retention_rows import RETENTION_ROWS
@@ -99,6 +101,7 @@ _ROWS: Final = (
             **_ENGINE,
             "model_digest": "SHA-256 of the weights",
             "engine": "name of the engine",
+            "build": "package and version of the engine; empty when it is not known",
             "slots": "answers it makes at the same time",
             "context_tokens": "context of each slot",
             "sealed": "whether the engine is sealed off from the network",
@@ -325,31 +328,10 @@ _ROWS: Final = (
             "failed": "lines that were not",
         },
     ),
-    EventRow(
-        EventType.CERTIFICATE_ISSUED,
-        "control",
-        "A host was certified by the installation's authority. Its private key is kept nowhere here.",
-        {
-            "host": "name of the host",
-            "role": "`head` or `node`",
-            "serial": "serial number of the certificate, in hex",
-            "expires_s": "seconds since 1970",
-            "addresses": "its IP addresses, separated by spaces",
-            "jurisdiction": "whose law it stands under",
-            "operator": "who runs it; null when undeclared",
-            "ceiling": "the most that may be handled there",
-            "claims_sha256": "SHA-256 of all that the certificate says of it, as JSON",
-            **_ACTOR,
-        },
-    ),
-    EventRow(
-        EventType.CERTIFICATE_REVOKED,
-        "control",
-        "A host's certificate was revoked.",
-        {"host": "name of the host", "serial": "serial number of the certificate, in hex", **_ACTOR},
-    ),
+    *CLUSTER_ROWS,
     *FLEET_ROWS,
     *RETENTION_ROWS,
+    CONFIGURATION_ROW,
     EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",
@@ -359,6 +341,7 @@ _ROWS: Final = (
             **_SERVED,
             **_LIMITED,
             **_RETAINED,
+            **BOUND,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings
@@ -11,6 +14,8 @@ from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
+    RECEIPT_SALTS,
+    WITNESSED,
     die_with_supervisor,
     log_place,
     open_log,
@@ -19,8 +24,10 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
+from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
+    from fastness.gateway.http.remote import RemoteEngines
     from fastness.sealed.writer import Sealer
 
 
@@ -37,6 +44,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.replica import RoutingSnapshot
     from fastness.core.retention import SealingSnapshot
     from fastness.core.tenant import AccessSnapshot
+    from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
@@ -62,6 +70,10 @@ def run_gateway(settings: Settings) -> int:
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
+    def told(problem: SnapshotProblem) -> None:
+        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
+            report(problem)
+
     parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
@@ -69,6 +81,7 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
@@ -81,7 +94,9 @@ def run_gateway(settings: Settings) -> int:
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
+        secret=load_or_create(settings.home / RECEIPT_SALTS),
         name=name,
+        remote=remote_engines(settings, run),
     )
     return uvloop.run(serve(parts))
 
@@ -91,3 +106,19 @@ def _sealer(settings: Settings, name: str) -> Sealer:
 
     bounds = settings.retention
     return Sealer(settings.home / "sealed", name, bounds.waiting_bytes_max, bounds.segment_bytes_max, time.time)
+
+
+def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines] | None:
+    """Return what makes connections to engines of other hosts, on the running loop; None on one that has none."""
+    if not belongs(settings.home):
+        return None
+    from fastness.fleet.door.connector import ask_for
+    from fastness.fleet.door.orders import CONNECTOR, ENGINE_PROTOCOL
+    from fastness.gateway.http.remote import RemoteEngines
+    from fastness.identity.cluster.folder import cluster_folder
+    from fastness.identity.cluster.membership import Membership
+
+    membership = Membership(cluster_folder(settings.home))
+    context, check = membership.client_context(), checking(membership)
+
+    return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
