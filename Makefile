@@ -53,7 +53,7 @@ test: lint types $(OIDC) network postgresql  ## everything, real engines include
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak'
 	$(PY) tests/unplugged.py -m 'slow and not soak'
 
-soak: $(DEV)  ## longer proofs
+soak: $(DEV)  ## longer proofs, some hours; FASTNESS_TEST_KILLS=10 FASTNESS_TEST_AWAY_S=20 for some minutes
 	$(PY) -m pytest -m soak --timeout=5000
 
 soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams

@@ -13,9 +13,10 @@ from socket import create_server
 
 from fastness.config import run_directory
 from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
-from fastness.fleet.door.orders import DoorOrders
+from fastness.fleet.door.orders import REPORT as DOOR_REPORT
+from fastness.fleet.door.orders import DoorOrders, DoorReport
 from fastness.identity.cluster.membership import Membership
-from fastness.store.snapshot_file import write_snapshot
+from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 
 TESTS = Path(__file__).parents[1]
 
@@ -33,10 +34,18 @@ class DoorProcess:
         self.home, self.port = own.folder.parent, port
         self.run_directory = run_directory(self.home, os.getuid())
         self.run_directory.mkdir(exist_ok=True, mode=0o700)
-        self._version = 0
+        self.process: subprocess.Popen[bytes] | None = None
 
     def orders(self, orders: DoorOrders) -> None:
         write_snapshot(self.run_directory / DOOR_ORDERS, orders)
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+
+    def report(self) -> DoorReport | None:
+        return SnapshotReader(self.run_directory / DOOR_REPORT, DoorReport).poll()
 
     @property
     def log(self) -> str:
@@ -64,11 +73,13 @@ def door_process(
     }
     argv = [sys.executable, "-c", "from fastness.main import main; main()", "door"]
     with subprocess.Popen(argv, env=environ, stdin=subprocess.DEVNULL) as process:
+        found.process = process
         try:
             found.until_logged("door.listening")
             yield found
-            process.terminate()
-            assert process.wait(20) == 0
+            if process.poll() is None:
+                process.terminate()
+                assert process.wait(20) == 0
         finally:
             process.kill()
 

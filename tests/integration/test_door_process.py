@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 
 from door_process import TESTS, door_process, free_port, program
 from door_world import HOST, Hosts, route
-from fastness.fleet.door.orders import CONNECTOR, DoorOrders, remote_socket
+from fastness.fleet.door.orders import CONNECTOR, DoorOrders, ModelSource, WantedModel, remote_socket
 from fastness.identity.cluster import folder as files
 from fastness.identity.cluster.membership import Membership
 
@@ -134,6 +135,51 @@ for family, kind in ((socket.AF_INET, socket.SOCK_DGRAM), (socket.AF_PACKET, soc
     assert said[0] == "bind done" and said[1] == "bind Permission denied"
     assert said[2] != "connect Permission denied" and said[3] == "connect Permission denied"
     assert "made" not in said
+
+
+def large_model(folder: Path) -> tuple[str, int]:
+    """Lay down what takes a second or two to fetch here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    block, digest = os.urandom(1 << 20), hashlib.sha256()
+    path = folder / "new"
+    with path.open("wb") as file:
+        for number in range(384):
+            file.write(piece := number.to_bytes(4, "big") + block[4:])
+            digest.update(piece)
+    path.rename(folder / f"{digest.hexdigest()}.gguf")
+    return digest.hexdigest(), 384 << 20
+
+
+def test_a_host_that_dies_midway_is_replaced_and_a_door_that_dies_goes_on_where_it_was(tmp_path):
+    """The nearest is killed, the one that fetches is killed and comes back, and the last gives the rest."""
+    hosts, port = Hosts(tmp_path), free_port()
+    near, far = hosts.node, hosts.world.host("leeds-01")
+    digest, size_bytes = large_model(near.folder.parent / "models")
+    (far.folder.parent / "models").mkdir()
+    os.link(near.folder.parent / f"models/{digest}.gguf", far.folder.parent / f"models/{digest}.gguf")
+    sources = (ModelSource(HOST, f"127.0.0.2:{port}"), ModelSource("leeds-01", f"127.0.0.3:{port}"))
+    wanted = DoorOrders(1, wanted=(WantedModel(digest, size_bytes, sources),))
+    partial = hosts.head.folder.parent / f"models/{digest}.fetched"
+
+    def until(true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+    with door_process(near, port, None, "127.0.0.2") as first, door_process(far, port, None, "127.0.0.3"):
+        with door_process(hosts.head, port, wanted) as fetching:
+            until(lambda: partial.exists() and partial.stat().st_size > 8 << 20)
+            first.kill()
+            begun_bytes = partial.stat().st_size
+            until(lambda: partial.exists() and partial.stat().st_size > begun_bytes + (8 << 20))
+            fetching.kill()
+        with door_process(hosts.head, port, wanted) as fetching:
+            until(lambda: bool((told := fetching.report()) and told.fetches and told.fetches[0].done))
+            fetching.until_logged("model.fetched")
+    model = hosts.head.folder.parent / f"models/{digest}.gguf"
+    assert hashlib.sha256(model.read_bytes()).hexdigest() == digest
+    assert not partial.exists()
 
 
 APART = TESTS / "integration/hosts_apart.py"

@@ -49,6 +49,13 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """The control plane."""
+
+    standbys: int = _setting(0, "Control processes that wait to take over when the one that leads ends.", 0, 3)
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
     """Bounds on one request."""
 
@@ -273,6 +280,10 @@ class LedgerSettings:
     segment_bytes_max: int = _setting(
         67_108_864, "A log file is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
     )
+    origin: str = _setting(
+        "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
+    )
+    checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +327,7 @@ class Settings:
 
     home: Path
     gateway: GatewaySettings = GatewaySettings()
+    control: ControlSettings = ControlSettings()
     limits: LimitSettings = LimitSettings()
     traffic: TrafficSettings = TrafficSettings()
     batch: BatchSettings = BatchSettings()

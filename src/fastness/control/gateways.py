@@ -20,6 +20,8 @@ from fastness.fleet.supervised import Supervised
 
 BACKLOG: Final = 1_024
 """Connections that may wait at one listener."""
+_AWAY: Final = (ReplicaState.BACKING_OFF, ReplicaState.STOPPED)
+"""Nobody accepts. One that starts may listen already, and is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,27 @@ class Front:
     process: Callable[[Callable[[], None]], Supervised]
 
 
+def _nobody() -> None:
+    pass
+
+
 class Gateways:
     """All of them; there is at least one."""
 
     def __init__(self, fronts: Sequence[Front]) -> None:
         self._fronts = tuple(fronts)
         self._processes: tuple[Supervised, ...] = ()
-        self._served: set[int] = set()  # those that were ready in this run
+        self._tell: Callable[[], None] = _nobody
 
     @property
     def names(self) -> tuple[str, ...]:
         """Their names, the first one first."""
         return tuple(one.name for one in self._fronts)
+
+    @property
+    def processes(self) -> dict[str, Supervised]:
+        """Their processes by name, as far as they have begun."""
+        return dict(zip(self.names, self._processes, strict=False))
 
     @property
     def address(self) -> str:
@@ -55,8 +66,9 @@ class Gateways:
             host = "127.0.0.1"
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def begin(self) -> tuple[Supervised, ...]:
-        """Let clients connect, and start all; raises StartRefused."""
+    def begin(self, tell: Callable[[], None] = _nobody) -> tuple[Supervised, ...]:
+        """Let clients connect, and start all; raises StartRefused. From then on `tell` is called at each change."""
+        self._tell = tell
         for one in self._fronts:
             try:
                 one.listener.listen(BACKLOG)
@@ -77,8 +89,15 @@ class Gateways:
         await asyncio.gather(*(process.stop() for process in self._processes))
 
     def _changed(self) -> None:
-        ready = {at for at, process in enumerate(self._processes) if process.state is ReplicaState.READY}
-        self._served |= ready
-        for at in self._served - ready if ready else ():
-            with suppress(OSError):  # it does not listen any more
-                self._fronts[at].listener.shutdown(socket.SHUT_RDWR)
+        if any(one.state is ReplicaState.READY for one in self._processes):
+            for front, process in zip(self._fronts, self._processes, strict=True):
+                if process.state in _AWAY:
+                    _let_nobody_wait(front.listener)
+        self._tell()
+
+
+def _let_nobody_wait(listener: socket.socket) -> None:
+    """Listen no more, where it does. Once only: from a second time on, Linux would break whatever is accepted later."""
+    with suppress(OSError):  # it was closed
+        if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.shutdown(socket.SHUT_RDWR)

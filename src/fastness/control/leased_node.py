@@ -11,6 +11,7 @@ from typing import Final
 from fastness.control.letters import Pigeonhole, Post, put, read_word, write
 from fastness.control.recording import Recording
 from fastness.control.run_files import HEAD, LETTERS_IN, LETTERS_OUT
+from fastness.control.wanted_models import WantedModels
 from fastness.core.event import EventType
 from fastness.core.node import FleetNode
 from fastness.core.replica import Replica
@@ -30,8 +31,10 @@ REPORT_PERIOD_S: Final = 0.5
 class LeasedParts:
     """What it stands on. `offer` is what this machine has, `digests` which models are on its disk.
 
-    `take_revoked` keeps the head's list of revoked certificates; it raises NotTrusted. `node` is given whom to tell of
-    changes. `now` is CLOCK_MONOTONIC, in seconds, which the door of this host has, too.
+    `models` is told who has what is missing here, and says what the door shall fetch; `take_record` keeps a record of
+    admission, and raises ValueError. `take_revoked` keeps the head's list of revoked certificates; it raises
+    NotTrusted. `node` is given whom to tell of changes. `now` is CLOCK_MONOTONIC, in seconds, which the door of this
+    host has, too.
     """
 
     run_directory: Path
@@ -44,6 +47,8 @@ class LeasedParts:
     clock_ms: Callable[[], int]
     now: Callable[[], float]
     lease_s: float
+    models: WantedModels
+    take_record: Callable[[str], None]
 
 
 class LeasedNode:
@@ -102,6 +107,8 @@ class LeasedNode:
             word = read_word(opened.body)
             if word.revoked:
                 self._parts.take_revoked(word.revoked)
+            for record in word.records:
+                self._parts.take_record(record)
         except (NotTrusted, ValueError) as error:
             self._record.fails("letter.refused", str(error))
             return
@@ -111,6 +118,7 @@ class LeasedNode:
             self.leased = True
             self._record.append(EventType.LEASE_GRANTED, node=self._node.orders.node, head=self._parts.head)
             self.changed.set()
+        self._parts.models.offer(word.missing)
         if self.leased and word.orders is not None:
             await self._node.obey(word.orders)
 
@@ -121,8 +129,9 @@ class LeasedNode:
             DoorRoute(server_name(one.id, host), one.socket) for one in self._node.observe() if one.pid and one.socket
         )
         until_s = self._lease.until_s if self.leased else 0.0
-        if (self._door.until_s, self._door.routes) != (until_s, routes):
-            self._door = DoorOrders(self._door.version + 1, until_s, routes)
+        told = DoorOrders(self._door.version, until_s, routes, wanted=self._parts.models.wanted())
+        if told != self._door:
+            self._door = replace(told, version=told.version + 1)
             write_snapshot(self._parts.run_directory / DOOR_ORDERS, self._door, durable=False)
 
     def _lapse(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
 from fastness.control.letters import Pigeonhole, Post, Word, put, read_report, write
 from fastness.control.run_files import LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
 from fastness.core.ids import is_name
@@ -47,7 +48,8 @@ class Neighbours:
     """`place` says what a certificate's claims mean under the policy in force; raises ValueError where nothing.
 
     `door_port` is that of every host's door. `revoked` returns the list of revoked certificates. `now` goes forward
-    only, in seconds. `tell` is told of each letter that is refused: by which way it came, and why.
+    only, in seconds. `tell` is told of each letter that is refused: by which way it came, and why. `models` are
+    those of this host.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Neighbours:
         now: Callable[[], float],
         lease_s: float,
         tell: Callable[[str, str], None],
+        models: ModelsKnown | None = None,
     ) -> None:
         self._run, self._post, self._place, self._revoked = run_directory, post, place, revoked
         self._now, self._lease_s, self._tell = now, lease_s, tell
+        self._models = models or NoModels()
         self._door_port, self._door = door_port, DoorOrders(0)
         self._withheld: frozenset[str] = frozenset()
         self._ways: dict[str, Pigeonhole] = {}
@@ -145,7 +149,7 @@ class Neighbours:
                 way, report, 0.0, report.node.place, "", SnapshotReader(path, NodeOrders)
             )
         one.way, one.report, one.heard_s = way, report, self._now()
-        one.door = _place_of(opened.claims.addresses[0], self._door_port)
+        one.door = place_of(opened.claims.addresses[0], self._door_port)
         write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", report, durable=False)
         return name
 
@@ -160,10 +164,22 @@ class Neighbours:
 
     def _answer(self, name: str, one: _Neighbour) -> None:
         try:
-            letter = self._post.seal(name, write(Word(one.report.at_ms, self._permitted(one.orders), self._revoked())))
+            letter = self._post.seal(name, write(self._word(name, one)))
             put(self._run / LETTERS_OUT / one.way, letter)
         except (ValueError, OSError) as error:
             self._tell(one.way, str(error))
+
+    def _word(self, name: str, one: _Neighbour) -> Word:
+        orders = self._permitted(one.orders)
+        heard = (each for other, each in self._nodes.items() if other != name and self._is_heard(each))
+        hosts = (
+            ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests) for each in heard
+        )
+        missing = missing_models(one.report.node, orders, hosts, self._models)
+        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models))
+
+    def _is_heard(self, one: _Neighbour) -> bool:
+        return self._now() - one.heard_s < self._lease_s
 
     def _permitted(self, orders: NodeOrders | None) -> NodeOrders | None:
         if orders is None or not self._withheld:
@@ -189,5 +205,6 @@ def _routed(one: _Neighbour) -> tuple[Replica, ...]:
     return tuple(found)
 
 
-def _place_of(address: str, port: int) -> str:
+def place_of(address: str, port: int) -> str:
+    """Return where a door is, as `address:port`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -71,8 +71,9 @@ class Site:
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
-    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `neighbours` are
-    the nodes on other hosts, where there are any.
+    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `controls` makes
+    the control processes, and is given whom to tell of each change of one. `neighbours` are the nodes on other hosts,
+    where there are any.
     """
 
     settings: Settings
@@ -92,7 +93,7 @@ class Site:
     digests: Callable[[], tuple[str, ...]]
     first_admin: Callable[[], Awaitable[str | None]]
     why: Callable[[str], Awaitable[str]]
-    control: Callable[[], Supervised]
+    controls: Callable[[Callable[[], None]], tuple[Supervised, ...]]
     gateways: Gateways
     neighbours: Neighbours | None = None
 

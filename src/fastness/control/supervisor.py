@@ -1,6 +1,6 @@
 """`fastness up`: brings the parts up in order, keeps them up, and takes them down in the reverse order.
 
-The supervisor is small on purpose: it starts the control process and the gateway as children that can die alone, is the
+The supervisor is small on purpose: it starts control processes and gateways as children that can die alone, is the
 node of this machine, which keeps engines as control orders (this_node.py), and never touches a request.
 """
 
@@ -10,15 +10,18 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from fastness import __version__
 from fastness.config import ConfigError
 from fastness.control.recording import Recording
+from fastness.control.run_files import PROCESSES
 from fastness.control.settling import is_settled, troubles
 from fastness.control.site import Model, Progress, Site, StartRefused, Up
 from fastness.control.this_node import ThisNode
 from fastness.core.event import EventType
+from fastness.core.own_process import OwnProcess, OwnProcesses
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.supervised import Supervised
 from fastness.store.snapshot_file import write_snapshot
@@ -36,7 +39,7 @@ class Supervisor:
         self._site = site
         self._progress = progress
         self._unsealed = unsealed
-        self._children: list[Supervised] = []
+        self._controls: tuple[Supervised, ...] = ()
         self._models: tuple[Model, ...] = ()
         self._is_up = False
         self._now = asyncio.get_running_loop().time
@@ -68,7 +71,9 @@ class Supervisor:
         began = self._now()
         site, settings = self._site, self._site.settings
         await self._node.begin()
-        control = self._begin(site.control())  # it takes as long as the models do, and gives orders meanwhile
+        self._controls = site.controls(self._write_processes)
+        leads, *standbys = self._controls
+        leads.begin()  # it takes as long as the models do, and gives orders meanwhile
         proof, self._models = await asyncio.gather(self._prove(), self._ensure_models())
         await self._record.commit(
             EventType.BOOT, process="supervisor", version=__version__, pid=os.getpid(), sealed=not self._unsealed
@@ -76,11 +81,13 @@ class Supervisor:
         if self._unsealed:
             await self._record.commit(EventType.UNSEALED_ALLOWED, process="supervisor")
         self._node.allowed.set()
-        await self._serving(control)
+        await self._serving(leads)
+        for one in standbys:
+            one.begin()
         self._node.redeclare()  # control has published the policy in force: it may have another profile
         admin_key = await site.first_admin()
         gateway_began = self._now()
-        await asyncio.gather(*map(self._serving, site.gateways.begin()))
+        await asyncio.gather(*map(self._serving, site.gateways.begin(self._write_processes)))
         scheme = "https" if settings.gateway.tls_certificate else "http"
         base_url = f"{scheme}://{site.gateways.address}/v1"
         self._progress.done("gateway", base_url, self._now() - gateway_began)
@@ -120,11 +127,13 @@ class Supervisor:
             models.append(model)
         return tuple(models)
 
-    def _begin(self, child: Supervised) -> Supervised:
-        """Start one of our own processes."""
-        self._children.append(child)
-        child.begin()
-        return child
+    def _write_processes(self) -> None:
+        """Tell how our own processes are, for people to see."""
+        kept = [*(("control", one) for one in self._controls), *self._site.gateways.processes.items()]
+        now_s = self._site.clock()
+        seen = (OwnProcess(name, one.pid, one.state, one.restarts, now_s - one.state_age_s()) for name, one in kept)
+        with suppress(OSError):  # a full disk: they run all the same
+            write_snapshot(self._site.run_directory / PROCESSES, OwnProcesses(tuple(seen)), durable=False)
 
     async def _serving(self, child: Supervised) -> None:
         """Wait until one of our own processes serves; raises StartRefused."""
@@ -160,12 +169,12 @@ class Supervisor:
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
         """Gateways first, so that answers under way are finished by engines that still run; then the rest."""
         await self._site.gateways.stop()
-        while self._children:
-            await self._children.pop().stop()
+        await asyncio.gather(*(one.stop() for one in self._controls))  # all at once, or the next one would lead
         for one in keepers:
             one.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        (self._site.run_directory / "fastness.json").unlink(missing_ok=True)
+        for name in ("fastness.json", PROCESSES):
+            (self._site.run_directory / name).unlink(missing_ok=True)
         await self._node.close()
         await self._record.commit(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
         await self._site.ledger.close()

@@ -125,8 +125,7 @@ async def serve(parts: GatewayParts) -> int:
         sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    fellows = {name: str(parts.probes.parent / socket_of(name)) for name in _others(parts)}
-    app = App(gateway, parts.batches, parts.name, Fellows(engines, fellows))
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines))
     server = HttpServer(
         app,
         settings.gateway,
@@ -135,9 +134,7 @@ async def serve(parts: GatewayParts) -> int:
         ssl=tls_context(settings.gateway),
     )
     app.connections = lambda: server.connections
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = _told_to_end(loop)
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
@@ -169,8 +166,16 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
-def _others(parts: GatewayParts) -> tuple[str, ...]:
-    return tuple(name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+def _fellows(parts: GatewayParts, engines: EngineConnections) -> Fellows:
+    others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+    return Fellows(engines, {name: str(parts.probes.parent / socket_of(name)) for name in others})
+
+
+def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    return ended
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings
-from fastness.main.door import belongs, checking
 from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
+from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
     from fastness.gateway.http.remote import RemoteEngines
@@ -76,7 +77,7 @@ def run_gateway(settings: Settings) -> int:
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
+        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
         dialect=dialect,
         log=log,
         clock=time.time,

@@ -27,6 +27,8 @@ def neighbours(settings: Settings, declared: Declared, log: JsonLog) -> Neighbou
     from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import REVOKED, cluster_folder
     from fastness.identity.cluster.membership import Membership
+    from fastness.main.models_of_head import ModelsOfHead
+    from fastness.registry.library import ModelLibrary
 
     folder = cluster_folder(settings.home)
     try:
@@ -63,6 +65,7 @@ def neighbours(settings: Settings, declared: Declared, log: JsonLog) -> Neighbou
         time.monotonic,
         settings.ray.lease_s,
         tell,
+        ModelsOfHead(ModelLibrary(settings.home), settings, membership),
     )
 
 

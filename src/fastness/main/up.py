@@ -13,6 +13,7 @@ from fastness.config import Settings, run_directory
 from fastness.main.asking import first_admin_key, why
 from fastness.main.broker import broker
 from fastness.main.children import own_process
+from fastness.main.controls import controls
 from fastness.main.identities import check_identities
 from fastness.main.listeners import bind_listeners
 from fastness.main.neighbours import neighbours
@@ -21,9 +22,10 @@ from fastness.main.outside import outside
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     UNSEALED_VARIABLE,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -105,19 +107,21 @@ def site(settings: Settings, declared: Declared, listeners: Sequence[socket.sock
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
 
-    def control() -> Supervised:
-        return own_process(settings, "control", lambda: status_of(run / CONTROL, "/api/v1/status", 2.0))
-
     def gateway(name: str, listener: socket.socket, on_change: Callable[[], None]) -> Supervised:
-        status = partial(status_of, run / socket_of(name), "/livez", 2.0)
-        return own_process(settings, "gateway", status, listener, on_change, **{GATEWAY_VARIABLE: name})
+        async def is_ready() -> bool:
+            return await status_of(run / socket_of(name), "/livez", 2.0) == 200
+
+        stop_timeout_s = settings.gateway.drain_timeout_s + 5.0
+        return own_process(
+            settings, "gateway", is_ready, stop_timeout_s, listener, on_change, **{GATEWAY_VARIABLE: name}
+        )
 
     named = list(zip(gateway_names(len(listeners)), listeners, strict=True))
     return Site(
         settings=settings,
         declared=declared,
         run_directory=run,
-        ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
+        ledger=FileLedger.open(*log_place(settings, "node"), signing=signing(settings)),
         log=log,
         clock=time.time,
         ensure_model=ensuring(settings, library),
@@ -131,7 +135,7 @@ def site(settings: Settings, declared: Declared, listeners: Sequence[socket.sock
         digests=partial(digests, settings.home),
         first_admin=lambda: asyncio.to_thread(first_admin_key, run / CONTROL),
         why=lambda name: asyncio.to_thread(why, run / CONTROL, name),
-        control=control,
+        controls=partial(controls, settings, run / CONTROL),
         gateways=Gateways([Front(name, one, partial(gateway, name, one)) for name, one in named]),
         neighbours=neighbours(settings, declared, log) if settings.ray.address else None,
     )

@@ -16,6 +16,7 @@ from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.letters import REPORT, WORD, SealedPost
 from fastness.control.neighbours import Neighbours
 from fastness.control.node_files import NodeFiles
+from fastness.control.wanted_models import WantedModels
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.event import EventType
 from fastness.core.fleet_event import Part
@@ -88,6 +89,7 @@ class Two:
         self.node_is = self.cluster.host(NODE, labels=(("rack", "b7"),), pool="gpu")
         self.now_s, self.refused, self.recorded = 0.0, list[tuple[str, str]](), Recorded()
         self.revoked = ""
+        self.models, self.records = WantedModels(lambda: None), list[str]()
         self.run, self.there = folder / "head", folder / "node"
         for one in (self.run, self.there):
             one.mkdir()
@@ -125,6 +127,8 @@ class Two:
             self.clock_ms,
             lambda: self.now_s,
             LEASE_S,
+            self.models,
+            self.records.append,
         )
         self.node = LeasedNode(parts, self.recorded)  # type: ignore[arg-type]
         self.head.begin()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 from weakref import WeakKeyDictionary
 
+from fastness.fleet.door.guests import Guest, Judge, Refused, Tell
 from fastness.fleet.door.keepalive import STREAM_BUFFER_BYTES, notice_dead_links
+from fastness.fleet.door.listening import listening
 from fastness.fleet.door.orders import ENGINE_PROTOCOL, MODEL_PROTOCOL, DoorOrders
 from fastness.fleet.door.relay import Relay
 
@@ -19,35 +20,6 @@ CONNECTIONS_MAX: Final = 8_192
 """Open connections; further ones are closed at once."""
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 BACKLOG: Final = 512
-
-
-class Refused(Exception):  # noqa: N818 - an outcome
-    """Somebody is not let in; the message says why, for our own log: a stranger hears nothing."""
-
-
-class Guest(Protocol):
-    """Who comes, as the authority has it."""
-
-    @property
-    def name(self) -> str:
-        """The host's name."""
-        ...
-
-    @property
-    def gives_orders(self) -> bool:
-        """Whether it is a head."""
-        ...
-
-    @property
-    def serial(self) -> int:
-        """The serial number of its certificate."""
-        ...
-
-
-Judge = Callable[[bytes], Guest]
-"""Takes a certificate (DER) whose chain and dates TLS has verified; raises Refused when it does not count."""
-Tell = Callable[[str, str], None]
-"""Takes whom it was about, and why it was refused."""
 
 
 class Door:
@@ -179,25 +151,6 @@ class Door:
     def _note_name(self, tls: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
         if name is not None and isinstance(tls, ssl.SSLObject):
             self._asked[tls] = name
-
-
-def listening(address: str, port: int) -> socket.socket:
-    """Return a socket bound to an IP address, without asking the resolver: a door may not. Raises OSError."""
-    found = ipaddress.ip_address(address)
-    listener = socket.socket(socket.AF_INET6 if found.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if found.version == 6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((str(found), port))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            f"The door cannot listen on {address} port {port}: {error.strerror}. It needs an address of this host "
-            "(cluster.address; without it, those of its certificate) and a free port (cluster.port)"
-        ) from None
-    return listener
 
 
 class _Doorway(asyncio.Protocol):
