@@ -8,7 +8,7 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run postgresql test check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql test check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -30,6 +30,10 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { apt-get update --quiet \
 	&& RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends postgresql; } >/dev/null 2>&1 || true
 
+# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
+network:
+	@command -v ip >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2; } >/dev/null 2>&1 || true
+
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
 
@@ -45,7 +49,7 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak'
 
-test: lint types $(OIDC) postgresql  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) network postgresql  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak'
 	$(PY) tests/unplugged.py -m 'slow and not soak'
 
