@@ -123,8 +123,7 @@ async def serve(parts: GatewayParts) -> int:
         sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    fellows = {name: str(parts.probes.parent / socket_of(name)) for name in _others(parts)}
-    app = App(gateway, parts.batches, parts.name, Fellows(engines, fellows))
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines))
     server = HttpServer(
         app,
         settings.gateway,
@@ -167,8 +166,9 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
-def _others(parts: GatewayParts) -> tuple[str, ...]:
-    return tuple(name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+def _fellows(parts: GatewayParts, connections: EngineConnections) -> Fellows:
+    others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+    return Fellows(connections, {name: str(parts.probes.parent / socket_of(name)) for name in others})
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
