@@ -237,6 +237,39 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Hosts that work together: where their doors listen, and for how long they are certified."""
+
+    address: str = _setting("", "Address that this host's door listens on; empty: those of its certificate.")
+    port: int = _setting(7443, "Port of the doors, the same on every host.", 1, 65_535)
+    certificate_lifetime_s: int = _setting(
+        31_536_000, "How long a host's certificate counts; an invitation renews it.", 3_600, 315_360_000
+    )
+    authority_lifetime_s: int = _setting(
+        315_360_000, "How long the installation's own authority counts; then a new cluster.", 86_400, 1_576_800_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Ray, which carries letters between the hosts of a cluster."""
+
+    address: str = _setting(
+        "", "Address of the head, where its Ray listens; on the head itself too. Empty on the head: this machine alone."
+    )
+    port: int = _setting(
+        6379, "First of 20 ports in a row that Ray uses, the same on every host; the first is the head's.", 1, 65_516
+    )
+    lease_s: float = _setting(
+        4.0,
+        "After so long without a word from the head a node ends its engines; the same on every host. Half a second "
+        "later it is lost, and its replicas are placed elsewhere.",
+        1.0,
+        3_600,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """The record behind every answer."""
 
@@ -247,6 +280,10 @@ class LedgerSettings:
     segment_bytes_max: int = _setting(
         67_108_864, "A log file is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
     )
+    origin: str = _setting(
+        "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
+    )
+    checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +338,8 @@ class Settings:
     perimeter: PerimeterSettings = PerimeterSettings()
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    ray: RaySettings = RaySettings()
     ledger: LedgerSettings = LedgerSettings()
     retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

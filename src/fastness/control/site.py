@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fastness.config import Settings
 from fastness.control.declaration import Declared
+from fastness.control.neighbours import Neighbours
 from fastness.core.deployment import Adapter
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard
@@ -70,8 +71,9 @@ class Site:
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
-    `controls` makes the control processes, and is given whom to tell of each change of one.
-    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing.
+    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `controls` makes
+    the control processes, and is given whom to tell of each change of one. `neighbours` are the nodes on other hosts,
+    where there are any.
     """
 
     settings: Settings
@@ -93,6 +95,7 @@ class Site:
     why: Callable[[str], Awaitable[str]]
     controls: Callable[[Callable[[], None]], tuple[Supervised, ...]]
     gateways: Gateways
+    neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, slots=True)

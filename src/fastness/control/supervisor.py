@@ -15,15 +15,15 @@ from typing import Final
 
 from fastness import __version__
 from fastness.config import ConfigError
+from fastness.control.recording import Recording
 from fastness.control.run_files import PROCESSES
 from fastness.control.settling import is_settled, troubles
 from fastness.control.site import Model, Progress, Site, StartRefused, Up
 from fastness.control.this_node import ThisNode
-from fastness.core.event import Event, EventType, Scalar
+from fastness.core.event import EventType
 from fastness.core.own_process import OwnProcess, OwnProcesses
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.supervised import Supervised
-from fastness.ledger.port import LedgerUnavailable
 from fastness.store.snapshot_file import write_snapshot
 
 LOOK_PERIOD_S: Final = 0.05
@@ -42,11 +42,8 @@ class Supervisor:
         self._controls: tuple[Supervised, ...] = ()
         self._models: tuple[Model, ...] = ()
         self._is_up = False
-        self._states: dict[str, tuple[int, ReplicaState]] = {}
-        self._began: dict[str, float] = {}
-        self._warned: dict[str, str | None] = {}
-        self._failed: dict[str, str] = {}
         self._now = asyncio.get_running_loop().time
+        self._record = Recording(site.ledger, site.log, site.clock, self._now, progress)
         self._node = ThisNode(site, self._observed, unsealed=unsealed)
 
     async def run(self, on_ready: Callable[[Up], None]) -> int:
@@ -78,11 +75,11 @@ class Supervisor:
         leads, *standbys = self._controls
         leads.begin()  # it takes as long as the models do, and gives orders meanwhile
         proof, self._models = await asyncio.gather(self._prove(), self._ensure_models())
-        await self._record(
+        await self._record.commit(
             EventType.BOOT, process="supervisor", version=__version__, pid=os.getpid(), sealed=not self._unsealed
         )
         if self._unsealed:
-            await self._record(EventType.UNSEALED_ALLOWED, process="supervisor")
+            await self._record.commit(EventType.UNSEALED_ALLOWED, process="supervisor")
         self._node.allowed.set()
         await self._serving(leads)
         for one in standbys:
@@ -99,7 +96,7 @@ class Supervisor:
             {"pid": os.getpid(), "base_url": base_url, "started_s": site.clock(), "sealed": not self._unsealed},
         )
         await self._settled()
-        self._is_up = True
+        self._is_up, self._record.tells_ready = True, False
         cards = tuple(model.card for model in self._models)
         return Up(base_url, admin_key, os.getpid(), self._now() - began, cards, proof, not self._unsealed)
 
@@ -147,46 +144,9 @@ class Supervisor:
             await asyncio.sleep(0.01)
 
     def _observed(self, replica: Replica) -> None:
-        """A replica changed, and the gateways know: now the ledger and the log."""
-        if not self._node.is_loadable(replica.model):
-            return  # it was revoked, and ends
-        before = self._states.get(replica.id)
-        if replica.state is ReplicaState.STOPPED:
-            self._states.pop(replica.id, None)
-            self._began.pop(replica.id, None)
-        else:
-            self._states[replica.id] = (replica.epoch, replica.state)
-        if before == (replica.epoch, replica.state):
-            return
-        diagnosis = replica.diagnosis.code if replica.diagnosis else None
-        self._site.log.record(
-            "info", "replica", replica=replica.id, state=replica.state.value, epoch=replica.epoch, diagnosis=diagnosis
-        )
-        if replica.state is ReplicaState.STARTING:
-            self._began[replica.id] = self._now()
-        elif replica.state is ReplicaState.READY:
-            if not self._is_up:
-                self._progress.done(
-                    "engine", _described(replica), self._now() - self._began.get(replica.id, self._now())
-                )
-            self._warned.pop(replica.id, None)
-            self._append(EventType.MODEL_LOADED, **_loaded(replica))
-        elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
-            self._append(
-                EventType.ENGINE_FAILED,
-                replica=replica.id,
-                model=replica.model,
-                epoch=replica.epoch,
-                diagnosis=diagnosis,
-                restarts=replica.restarts,
-            )
-            if self._warned.get(replica.id) == diagnosis:
-                return  # it goes on failing in the same way, ever more slowly: the ledger has each time
-            self._warned[replica.id] = diagnosis
-            summary = replica.diagnosis.summary if replica.diagnosis else "it ended"
-            self._progress.warn(
-                f"{replica.id}: {summary.rstrip('.')}. It is being restarted; `fastness ps` tells more."
-            )
+        """A replica changed, and the gateways know: now the ledger and the log, unless it was revoked and ends."""
+        if self._node.is_loadable(replica.model):
+            self._record.observed(replica)
 
     async def _settled(self) -> None:
         """Wait until what configuration names is served; raises StartRefused with the diagnosis when it cannot be."""
@@ -216,22 +176,9 @@ class Supervisor:
         for name in ("fastness.json", PROCESSES):
             (self._site.run_directory / name).unlink(missing_ok=True)
         await self._node.close()
-        await self._record(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
+        await self._record.commit(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
         await self._site.ledger.close()
         self._site.log.flush()
-
-    async def _record(self, type_: EventType, **fields: Scalar) -> None:
-        await self._site.ledger.commit(self._event(type_, **fields))
-
-    def _append(self, type_: EventType, **fields: Scalar) -> None:
-        """Record without waiting. A ledger that takes nothing stops gateways, not the engines behind them."""
-        try:
-            self._site.ledger.append(self._event(type_, **fields))
-        except LedgerUnavailable as error:
-            self._fails("ledger.not_written", str(error))
-
-    def _event(self, type_: EventType, **fields: Scalar) -> Event:
-        return Event(type_, int(self._site.clock() * 1_000), fields)
 
     async def _look(self) -> None:
         """Obey control, until cancelled."""
@@ -240,7 +187,7 @@ class Supervisor:
             try:
                 await self._node.look()
             except Exception as error:  # noqa: BLE001 - the next look may see what this one could not
-                self._fails("orders.not_obeyed", str(error) or repr(error))
+                self._record.fails("orders.not_obeyed", str(error) or repr(error))
 
     async def _keep(self) -> None:
         """Write the log, and follow the policy and the admissions that are published, until cancelled."""
@@ -255,23 +202,5 @@ class Supervisor:
                 self._site.log.record("error", "declaration.unreadable", reason=str(error))
                 self._progress.warn(f"Under the policy just applied, nothing is cleared here: {error}")
             except OSError as error:
-                self._fails("policy.not_followed", str(error))
+                self._record.fails("policy.not_followed", str(error))
             self._site.log.flush()
-
-    def _fails(self, event: str, reason: str) -> None:
-        """Log what goes on failing once."""
-        if self._failed.get(event) != reason:
-            self._failed[event] = reason
-            self._site.log.record("error", event, reason=reason)
-
-
-def _loaded(replica: Replica) -> dict[str, Scalar]:
-    return {
-        "replica": replica.id, "model": replica.model, "model_digest": replica.model_digest, "engine": replica.engine,
-        "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
-        "context_tokens": replica.context_tokens,
-    }  # fmt: skip
-
-
-def _described(replica: Replica) -> str:
-    return f"{replica.engine} · {replica.model} · {replica.slots} slots × {replica.context_tokens:,} tokens"

@@ -10,6 +10,7 @@ from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
+from fastness.ledger.cluster_rows import CLUSTER_ROWS
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
 from fastness.ledger.retention_rows import RETENTION_ROWS
@@ -325,6 +326,7 @@ _ROWS: Final = (
             "failed": "lines that were not",
         },
     ),
+    *CLUSTER_ROWS,
     *FLEET_ROWS,
     *RETENTION_ROWS,
     EventRow(

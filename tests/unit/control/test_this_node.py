@@ -77,6 +77,7 @@ class World:
             is_revoked=self.revoked.__contains__,
             kept_orders=lambda: self.kept,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
+            neighbours=None,
         )
         self.node = ThisNode(site, self.told.append, unsealed=False)
 

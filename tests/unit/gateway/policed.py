@@ -218,7 +218,7 @@ class Door:
                 tuple(self.replicas),
                 tuple(self.deployments.values()),
                 tuple(self.nodes),
-                self.wanted,
+                wanted=self.wanted,
             )
         )
 
