@@ -36,7 +36,7 @@ def run_gateway(settings: Settings) -> int:
     import uvloop
 
     from fastness.core.batch import SOCKET_NAME
-    from fastness.core.gateways import FIRST, gateway_names, socket_of
+    from fastness.core.gateways import socket_of
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
@@ -50,12 +50,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
-    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
-    if name not in gateway_names(settings.gateway.processes):
-        raise ConfigError(
-            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
-            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
-        )
+    name = _name(settings)
     write_no_core()
     die_with_supervisor()
     inherited = os.environ.get(LISTENER_VARIABLE)
@@ -113,3 +108,16 @@ def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines]
     context, check = membership.client_context(), checking(membership)
 
     return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
+
+
+def _name(settings: Settings) -> str:
+    """Return what this gateway is called; raises ConfigError for one that the installation does not know."""
+    from fastness.core.gateways import FIRST, gateway_names
+
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
+    return name
