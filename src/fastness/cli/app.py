@@ -22,6 +22,7 @@ from fastness.cli import (
     join,
     keys,
     ledger,
+    ledger_proof,
     limits,
     logs,
     models,
@@ -31,6 +32,7 @@ from fastness.cli import (
     policy,
     processes,
     ps,
+    retention,
     roll,
     run,
     sbom,
@@ -75,6 +77,7 @@ ORDER = (
     "keys",
     "limits",
     "usage",
+    "retention",
     "batches",
     "files",
     "policy",
@@ -164,6 +167,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _noun(app, "tenants", "The departments that are served and charged.", tenants.ACTS)
     _noun(app, "keys", "Credentials of tenants, each shown once.", keys.ACTS)
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
+    _noun(app, "retention", "What departments have kept, sealed; opened by two people.", retention.ACTS)
     _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
     _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)
     _noun(app, "files", "Files that tenants keep for batches.", batches.FILE_ACTS)
@@ -181,7 +185,8 @@ def build_app(composition: Composition) -> typer.Typer:
         "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
         "show": (ledger.show, ledger.SHOW_EXAMPLES),
         "find": (ledger.find, ledger.FIND_EXAMPLES),
-        "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
+        "verify": (ledger_proof.verify, ledger_proof.VERIFY_EXAMPLES),
+        "checkpoint": (ledger_proof.checkpoint, ledger_proof.CHECKPOINT_EXAMPLES),
     })  # fmt: skip
     _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
@@ -197,6 +202,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "stop", stop.stop, stop.EXAMPLES)
     app.command("gateway", hidden=True)(processes.gateway)
     app.command("control", hidden=True)(processes.control)
+    app.command("door", hidden=True)(processes.door)
     return app
 
 

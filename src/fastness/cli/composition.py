@@ -123,5 +123,6 @@ class Composition:
     run_node: Callable[[Settings, UpProgress, bool, Callable[[NodeJoined], None]], int]
     run_gateway: Callable[[Settings], int]
     run_control: Callable[[Settings], int]
+    run_door: Callable[[Settings], int]
     local_api: Callable[[Settings], AsgiApp]
     machine_facts: Callable[[Settings], list[Finding]]

@@ -280,6 +280,10 @@ class LedgerSettings:
     segment_bytes_max: int = _setting(
         67_108_864, "A log file is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
     )
+    origin: str = _setting(
+        "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
+    )
+    checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from fastness.engines.port import Dialect
 from fastness.gateway.app import App
 from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Authenticator, Gateway
-from fastness.gateway.http import EngineConnections, HttpServer
+from fastness.gateway.http import EngineConnections, HttpServer, RemoteEngines
 from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
@@ -80,7 +80,8 @@ class GatewayParts:
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
     `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
-    called `name`, which is also its log's name. `reports` is the file that tells of its load.
+    called `name`, which is also its log's name. `reports` is the file that tells of its load. `remote` makes, on the
+    running loop, the connections to engines of other hosts; None: there are none.
     """
 
     settings: Settings
@@ -102,12 +103,13 @@ class GatewayParts:
     reports: Path
     name: str = "gateway-0"
     batches: Path | None = None
+    remote: Callable[[], RemoteEngines] | None = None
 
 
 async def serve(parts: GatewayParts) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code."""
     settings, loop = parts.settings, asyncio.get_running_loop()
-    engines = EngineConnections()
+    engines = EngineConnections(remote=parts.remote() if parts.remote else None)
     routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock, name=parts.name)
     meters = Meters(GatewayMetrics())
     gateway = Gateway(
@@ -123,8 +125,7 @@ async def serve(parts: GatewayParts) -> int:
         sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
     )
-    fellows = {name: str(parts.probes.parent / socket_of(name)) for name in _others(parts)}
-    app = App(gateway, parts.batches, parts.name, Fellows(engines, fellows))
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines))
     server = HttpServer(
         app,
         settings.gateway,
@@ -133,9 +134,7 @@ async def serve(parts: GatewayParts) -> int:
         ssl=tls_context(settings.gateway),
     )
     app.connections = lambda: server.connections
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = _told_to_end(loop)
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
@@ -167,8 +166,16 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
-def _others(parts: GatewayParts) -> tuple[str, ...]:
-    return tuple(name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+def _fellows(parts: GatewayParts, engines: EngineConnections) -> Fellows:
+    others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+    return Fellows(engines, {name: str(parts.probes.parent / socket_of(name)) for name in others})
+
+
+def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    return ended
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:

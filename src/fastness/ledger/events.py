@@ -10,6 +10,7 @@ from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
+from fastness.ledger.cluster_rows import CLUSTER_ROWS
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
 from fastness.ledger.retention_rows import RETENTION_ROWS
@@ -325,29 +326,7 @@ _ROWS: Final = (
             "failed": "lines that were not",
         },
     ),
-    EventRow(
-        EventType.CERTIFICATE_ISSUED,
-        "control",
-        "A host was certified by the installation's authority. Its private key is kept nowhere here.",
-        {
-            "host": "name of the host",
-            "role": "`head` or `node`",
-            "serial": "serial number of the certificate, in hex",
-            "expires_s": "seconds since 1970",
-            "addresses": "its IP addresses, separated by spaces",
-            "jurisdiction": "whose law it stands under",
-            "operator": "who runs it; null when undeclared",
-            "ceiling": "the most that may be handled there",
-            "claims_sha256": "SHA-256 of all that the certificate says of it, as JSON",
-            **_ACTOR,
-        },
-    ),
-    EventRow(
-        EventType.CERTIFICATE_REVOKED,
-        "control",
-        "A host's certificate was revoked.",
-        {"host": "name of the host", "serial": "serial number of the certificate, in hex", **_ACTOR},
-    ),
+    *CLUSTER_ROWS,
     *FLEET_ROWS,
     *RETENTION_ROWS,
     EventRow(

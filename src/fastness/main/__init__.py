@@ -13,6 +13,7 @@ from pathlib import Path
 from fastness.cli.composition import Composition
 from fastness.config import Explanation, Settings, load
 from fastness.main.control import local_api, run_control
+from fastness.main.door import run_door
 from fastness.main.gateway import run_gateway
 from fastness.main.host import run_node
 from fastness.main.machine import machine_facts
@@ -34,6 +35,7 @@ def main() -> None:
             run_node=run_node,
             run_gateway=run_gateway,
             run_control=run_control,
+            run_door=run_door,
             local_api=local_api,
             machine_facts=machine_facts,
         )

@@ -15,9 +15,10 @@ from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -60,7 +61,7 @@ def _wait(leader: int | None) -> None:
     from pkgutil import iter_modules
 
     print(f"Another control process leads ({leader}): this one waits to take over.", file=sys.stderr, flush=True)
-    for room in ("control", "store", "batches", "main"):
+    for room in ("control", "store", "sealed", "batches", "main"):
         for module in iter_modules(import_module(f"fastness.{room}").__path__, f"fastness.{room}."):
             import_module(module.name)
 
@@ -86,12 +87,13 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.fleet import FleetControl
     from fastness.main.identities import identities
     from fastness.main.limits import limits
+    from fastness.main.retention import retention
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import store_url
     from fastness.store.sql import SqlStore
 
     store = SqlStore.open(store_url(settings.store.url, settings.home))
-    ledger = FileLedger.open(settings.home / "ledger/control", "control", settings.ledger, milliseconds)
+    ledger = FileLedger.open(*log_place(settings, "control"), signing=signing(settings))
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)
     policies = _policies(settings, run, store, ledger)
@@ -105,9 +107,11 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
+    kept_routes, sealing = retention(settings, run, store.database, ledger, access, policies, log)
     watching = fleet.reconciler if process else None
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
-    offered = (*routes, *limit_routes, *commands.routes, *batches.routes())
+    offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes())
+    running = (identities_kept, counting, sealing, batches.serve, fleet.reconciling) if process else ()
     return ControlDeps(
         access=access,
         policies=policies,
@@ -124,7 +128,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
         extra_routes=(*offered, *proof_routes(settings.home, ledger), *cluster_routes(settings, ledger, policies)),
-        companions=(finishing, *((identities_kept, counting, batches.serve, fleet.reconciling) if process else ())),
+        companions=(finishing, *running),
     )
 
 

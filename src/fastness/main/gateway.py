@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings
@@ -12,14 +15,17 @@ from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
+from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
+    from fastness.gateway.http.remote import RemoteEngines
     from fastness.sealed.writer import Sealer
 
 
@@ -71,7 +77,7 @@ def run_gateway(settings: Settings) -> int:
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(settings.home / "ledger" / name, name, settings.ledger, milliseconds),
+        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -81,6 +87,7 @@ def run_gateway(settings: Settings) -> int:
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
         name=name,
+        remote=remote_engines(settings, run),
     )
     return uvloop.run(serve(parts))
 
@@ -90,3 +97,19 @@ def _sealer(settings: Settings, name: str) -> Sealer:
 
     bounds = settings.retention
     return Sealer(settings.home / "sealed", name, bounds.waiting_bytes_max, bounds.segment_bytes_max, time.time)
+
+
+def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines] | None:
+    """Return what makes connections to engines of other hosts, on the running loop; None on one that has none."""
+    if not belongs(settings.home):
+        return None
+    from fastness.fleet.door.connector import ask_for
+    from fastness.fleet.door.orders import CONNECTOR, ENGINE_PROTOCOL
+    from fastness.gateway.http.remote import RemoteEngines
+    from fastness.identity.cluster.folder import cluster_folder
+    from fastness.identity.cluster.membership import Membership
+
+    membership = Membership(cluster_folder(settings.home))
+    context, check = membership.client_context(), checking(membership)
+
+    return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)

@@ -85,20 +85,25 @@ def _leased(
 ) -> LeasedParts:
     from fastness.control.leased_node import LeasedParts
     from fastness.control.letters import REPORT, WORD, SealedPost
+    from fastness.control.wanted_models import WantedModels
     from fastness.core.marking import Label, Node
+    from fastness.fleet.door.orders import REPORT as REPORT_OF_DOOR
+    from fastness.fleet.door.orders import DoorReport
     from fastness.fleet.keeper import ReplicaKeeper
     from fastness.fleet.node import LocalNode
     from fastness.main.engines import Engines
     from fastness.perimeter.local import LocalPerimeter
     from fastness.registry.library import ModelLibrary
+    from fastness.store.snapshot_file import SnapshotReader
 
     claims = membership.claims
     place = Node(claims.name, claims.jurisdiction, claims.operator, "", Label(claims.ceiling))
     offered, library = offer(settings)(place), ModelLibrary(settings.home)
+    models = WantedModels(SnapshotReader(run / REPORT_OF_DOOR, DoorReport).poll)
 
     def node(tell: Callable[[Replica | None], None]) -> LocalNode:
         keeper = ReplicaKeeper(settings.engine, tell, time.time)
-        engines = Engines(settings, run, LocalPerimeter(), library, allowed, unsealed=unsealed)
+        engines = Engines(settings, run, LocalPerimeter(), library, allowed, unsealed=unsealed, obtain=models.obtain)
         return LocalNode(claims.name, keeper, engines, lambda _orders: None, tell)
 
     def take_revoked(pem: str) -> None:
@@ -110,10 +115,11 @@ def _leased(
         post=SealedPost(membership, REPORT, WORD, milliseconds),
         offer=lambda: offered,
         digests=partial(digests, settings.home),
-        door=lambda one: one.socket,
         take_revoked=take_revoked,
         node=node,
         clock_ms=milliseconds,
         now=time.monotonic,
         lease_s=settings.ray.lease_s,
+        models=models,
+        take_record=library.take_record,
     )

@@ -27,6 +27,8 @@ def neighbours(settings: Settings, declared: Declared, log: JsonLog) -> Neighbou
     from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import REVOKED, cluster_folder
     from fastness.identity.cluster.membership import Membership
+    from fastness.main.models_of_head import ModelsOfHead
+    from fastness.registry.library import ModelLibrary
 
     folder = cluster_folder(settings.home)
     try:
@@ -58,10 +60,12 @@ def neighbours(settings: Settings, declared: Declared, log: JsonLog) -> Neighbou
         run_directory(settings.home, os.getuid()),
         SealedPost(membership, WORD, REPORT, milliseconds),
         place,
+        settings.cluster.port,
         revoked,
         time.monotonic,
         settings.ray.lease_s,
         tell,
+        ModelsOfHead(ModelLibrary(settings.home), settings, membership),
     )
 
 

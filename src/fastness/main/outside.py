@@ -111,23 +111,25 @@ async def _keep(settings: Settings, log: JsonLog) -> None:
 
 
 def _children(settings: Settings, log: JsonLog) -> list[Supervised]:
+    from fastness.fleet.door.orders import CONNECTOR
+
     host = ray_host(settings)
-    environ = host.environ(os.environ, (host.folder / "token").read_text().strip())
-    environ[PARENT_VARIABLE] = str(os.getpid())
-    ports = [str(port) for port in host.ports.all()]
-    alive = host.run / CARRIER_ALIVE
-    alive.unlink(missing_ok=True)
-    raylet = _child(
-        settings, log, "ray", ("fastness.main.ray_process", ",".join(ports), str(host.scratch), *host.argv()), environ,
-        lambda: _listens(host.address, host.ports.node_manager),
-    )  # fmt: skip
-    if not host.is_head:
-        return [raylet]
-    carrier = _child(
-        settings, log, "carrier", ("fastness.main.carrier", ",".join(ports), host.gcs, host.address, str(host.run)),
-        environ, lambda: _is_fresh(alive),
-    )  # fmt: skip
-    return [raylet, carrier]
+    ours = os.environ | {"FASTNESS_HOME": str(settings.home), PARENT_VARIABLE: str(os.getpid())}
+    rays = host.environ(os.environ, (host.folder / "token").read_text().strip())
+    rays[PARENT_VARIABLE] = str(os.getpid())
+    ports = ",".join(str(port) for port in host.ports.all())
+    alive, connector = host.run / CARRIER_ALIVE, host.run / CONNECTOR
+    for left in (alive, connector):
+        left.unlink(missing_ok=True)
+    ray = ("fastness.main.ray_process", ports, str(host.scratch), *host.argv())
+    carrier = ("fastness.main.carrier", ports, host.gcs, host.address, str(host.run))
+    children = [
+        _child(settings, log, "ray", ray, rays, lambda: _listens(host.address, host.ports.node_manager)),
+        _child(settings, log, "door", ("fastness.main.door",), ours, lambda: _exists(connector)),
+    ]
+    if host.is_head:
+        children.append(_child(settings, log, "carrier", carrier, rays, lambda: _is_fresh(alive)))
+    return children
 
 
 def _child(
@@ -138,6 +140,7 @@ def _child(
     environ: dict[str, str],
     is_ready: Callable[[], Awaitable[bool]],
 ) -> Supervised:
+    """Describe one of them: `command` is a module with a function `run`, and arguments."""
     from fastness.fleet.backoff import Backoff
     from fastness.fleet.process import Process
     from fastness.fleet.supervised import Care, Supervised
@@ -173,6 +176,10 @@ async def _listens(address: str, port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+async def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110, ASYNC240 - memory, not a disk
 
 
 async def _is_fresh(file: Path) -> bool:

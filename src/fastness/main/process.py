@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastness.config import Settings, run_directory
+from fastness.config import LedgerSettings, Settings, run_directory
 
 if TYPE_CHECKING:
+    from fastness.ledger.notary import Signing
     from fastness.telemetry.log import JsonLog
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
@@ -78,6 +80,27 @@ def open_log(settings: Settings, process: str) -> JsonLog:
         bytes_max=settings.telemetry.log_bytes_max,
         files_max=settings.telemetry.log_files_max,
     )
+
+
+def log_place(settings: Settings, log: str) -> tuple[Path, str, LedgerSettings, Callable[[], int]]:
+    """Return what a log of this installation is opened with: where, its name, its bounds, and the clock."""
+    return settings.home / "ledger" / log, log, settings.ledger, milliseconds
+
+
+def signing(settings: Settings) -> Signing:
+    """Return how the logs of this installation are signed; raises LogKeyUnusable, ConfigError, OSError."""
+    from fastness.config import ConfigError
+    from fastness.ledger.log_key import KEY_NAME, load_or_create_key
+    from fastness.ledger.notary import Signing
+    from fastness.ledger.note import is_key_name
+
+    origin = settings.ledger.origin
+    if origin and (not is_key_name(origin) or origin.endswith("/")):
+        raise ConfigError(
+            f"ledger.origin is {origin!r}; it needs a name without white space, plus signs and a / at its end"
+        )
+    key = load_or_create_key(settings.home / "secrets" / KEY_NAME)
+    return Signing(key, origin, settings.ledger.checkpoint_interval_s)
 
 
 def die_with_supervisor(by: int = 9) -> None:

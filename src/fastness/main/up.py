@@ -22,9 +22,10 @@ from fastness.main.outside import outside
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     UNSEALED_VARIABLE,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -120,7 +121,7 @@ def site(settings: Settings, declared: Declared, listeners: Sequence[socket.sock
         settings=settings,
         declared=declared,
         run_directory=run,
-        ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
+        ledger=FileLedger.open(*log_place(settings, "node"), signing=signing(settings)),
         log=log,
         clock=time.time,
         ensure_model=ensuring(settings, library),
