@@ -26,6 +26,7 @@ from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind, ToolFormat
 from fastness.core.policy import PolicySnapshot
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
+from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.engines.fake.behaviour import Behaviour, Task
 from fastness.identity import keys
@@ -216,6 +217,7 @@ def prepare(home: Path, context_tokens: int) -> str:
     write_snapshot(run / "routing.json", RoutingSnapshot(1, cards, replicas, deployments, nodes))
     write_snapshot(run / "policy.json", PolicySnapshot(1, shipped_bundle(shipped_profile("uk")), now_s, "local"))
     write_snapshot(run / "identity.json", IdentitySnapshot(1))
+    write_snapshot(run / "sealing.json", SealingSnapshot())
     return key
 
 

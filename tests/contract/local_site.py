@@ -22,13 +22,14 @@ from typing import Any
 
 from fastness.config import EngineSettings, Settings
 from fastness.control.declaration import declare
-from fastness.control.run_files import ORDERS, REPORT
+from fastness.control.node_files import NodeFiles
+from fastness.control.run_files import ORDERS
 from fastness.control.this_node import ThisNode
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.marking import Label, Lattice
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.node import Device, DeviceKind, FleetNode
-from fastness.core.observation import Assignment, NodeOrders, NodeReport
+from fastness.core.observation import Assignment, NodeOrders
 from fastness.core.replica import Diagnosis
 from fastness.fleet.keeper import Execution, ReplicaKeeper
 from fastness.fleet.local import LocalFleet
@@ -95,9 +96,8 @@ class LocalSite:
     def __init__(self, run: Path) -> None:
         self.node, self.devices = "local", ("cpu-0", "cpu-1", "cpu-2")
         self.spec = DeploymentSpec("chat", "health", "smol", "ab" * 32, "chat", OFFICIAL, Needs(OFFICIAL, 1))
-        self.port = LocalFleet(
-            SnapshotReader(run / REPORT, NodeReport).poll, partial(write_snapshot, run / ORDERS, durable=False)
-        )
+        files = NodeFiles(run)
+        self.port = LocalFleet(files.reports, files.send)
         self._run = run
         self.ours = ThisNode(self._parts(run), lambda _replica: None, unsealed=False)
         self.ours.allowed.set()
@@ -120,6 +120,8 @@ class LocalSite:
             known=lambda name: (replace(CARD, name=name), None),
             kept_orders=SnapshotReader(run / "kept.json", NodeOrders).poll,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
+            neighbours=None,
+            gateways=SimpleNamespace(names=("gateway-0",)),
         )
 
     async def look(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fastness.core.marking import Label
+from fastness.core.retention import Keep, Retention
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.store.memory import MemoryStore
 from fastness.store.port import AccessStore, Conflict, Missing
@@ -96,6 +97,16 @@ def test_a_revoked_key_keeps_the_first_time(store: AccessStore):
     assert store.version() == 3
     assert store.revoke_key("key_1", 99).revoked_s == 50
     assert store.access() == AccessSnapshot(3, (HEALTH,), (key(1, revoked_s=50),))
+
+
+def test_a_retention_is_changed_and_everything_else_stays(store: AccessStore):
+    store.add_tenant(HEALTH)
+    store.add_tenant(TAX)
+    for retention in (Retention(Keep.SEALED, 30), Retention(Keep.HOLD), Retention()):
+        assert store.set_retention("tax", retention) == replace(TAX, retention=retention)
+        assert store.access().tenants == (HEALTH, replace(TAX, retention=retention))
+    with pytest.raises(Missing):
+        store.set_retention("nobody", Retention(Keep.HOLD))
 
 
 def test_a_share_is_changed_and_everything_else_stays(store: AccessStore):

@@ -22,6 +22,7 @@ import msgspec
 
 from fastness.config import run_directory
 from fastness.core.deployment import Deployment
+from fastness.core.gateways import gateway_names
 from fastness.core.limit import Metric
 from fastness.core.marking import Label, Node
 from fastness.core.model import ModelCard, ModelKind
@@ -33,6 +34,8 @@ from fastness.store.snapshot_file import write_snapshot
 
 PROGRAM = (sys.executable, "-c", "from fastness.main import main; main()")
 OPEN = Label("OFFICIAL")
+GATEWAYS = gateway_names(2)
+"""Those that may be started."""
 
 
 def until(true: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
@@ -48,10 +51,12 @@ def listens(path: str) -> bool:
 
 
 class World:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, store_url: str = "") -> None:
         self.home, self.run = home, run_directory(home, os.getuid())
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.environ = os.environ | {"FASTNESS_HOME": str(home)}
+        self.environ = os.environ | {"FASTNESS_HOME": str(home), "FASTNESS__GATEWAY__PROCESSES": str(len(GATEWAYS))}
+        if store_url:
+            self.environ["FASTNESS__STORE__URL"] = store_url
         self.processes: list[subprocess.Popen[bytes]] = []
         self.listeners: dict[str, socket.socket] = {}
         self.control = httpx.Client(
@@ -78,7 +83,8 @@ class World:
         card = ModelCard("small", ModelKind.CHAT, "ab" * 32, 1, "MIT", 2_048, 0)
         replica = Replica("small-0", "small", "fake", ReplicaState.READY, at, 32, 2_048, 1, sealed=True)
         node, deployment = Node("local", "GB", "", "", OPEN), Deployment("small", "small", OPEN, OPEN)
-        write_snapshot(self.run / "routing.json", RoutingSnapshot(1, (card,), (replica,), (deployment,), (node,)))
+        snapshot = RoutingSnapshot(1, (card,), (replica,), (deployment,), (node,), GATEWAYS)
+        write_snapshot(self.run / "routing.json", snapshot)
 
     def start_gateway(self, name: str = "gateway-0") -> subprocess.Popen[bytes]:
         """Start it, or start it anew: on the same listener, as the supervisor does."""
@@ -138,8 +144,8 @@ class World:
 
 
 @contextmanager
-def world(home: Path) -> Iterator[World]:
-    made = World(home)
+def world(home: Path, store_url: str = "") -> Iterator[World]:
+    made = World(home, store_url)
     try:
         yield made
     finally:

@@ -107,7 +107,7 @@ def test_variables_of_other_programs_are_none_of_ours() -> None:
 
 
 def test_a_setting_outside_any_section_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`port` stands outside any section; sections are gateway, limits"):
+    with pytest.raises(ConfigError, match=r"`port` stands outside any section; sections are gateway, control, limits"):
         load(written(tmp_path, "port = 9000\n"))
 
 

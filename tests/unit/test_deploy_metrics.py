@@ -106,7 +106,7 @@ def test_an_expression_names_only_series_labels_and_values_that_are_exported(whe
     "expression",
     [
         "rate(fastness_requests[5m])",  # without its _total it is not on the page
-        "fastness_replicas_wanted",
+        "fastness_replicas_desired",
         "sum by (tenant) (rate(fastness_requests_total[5m]))",
         'fastness_replicas{status="200"}',
         'fastness_circuits{circuit=~"open|broken"}',

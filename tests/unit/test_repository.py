@@ -138,7 +138,8 @@ def test_the_environment_is_read_in_few_places() -> None:
     }
     allowed = {
         "src/fastness/cli/talk.py",  # NO_COLOR and TERM: a matter between a terminal and its user
-        "src/fastness/engines/llamacpp/child.py",  # sets what OpenMP reads, in a process of its own
+        "src/fastness/engines/llamacpp/child.py",
+        "src/fastness/fleet/ray/courier.py",  # sets what OpenMP reads, in a process of its own
     }
     assert readers <= allowed, "settings come from config, to which main hands the environment"
 
@@ -175,4 +176,9 @@ def test_it_is_free_under_the_mit_licence() -> None:
 
 def test_what_ci_runs_a_user_can_run() -> None:
     commands = [line for line in (ROOT / ".ci/run").read_text().splitlines() if line and not line.startswith("#")]
-    assert commands[-1] == "make test"
+    assert commands[:3] == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "make test"]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in commands[3:]:
+        words = [word for word in command.split() if not re.fullmatch(r"FASTNESS_TEST_[A-Z_]+=\d+", word)]
+        assert words[0] == "make"
+        assert set(words[1:]) <= targets, command

@@ -1,7 +1,9 @@
-"""A line is an ordinary request to the gateway, over its own Unix socket, on behalf of whoever made the batch."""
+"""A line is an ordinary request to a gateway, over its own Unix socket, on behalf of whoever made the batch."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,17 +42,28 @@ class Reply:
 
 
 class GatewayDoor:
-    """Asks the gateway. `timeout_s` is the longest an answer may take, its wait included."""
+    """Asks the gateways in turn, each at its socket. `timeout_s` is the longest an answer may take, wait included."""
 
-    def __init__(self, socket: Path, timeout_s: float) -> None:
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket)),
-            base_url="http://gateway",
-            timeout=httpx.Timeout(timeout_s, connect=5.0),
+    def __init__(self, sockets: Sequence[Path], timeout_s: float) -> None:
+        timeout = httpx.Timeout(timeout_s, connect=5.0)
+        self._clients = deque(
+            httpx.AsyncClient(
+                transport=httpx.AsyncHTTPTransport(uds=str(one)), base_url="http://gateway", timeout=timeout
+            )
+            for one in sockets
         )
 
     async def ask(self, batch: BatchRecord, line: Line) -> Reply:
-        """Ask one line; what goes wrong on the way is a Reply as well."""
+        """Ask one line, of the first gateway that can be reached; what goes wrong on the way is a Reply as well."""
+        reply = Reply(0, reached=False)
+        self._clients.rotate(-1)
+        for client in tuple(self._clients):
+            reply = await self._ask(client, batch, line)
+            if reply.reached:
+                break
+        return reply
+
+    async def _ask(self, client: httpx.AsyncClient, batch: BatchRecord, line: Line) -> Reply:
         headers: dict[bytes, bytes] = {
             ON_BEHALF_OF.encode(): batch.by.encode(),
             b"fastness-marking": batch.marking.encode(),
@@ -58,7 +71,7 @@ class GatewayDoor:
             b"content-type": b"application/json",
         }
         try:
-            async with self._client.stream("POST", batch.endpoint, content=line.body, headers=headers) as answer:
+            async with client.stream("POST", batch.endpoint, content=line.body, headers=headers) as answer:
                 body = bytearray()
                 async for piece in answer.aiter_bytes():
                     body += piece
@@ -66,7 +79,7 @@ class GatewayDoor:
                         return Reply(0)
                 request_id = answer.headers.get("x-request-id", "")
                 reply = Reply(answer.status_code, bytes(body), request_id, _seconds(answer.headers.get("retry-after")))
-            known = reply.status not in DOUBTS or (await self._client.get("/readyz")).status_code == httpx.codes.OK
+            known = reply.status not in DOUBTS or (await client.get("/readyz")).status_code == httpx.codes.OK
         except httpx.ConnectError:
             return Reply(0, reached=False)
         except httpx.HTTPError:
@@ -75,7 +88,8 @@ class GatewayDoor:
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
 
 
 def result(batch: BatchRecord, line: Line, reply: Reply) -> bytes:

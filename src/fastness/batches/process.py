@@ -25,6 +25,7 @@ from fastness.batches.shelf import Shelf
 from fastness.batches.vault import Vault
 from fastness.config import Settings
 from fastness.core.batch import SOCKET_NAME
+from fastness.core.gateways import gateway_names, socket_of
 from fastness.ledger.port import Ledger
 
 FORM_BYTES: Final = 65_536
@@ -59,7 +60,8 @@ async def serving(
 
     await asyncio.to_thread(shelf.load, unreadable)
     traffic = settings.traffic
-    door = GatewayDoor(run / "gateway.sock", traffic.queue_timeout_s + 2 * traffic.answer_timeout_s)
+    sockets = [run / socket_of(name) for name in gateway_names(settings.gateway.processes)]
+    door = GatewayDoor(sockets, traffic.queue_timeout_s + 2 * traffic.answer_timeout_s)
     runner = Runner(shelf, settings.batch, LineWork(door, settings.batch.concurrency), ledger, log, clock)
     keeping = Keeping(shelf, vault, runner, settings.batch, ledger, clock)
     api = Api(keeping, settings.batch.file_bytes_max + FORM_BYTES, defect)

@@ -16,12 +16,12 @@ from fastness.batches.progress import Counted, Event, Progress, State, Turn, Unu
 from fastness.batches.records import BatchRecord, FileRecord
 from fastness.batches.results import Results
 from fastness.batches.shelf import Shelf
-from fastness.batches.vault import Damaged
 from fastness.config import BatchSettings
 from fastness.core import event as ledger_event
 from fastness.core.batch import LineError
 from fastness.core.event import EventType, Scalar
 from fastness.ledger.port import Ledger, LedgerUnavailable
+from fastness.sealed.box import Damaged
 
 TICK_S: Final = 1.0
 """How often it looks for windows and files that are over; batches that are made or end are seen at once."""

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from fastness.batches.vault import NONCE_BYTES, Damaged
+from fastness.sealed.box import NONCE_BYTES, TAG_BYTES, Damaged
 
 FRAME_BYTES: Final = 65_536
 """Content of one frame of an uploaded file."""
@@ -27,7 +27,6 @@ FRAME_BYTES_MAX: Final = 67_108_864
 """Content of any frame."""
 _HEAD: Final = struct.Struct("<IIB")
 _PLACE: Final = struct.Struct("<QIB")
-_TAG_BYTES: Final = 16
 
 
 class Frame(NamedTuple):
@@ -134,8 +133,8 @@ def _frames(file: BinaryIO, seal: AESGCM, name: bytes) -> Iterator[Frame]:
         size, tag, last = _HEAD.unpack(head)
         if size > FRAME_BYTES_MAX or last > 1:
             raise Damaged("a frame has an impossible head")
-        nonce, sealed = file.read(NONCE_BYTES), file.read(size + _TAG_BYTES)
-        if len(nonce) < NONCE_BYTES or len(sealed) < size + _TAG_BYTES:
+        nonce, sealed = file.read(NONCE_BYTES), file.read(size + TAG_BYTES)
+        if len(nonce) < NONCE_BYTES or len(sealed) < size + TAG_BYTES:
             raise Damaged("a frame was cut")
         try:
             content = seal.decrypt(nonce, sealed, _place(name, index, tag, bool(last)))

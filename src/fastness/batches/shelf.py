@@ -17,8 +17,9 @@ import msgspec
 
 from fastness.batches.records import BatchRecord, FileRecord
 from fastness.batches.sealed import SealedFile, read_sealed, write_sealed
-from fastness.batches.vault import Damaged, Vault
+from fastness.batches.vault import Vault
 from fastness.core.ids import is_name
+from fastness.sealed.box import Damaged
 
 RECORD_BYTES_MAX: Final = 1_048_576
 """One record on disk."""

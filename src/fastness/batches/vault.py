@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-KEY_BYTES: Final = 32
-NONCE_BYTES: Final = 12
+from fastness.sealed.box import KEY_BYTES, Damaged, derived, seal, unseal
+
 _PURPOSE: Final = b"fastness.batches/1 tenant key\0"
-
-
-class Damaged(Exception):  # noqa: N818 - a state of the disk
-    """Something sealed is not what was written: cut, changed, moved, or sealed by another installation."""
 
 
 class Vault:
@@ -37,19 +30,17 @@ class Vault:
 
     def seal(self, tenant: str, name: str, plain: bytes) -> bytes:
         """Seal what is called `name`."""
-        nonce = self._entropy(NONCE_BYTES)
-        return nonce + self._of(tenant).encrypt(nonce, plain, name.encode())
+        return seal(self._of(tenant), name.encode(), plain, self._entropy)
 
     def open(self, tenant: str, name: str, sealed: bytes) -> bytes:
         """Open what `seal` made; raises Damaged for another tenant, another name, another secret, or any change."""
         try:
-            return self._of(tenant).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], name.encode())
-        except (InvalidTag, ValueError):
+            return unseal(self._of(tenant), name.encode(), sealed)
+        except Damaged:
             raise Damaged(f"the record {name} cannot be opened") from None
 
     def _of(self, tenant: str) -> AESGCM:
         key = self._keys.get(tenant)
         if key is None:
-            info = _PURPOSE + tenant.encode()
-            key = self._keys[tenant] = AESGCM(HKDF(SHA256(), KEY_BYTES, salt=None, info=info).derive(self._secret))
+            key = self._keys[tenant] = AESGCM(derived(self._secret, _PURPOSE + tenant.encode()))
         return key

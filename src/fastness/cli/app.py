@@ -13,13 +13,16 @@ from fastness.cli import (
     apply,
     artefacts,
     batches,
+    cluster,
     config,
     deploy,
     doctor,
     events,
     explain,
+    join,
     keys,
     ledger,
+    ledger_proof,
     limits,
     logs,
     models,
@@ -29,8 +32,10 @@ from fastness.cli import (
     policy,
     processes,
     ps,
+    retention,
     roll,
     run,
+    sbom,
     scale,
     shares,
     simulate,
@@ -68,11 +73,14 @@ ORDER = (
     "events",
     "plan",
     "nodes",
+    "init",
+    "node",
     "shares",
     "tenants",
     "keys",
     "limits",
     "usage",
+    "retention",
     "batches",
     "files",
     "policy",
@@ -83,6 +91,7 @@ ORDER = (
     "witness",
     "perimeter",
     "simulate",
+    "sbom",
     "doctor",
     "config",
     "stop",
@@ -163,6 +172,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _noun(app, "tenants", "The departments that are served and charged.", tenants.ACTS)
     _noun(app, "keys", "Credentials of tenants, each shown once.", keys.ACTS)
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
+    _noun(app, "retention", "What departments have kept, sealed; opened by two people.", retention.ACTS)
     _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
     _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)
     _noun(app, "files", "Files that tenants keep for batches.", batches.FILE_ACTS)
@@ -178,6 +188,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "explain", explain.explain, explain.EXAMPLES)
     _proof(app)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
+    _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
     _noun(app, "config", "The settings in force, and where each came from.", {
         "show": (config.show, config.SHOW_EXAMPLES),
@@ -186,6 +197,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "stop", stop.stop, stop.EXAMPLES)
     app.command("gateway", hidden=True)(processes.gateway)
     app.command("control", hidden=True)(processes.control)
+    app.command("door", hidden=True)(processes.door)
     return app
 
 
@@ -194,7 +206,8 @@ def _proof(app: typer.Typer) -> None:
         "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
         "show": (ledger.show, ledger.SHOW_EXAMPLES),
         "find": (ledger.find, ledger.FIND_EXAMPLES),
-        "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
+        "verify": (ledger_proof.verify, ledger_proof.VERIFY_EXAMPLES),
+        "checkpoint": (ledger_proof.checkpoint, ledger_proof.CHECKPOINT_EXAMPLES),
         "trust": (trust.trust, trust.EXAMPLES),
     })  # fmt: skip
     _verb(app, "verify", verify.verify, verify.EXAMPLES)
@@ -219,6 +232,13 @@ def _fleet(app: typer.Typer) -> None:
     _verb(app, "events", events.events, events.EXAMPLES)
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
+    _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
+    _noun(
+        app,
+        "node",
+        "Hosts of a cluster: certified, invited, revoked.",
+        cluster.NODE_ACTS | {"join": (join.join, join.EXAMPLES)},
+    )
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -15,6 +16,7 @@ from fastness.cli.outcome import ExitCode, Failure, nothing_runs
 from fastness.cli.render import Column
 from fastness.cli.running import answers, find_running, run_path
 from fastness.cli.talk import Json, Quiet, Talk
+from fastness.core.gateways import FIRST, sockets_in
 
 EXAMPLES = """\
 fastness explain req_0123456789abcdef0123456789abcdef
@@ -43,7 +45,7 @@ def explain(
     """Show why a request went to the replica that it went to.
 
     CACHED and TO READ are bytes of its prompt that each replica remembered and did not; IN FLIGHT are the generations
-    under way there, over its slots; UNREAD the bytes of theirs not read yet. The least SCORE is chosen. The gateway
+    under way there, over its slots; UNREAD the bytes of theirs not read yet. The least SCORE is chosen. Each gateway
     remembers its last 1,024 requests, and no content.
     """
     composition: Composition = ctx.obj
@@ -55,7 +57,7 @@ def explain(
         )
     if find_running(settings) is None:
         raise nothing_runs(settings.home)
-    answer = ask(run_path(settings) / "gateway.sock", request)
+    answer = ask_all(sockets_in(run_path(settings)), request)
     if as_json:
         talk.document(answer)
         return
@@ -84,11 +86,24 @@ def rows(choice: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def ask_all(paths: Sequence[Path], request: str) -> dict[str, Any]:
+    """Ask each gateway, since only one of them had the request; raises Failure when none knows it."""
+    failures = []
+    for path in paths:
+        try:
+            return ask(path, request)
+        except Failure as failure:
+            failures.append(failure)
+    # One that is silent might know it.
+    silent = next((one for one in failures if one.exit_code is ExitCode.UNREACHABLE), None)
+    raise silent or (failures[0] if failures else _silent(FIRST))
+
+
 def ask(path: Path, request: str) -> dict[str, Any]:
-    """Ask the gateway on its Unix socket, which this user alone may open; raises Failure."""
+    """Ask a gateway on its Unix socket, which this user alone may open; raises Failure."""
     import httpx
 
-    silent = Failure(ExitCode.UNREACHABLE, "The gateway does not answer.", "fastness logs gateway")
+    silent = _silent(path.stem)
     if not answers(path):
         raise silent
     try:
@@ -102,3 +117,7 @@ def ask(path: Path, request: str) -> dict[str, Any]:
     if response.is_success:
         return dict(body)
     raise Failure(ExitCode.NOT_FOUND, str(body["error"]["message"]), "")
+
+
+def _silent(gateway: str) -> Failure:
+    return Failure(ExitCode.UNREACHABLE, f"{gateway} does not answer.", f"fastness logs {gateway}")

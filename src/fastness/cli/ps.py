@@ -48,6 +48,7 @@ def ps(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     with management(composition, settings, must_run=True) as api:
         answer = api.get("/replicas")
         answer["wanted"] = api.get("/deployments")["deployments"]
+        answer["processes"] = api.get("/status")["processes"]
     if as_json:
         talk.document(answer)
         return
@@ -59,6 +60,7 @@ def ps(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
         *places(answer["nodes"], talk.width),
         *troubles(replicas, talk.width),
         *unsettled(answer["wanted"], talk.width),
+        *own(answer["processes"], talk.width),
     ):
         talk.text(line)
 
@@ -117,6 +119,20 @@ def unsettled(wanted: list[dict[str, Any]], width: int) -> list[str]:
             text = f"{one['phase']}, {one['ready']} of {one['wanted']} replicas ready: fastness why {one['name']}"
             lines += ["", render.hanging(f"{one['name']}  ", text, width)]
     return lines
+
+
+def own(processes: list[dict[str, Any]], width: int) -> list[str]:
+    """Say how many gateways serve, and who would take over for control; nothing where all is one of each, and well."""
+    if len(processes) <= 2 and all(one["state"] == "ready" for one in processes):
+        return []
+    gateways = [one for one in processes if one["name"] != "control"]
+    serving = sum(one["state"] == "ready" for one in gateways)
+    away = [f"{one['name']} is {one['state']}" for one in gateways if one["state"] != "ready"]
+    standbys = sum(one["name"] == "control" and one["state"] == "ready" for one in processes) - 1
+    lines = ["", render.hanging("gateways  ", "; ".join([f"{serving} of {len(gateways)} serve", *away]), width)]
+    waits = {0: "nobody waits to take over", 1: "another one waits to take over"}
+    told = waits.get(standbys, f"{standbys} others wait to take over")
+    return [*lines, render.hanging("control   ", f"one leads; {told}", width)]
 
 
 def _seen(

@@ -23,6 +23,9 @@ class GatewaySettings:
 
     host: str = _setting("127.0.0.1", "Address the OpenAI API listens on.")
     port: int = _setting(8080, "Port of the OpenAI API; 0 picks a free one.", 0, 65535)
+    processes: int = _setting(
+        1, "Gateways, each an event loop and a ledger log of its own; one a core. They share the port.", 1, 64
+    )
     tls_certificate: str = _setting("", "PEM file with the certificate chain; with tls_key it turns TLS on.")
     tls_key: str = _setting("", "PEM file with the certificate's private key.")
     tls_client_ca: str = _setting(
@@ -43,6 +46,13 @@ class GatewaySettings:
         262_144, "Unsent bytes held for one client before the engine is paused.", 4_096, 67_108_864
     )
     drain_timeout_s: float = _setting(30.0, "How long running answers may finish after SIGTERM.", 0, 3_600)
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """The control plane."""
+
+    standbys: int = _setting(0, "Control processes that wait to take over when the one that leads ends.", 0, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +237,39 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """Hosts that work together: where their doors listen, and for how long they are certified."""
+
+    address: str = _setting("", "Address that this host's door listens on; empty: those of its certificate.")
+    port: int = _setting(7443, "Port of the doors, the same on every host.", 1, 65_535)
+    certificate_lifetime_s: int = _setting(
+        31_536_000, "How long a host's certificate counts; an invitation renews it.", 3_600, 315_360_000
+    )
+    authority_lifetime_s: int = _setting(
+        315_360_000, "How long the installation's own authority counts; then a new cluster.", 86_400, 1_576_800_000
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Ray, which carries letters between the hosts of a cluster."""
+
+    address: str = _setting(
+        "", "Address of the head, where its Ray listens; on the head itself too. Empty on the head: this machine alone."
+    )
+    port: int = _setting(
+        6379, "First of 20 ports in a row that Ray uses, the same on every host; the first is the head's.", 1, 65_516
+    )
+    lease_s: float = _setting(
+        4.0,
+        "After so long without a word from the head a node ends its engines; the same on every host. Half a second "
+        "later it is lost, and its replicas are placed elsewhere.",
+        1.0,
+        3_600,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """The record behind every answer."""
 
@@ -251,6 +294,30 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """Content that a department chose to keep, sealed."""
+
+    store_bytes_max: int = _setting(
+        68_719_476_736, "All sealed content here; beyond it whoever wants it kept is refused.", 1_048_576
+    )
+    segment_bytes_max: int = _setting(
+        67_108_864, "A file of sealed content is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
+    )
+    waiting_bytes_max: int = _setting(
+        268_435_456, "Content waiting for the disk at one gateway; beyond it requests are refused.", 1_048_576
+    )
+    disclosure_s: int = _setting(
+        3_600, "For how long after it was asked content may be opened, once approved.", 60, 2_592_000
+    )
+    keys: str = _setting(
+        "files", "Where the tenants' keys are: in files, or in a token by PKCS#11.", one_of=("files", "pkcs11")
+    )
+    pkcs11_module: str = _setting("", "Path of the PKCS#11 module of the token.")
+    pkcs11_token: str = _setting("", "Label of the token.")
+    pkcs11_pin_file: str = _setting("", "File with the PIN of the token's user; nobody else may read it.")
+
+
+@dataclass(frozen=True, slots=True)
 class TelemetrySettings:
     """Logs."""
 
@@ -267,6 +334,7 @@ class Settings:
 
     home: Path
     gateway: GatewaySettings = GatewaySettings()
+    control: ControlSettings = ControlSettings()
     limits: LimitSettings = LimitSettings()
     traffic: TrafficSettings = TrafficSettings()
     batch: BatchSettings = BatchSettings()
@@ -277,7 +345,10 @@ class Settings:
     perimeter: PerimeterSettings = PerimeterSettings()
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    ray: RaySettings = RaySettings()
     ledger: LedgerSettings = LedgerSettings()
+    retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
 

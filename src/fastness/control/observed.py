@@ -12,8 +12,9 @@ import msgspec
 
 from fastness.control.declaration import Served
 from fastness.control.problem import Problem
-from fastness.control.run_files import ROUTING
+from fastness.control.run_files import PROCESSES, ROUTING
 from fastness.core.ids import is_name
+from fastness.core.own_process import OwnProcess, OwnProcesses
 from fastness.core.replica import ReplicaState, RoutingSnapshot
 from fastness.store.snapshot_file import SnapshotReader
 
@@ -55,6 +56,7 @@ class Status(msgspec.Struct, frozen=True):
     sealed: bool | None
     models: tuple[str, ...]
     replicas: ReplicaCount
+    processes: tuple[OwnProcess, ...] = ()
 
 
 class Observed:
@@ -64,6 +66,13 @@ class Observed:
         self._run_file = run_directory / "fastness.json"
         self._reader = SnapshotReader(run_directory / ROUTING, RoutingSnapshot)
         self._routing = _NOTHING
+        self._processes = SnapshotReader(run_directory / PROCESSES, OwnProcesses)
+        self._kept = OwnProcesses()
+
+    def processes(self) -> tuple[OwnProcess, ...]:
+        """Return our own processes as the supervisor keeps them up; none while it does not run."""
+        self._kept = self._processes.poll() or self._kept
+        return self._kept.processes if self.running() else ()
 
     def routing(self) -> RoutingSnapshot:
         """Return the models and replicas; none before the supervisor has written them."""
@@ -100,6 +109,7 @@ class Observed:
             sealed=all(replica.sealed for replica in routing.replicas) if routing.replicas else None,
             models=tuple(card.name for card in routing.models),
             replicas=ReplicaCount(states.total(), states[ReplicaState.READY], {str(k): n for k, n in states.items()}),
+            processes=self.processes(),
         )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fastness.control.declaration import Declaration
 from fastness.core.deployment import Deployment
 from fastness.core.desired import DeploymentSpec
+from fastness.core.gateways import FIRST
+from fastness.core.marking import Node
 from fastness.core.model import ModelCard
 from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica, RoutingSnapshot
@@ -28,9 +30,12 @@ def routing_snapshot(
     replicas: Iterable[Replica],
     models: Mapping[str, Known],
     declaration: Declaration,
+    gateways: tuple[str, ...] = (FIRST,),
+    elsewhere: tuple[Node, ...] = (),
 ) -> RoutingSnapshot:
-    """Build the snapshot. A deployment whose model may not be loaded here is left out, with its replicas.
+    """Build the snapshot for these gateways; `elsewhere` are the places of other nodes.
 
+    A deployment whose model may not be loaded here is left out, with its replicas.
     One that goes from one model to another is named with both: gateways send nothing to a model that it is not.
     """
     served = [one for one in _each_model(orders) if one.model in models]
@@ -39,7 +44,9 @@ def routing_snapshot(
         tuple(card for card, _ in models.values()),
         tuple(one for one in replicas if one.model in models),
         tuple(_deployment(one, models[one.model], declaration) for one in served),
-        (declaration.node,),
+        (declaration.node, *elsewhere),
+        gateways,
+        orders.wanted,
     )
 
 

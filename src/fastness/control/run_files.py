@@ -1,4 +1,4 @@
-"""The files in the run directory by which control, this node and its gateways tell each other of the fleet."""
+"""The files in the run directory by which control, the nodes and the gateways tell each other of the fleet."""
 
 from __future__ import annotations
 
@@ -10,5 +10,17 @@ REPORT: Final = "node.json"
 """What the node says of itself."""
 ROUTING: Final = "routing.json"
 """What the node tells gateways: where replicas are."""
+PROCESSES: Final = "processes.json"
+"""How the supervisor keeps up our own processes."""
 LOADS: Final = "load-*.json"
 """What each gateway says of its load."""
+ORDERS_OF_OTHERS: Final = "orders"
+"""Directory with what control orders each other node to run, as NODE.json; the supervisor seals it into letters."""
+REPORTS_OF_OTHERS: Final = "nodes"
+"""Directory with what each other node said last, as NODE.json; the supervisor opened the letter that it came in."""
+LETTERS_OUT: Final = "letters/out"
+"""Sealed letters to be carried away: on the head one for each way to a node, on a node `head`."""
+LETTERS_IN: Final = "letters/in"
+"""Sealed letters that were brought, by the way that they came."""
+HEAD: Final = "head"
+"""The way from a node to the head."""

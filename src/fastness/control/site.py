@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastness.config import Settings
 from fastness.control.declaration import Declared
+from fastness.control.neighbours import Neighbours
 from fastness.core.deployment import Adapter
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard
@@ -21,6 +21,9 @@ from fastness.fleet.node import LocalNode
 from fastness.fleet.supervised import Supervised
 from fastness.ledger.port import Ledger
 from fastness.telemetry.log import JsonLog
+
+if TYPE_CHECKING:
+    from fastness.control.gateways import Gateways
 
 
 class StartRefused(Exception):  # noqa: N818 - an outcome
@@ -68,7 +71,9 @@ class Site:
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
-    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing.
+    `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `controls` makes
+    the control processes, and is given whom to tell of each change of one. `neighbours` are the nodes on other hosts,
+    where there are any.
     """
 
     settings: Settings
@@ -88,9 +93,9 @@ class Site:
     digests: Callable[[], tuple[str, ...]]
     first_admin: Callable[[], Awaitable[str | None]]
     why: Callable[[str], Awaitable[str]]
-    control: Callable[[], Supervised]
-    gateway: Callable[[], Supervised]
-    listener: socket.socket
+    controls: Callable[[Callable[[], None]], tuple[Supervised, ...]]
+    gateways: Gateways
+    neighbours: Neighbours | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """`fastness up`: brings the parts up in order, keeps them up, and takes them down in the reverse order.
 
-The supervisor is small on purpose: it starts the control process and the gateway as children that can die alone, is the
+The supervisor is small on purpose: it starts control processes and gateways as children that can die alone, is the
 node of this machine, which keeps engines as control orders (this_node.py), and never touches a request.
 """
 
@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from fastness import __version__
 from fastness.config import ConfigError
+from fastness.control.recording import Recording
+from fastness.control.run_files import PROCESSES
 from fastness.control.settling import is_settled, troubles
 from fastness.control.site import Model, Progress, Site, StartRefused, Up
 from fastness.control.this_node import ThisNode
-from fastness.core.event import Event, EventType, Scalar
+from fastness.core.event import EventType
+from fastness.core.own_process import OwnProcess, OwnProcesses
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.supervised import Supervised
-from fastness.ledger.port import LedgerUnavailable
 from fastness.store.snapshot_file import write_snapshot
 
 LOOK_PERIOD_S: Final = 0.05
@@ -37,14 +39,11 @@ class Supervisor:
         self._site = site
         self._progress = progress
         self._unsealed = unsealed
-        self._children: list[Supervised] = []
+        self._controls: tuple[Supervised, ...] = ()
         self._models: tuple[Model, ...] = ()
         self._is_up = False
-        self._states: dict[str, tuple[int, ReplicaState]] = {}
-        self._began: dict[str, float] = {}
-        self._warned: dict[str, str | None] = {}
-        self._failed: dict[str, str] = {}
         self._now = asyncio.get_running_loop().time
+        self._record = Recording(site.ledger, site.log, site.clock, self._now, progress)
         self._node = ThisNode(site, self._observed, unsealed=unsealed)
 
     async def run(self, on_ready: Callable[[Up], None]) -> int:
@@ -72,29 +71,32 @@ class Supervisor:
         began = self._now()
         site, settings = self._site, self._site.settings
         await self._node.begin()
-        control = self._begin(site.control())  # it takes as long as the models do, and gives orders meanwhile
+        self._controls = site.controls(self._write_processes)
+        leads, *standbys = self._controls
+        leads.begin()  # it takes as long as the models do, and gives orders meanwhile
         proof, self._models = await asyncio.gather(self._prove(), self._ensure_models())
-        await self._record(
+        await self._record.commit(
             EventType.BOOT, process="supervisor", version=__version__, pid=os.getpid(), sealed=not self._unsealed
         )
         if self._unsealed:
-            await self._record(EventType.UNSEALED_ALLOWED, process="supervisor")
+            await self._record.commit(EventType.UNSEALED_ALLOWED, process="supervisor")
         self._node.allowed.set()
-        await self._serving(control)
+        await self._serving(leads)
+        for one in standbys:
+            one.begin()
         self._node.redeclare()  # control has published the policy in force: it may have another profile
         admin_key = await site.first_admin()
         gateway_began = self._now()
-        _listen(site.listener)
-        await self._serving(self._begin(site.gateway()))
+        await asyncio.gather(*map(self._serving, site.gateways.begin(self._write_processes)))
         scheme = "https" if settings.gateway.tls_certificate else "http"
-        base_url = f"{scheme}://{_host(site.listener)}/v1"
+        base_url = f"{scheme}://{site.gateways.address}/v1"
         self._progress.done("gateway", base_url, self._now() - gateway_began)
         write_snapshot(
             site.run_directory / "fastness.json",
             {"pid": os.getpid(), "base_url": base_url, "started_s": site.clock(), "sealed": not self._unsealed},
         )
         await self._settled()
-        self._is_up = True
+        self._is_up, self._record.tells_ready = True, False
         cards = tuple(model.card for model in self._models)
         return Up(base_url, admin_key, os.getpid(), self._now() - began, cards, proof, not self._unsealed)
 
@@ -125,11 +127,13 @@ class Supervisor:
             models.append(model)
         return tuple(models)
 
-    def _begin(self, child: Supervised) -> Supervised:
-        """Start one of our own processes."""
-        self._children.append(child)
-        child.begin()
-        return child
+    def _write_processes(self) -> None:
+        """Tell how our own processes are, for people to see."""
+        kept = [*(("control", one) for one in self._controls), *self._site.gateways.processes.items()]
+        now_s = self._site.clock()
+        seen = (OwnProcess(name, one.pid, one.state, one.restarts, now_s - one.state_age_s()) for name, one in kept)
+        with suppress(OSError):  # a full disk: they run all the same
+            write_snapshot(self._site.run_directory / PROCESSES, OwnProcesses(tuple(seen)), durable=False)
 
     async def _serving(self, child: Supervised) -> None:
         """Wait until one of our own processes serves; raises StartRefused."""
@@ -140,46 +144,9 @@ class Supervisor:
             await asyncio.sleep(0.01)
 
     def _observed(self, replica: Replica) -> None:
-        """A replica changed, and the gateways know: now the ledger and the log."""
-        if not self._node.is_loadable(replica.model):
-            return  # it was revoked, and ends
-        before = self._states.get(replica.id)
-        if replica.state is ReplicaState.STOPPED:
-            self._states.pop(replica.id, None)
-            self._began.pop(replica.id, None)
-        else:
-            self._states[replica.id] = (replica.epoch, replica.state)
-        if before == (replica.epoch, replica.state):
-            return
-        diagnosis = replica.diagnosis.code if replica.diagnosis else None
-        self._site.log.record(
-            "info", "replica", replica=replica.id, state=replica.state.value, epoch=replica.epoch, diagnosis=diagnosis
-        )
-        if replica.state is ReplicaState.STARTING:
-            self._began[replica.id] = self._now()
-        elif replica.state is ReplicaState.READY:
-            if not self._is_up:
-                self._progress.done(
-                    "engine", _described(replica), self._now() - self._began.get(replica.id, self._now())
-                )
-            self._warned.pop(replica.id, None)
-            self._append(EventType.MODEL_LOADED, **_loaded(replica))
-        elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
-            self._append(
-                EventType.ENGINE_FAILED,
-                replica=replica.id,
-                model=replica.model,
-                epoch=replica.epoch,
-                diagnosis=diagnosis,
-                restarts=replica.restarts,
-            )
-            if self._warned.get(replica.id) == diagnosis:
-                return  # it goes on failing in the same way, ever more slowly: the ledger has each time
-            self._warned[replica.id] = diagnosis
-            summary = replica.diagnosis.summary if replica.diagnosis else "it ended"
-            self._progress.warn(
-                f"{replica.id}: {summary.rstrip('.')}. It is being restarted; `fastness ps` tells more."
-            )
+        """A replica changed, and the gateways know: now the ledger and the log, unless it was revoked and ends."""
+        if self._node.is_loadable(replica.model):
+            self._record.observed(replica)
 
     async def _settled(self) -> None:
         """Wait until what configuration names is served; raises StartRefused with the diagnosis when it cannot be."""
@@ -200,31 +167,18 @@ class Supervisor:
             raise StartRefused(f"Not every engine became ready within {limit_s:g} s. " + " ".join(told)) from None
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
-        """Gateway first, so that answers under way are finished by engines that still run; then the rest."""
-        self._site.listener.close()
-        while self._children:
-            await self._children.pop().stop()
+        """Gateways first, so that answers under way are finished by engines that still run; then the rest."""
+        await self._site.gateways.stop()
+        await asyncio.gather(*(one.stop() for one in self._controls))  # all at once, or the next one would lead
         for one in keepers:
             one.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        (self._site.run_directory / "fastness.json").unlink(missing_ok=True)
+        for name in ("fastness.json", PROCESSES):
+            (self._site.run_directory / name).unlink(missing_ok=True)
         await self._node.close()
-        await self._record(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
+        await self._record.commit(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
         await self._site.ledger.close()
         self._site.log.flush()
-
-    async def _record(self, type_: EventType, **fields: Scalar) -> None:
-        await self._site.ledger.commit(self._event(type_, **fields))
-
-    def _append(self, type_: EventType, **fields: Scalar) -> None:
-        """Record without waiting. A ledger that takes nothing stops gateways, not the engines behind them."""
-        try:
-            self._site.ledger.append(self._event(type_, **fields))
-        except LedgerUnavailable as error:
-            self._fails("ledger.not_written", str(error))
-
-    def _event(self, type_: EventType, **fields: Scalar) -> Event:
-        return Event(type_, int(self._site.clock() * 1_000), fields)
 
     async def _look(self) -> None:
         """Obey control, until cancelled."""
@@ -233,7 +187,7 @@ class Supervisor:
             try:
                 await self._node.look()
             except Exception as error:  # noqa: BLE001 - the next look may see what this one could not
-                self._fails("orders.not_obeyed", str(error) or repr(error))
+                self._record.fails("orders.not_obeyed", str(error) or repr(error))
 
     async def _keep(self) -> None:
         """Write the log, and follow the policy and the admissions that are published, until cancelled."""
@@ -248,42 +202,5 @@ class Supervisor:
                 self._site.log.record("error", "declaration.unreadable", reason=str(error))
                 self._progress.warn(f"Under the policy just applied, nothing is cleared here: {error}")
             except OSError as error:
-                self._fails("policy.not_followed", str(error))
+                self._record.fails("policy.not_followed", str(error))
             self._site.log.flush()
-
-    def _fails(self, event: str, reason: str) -> None:
-        """Log what goes on failing once."""
-        if self._failed.get(event) != reason:
-            self._failed[event] = reason
-            self._site.log.record("error", event, reason=reason)
-
-
-def _loaded(replica: Replica) -> dict[str, Scalar]:
-    return {
-        "replica": replica.id, "model": replica.model, "model_digest": replica.model_digest, "engine": replica.engine,
-        "build": replica.build,
-        "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
-        "context_tokens": replica.context_tokens,
-    }  # fmt: skip
-
-
-def _described(replica: Replica) -> str:
-    return f"{replica.engine} · {replica.model} · {replica.slots} slots × {replica.context_tokens:,} tokens"
-
-
-def _listen(listener: socket.socket) -> None:
-    """Let clients connect. The gateway inherits the socket, so its port outlives its process."""
-    try:
-        listener.listen(1_024)
-    except OSError as error:
-        raise StartRefused(
-            f"Cannot listen on {_host(listener)}: {error.strerror}. "
-            "Stop what listens there, or choose another port: fastness up --port 0"
-        ) from error
-
-
-def _host(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - only to say where a person can reach it from here
-        host = "127.0.0.1"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -11,6 +11,8 @@ from typing import Final
 from fastness.control.routing import Known, known_models, routing_snapshot
 from fastness.control.run_files import LOADS, ORDERS, REPORT, ROUTING
 from fastness.control.site import Site
+from fastness.core.gateways import sockets_in
+from fastness.core.marking import Node
 from fastness.core.observation import NodeOrders
 from fastness.core.replica import Replica
 from fastness.fleet.node import LocalNode
@@ -56,8 +58,10 @@ class ThisNode:
     async def begin(self) -> None:
         """Forget what a run before left in the run directory, take up its orders, and say that we are here."""
         run = self._site.run_directory
-        for left in (run / ORDERS, *run.glob(LOADS)):
+        for left in (run / ORDERS, *run.glob(LOADS), *sockets_in(run)):
             left.unlink(missing_ok=True)
+        if self._site.neighbours is not None:
+            self._site.neighbours.begin()
         kept = self._site.kept_orders()
         if kept is not None:
             self._models = await asyncio.to_thread(known_models, kept, self._site.known)
@@ -74,6 +78,9 @@ class ThisNode:
             await self._node.obey(sent)
             self.ordered = True
             self.changed.set()
+        others = self._site.neighbours
+        if others is not None and others.look():
+            self.publish()
         if self._now() - self._reported_s > REPORT_PERIOD_S:
             self._report()
 
@@ -93,6 +100,8 @@ class ThisNode:
         self._models = await asyncio.to_thread(known_models, self.orders, self._site.known)
         for name in new:
             self._node.halt(name)
+        if self._site.neighbours is not None:
+            self._site.neighbours.withhold(revoked)
         self.publish()
         return tuple(sorted(new))
 
@@ -113,7 +122,13 @@ class ThisNode:
     def _write(self) -> None:
         self._version += 1
         declaration = self._site.declared.declaration
-        snapshot = routing_snapshot(self._version, self.orders, self._node.observe(), self._models, declaration)
+        replicas, elsewhere = self._node.observe(), tuple[Node, ...]()
+        if (others := self._site.neighbours) is not None:
+            replicas, elsewhere = (*replicas, *others.replicas()), others.places()
+        gateways = self._site.gateways.names
+        snapshot = routing_snapshot(
+            self._version, self.orders, replicas, self._models, declaration, gateways, elsewhere
+        )
         write_snapshot(self._path(ROUTING), snapshot)
         self._report()
         self._is_stale = False

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from fastness.control.run_files import LOADS, REPORT
+from fastness.control.node_files import NodeFiles
+from fastness.control.run_files import LOADS
 from fastness.core.node import FleetNode
-from fastness.core.observation import GatewayReport, NodeReport, Observation
+from fastness.core.observation import GatewayReport, Observation
 from fastness.scheduling.plan import Plan
 from fastness.store.snapshot_file import SnapshotReader
 
@@ -26,7 +27,7 @@ class Watching(Protocol):
 
 
 class LastReports:
-    """While nothing runs: what node and gateways of this machine wrote last, however long ago."""
+    """While nothing runs: what the nodes and gateways wrote last here, however long ago."""
 
     def __init__(self, run_directory: Path, clock: Callable[[], float]) -> None:
         self._run, self._clock = run_directory, clock
@@ -37,12 +38,12 @@ class LastReports:
 
     def seen(self) -> Observation | None:
         """Return the last reports; None where there is none of a node."""
-        node = SnapshotReader(self._run / REPORT, NodeReport).poll()
-        if node is None:
+        nodes = NodeFiles(self._run).reports()
+        if not nodes:
             return None
         loads = (SnapshotReader(path, GatewayReport).poll() for path in sorted(self._run.glob(LOADS)))
         gateways = tuple(one for one in loads if one is not None)
-        return Observation(int(self._clock() * 1_000), (node,), gateways)
+        return Observation(int(self._clock() * 1_000), nodes, gateways)
 
 
 def nodes_of(seen: Observation | None) -> tuple[FleetNode, ...]:

@@ -49,13 +49,15 @@ class Assignment:
 class NodeOrders:
     """All that a node has to run, and nothing else. `version` grows; a node obeys no version older than one it knows.
 
-    `served` are the specs of all deployments, so that those without a replica are known, too.
+    `served` are the specs of all deployments, so that those without a replica are known, too. `wanted` says how many
+    replicas of each there should be, on all nodes together.
     """
 
     node: str
     version: int
     assignments: tuple[Assignment, ...] = ()
     served: tuple[DeploymentSpec, ...] = ()
+    wanted: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

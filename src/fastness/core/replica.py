@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fastness.core.deployment import Deployment
+from fastness.core.gateways import FIRST
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard
 
@@ -67,7 +68,8 @@ class RoutingSnapshot:
 
     Callers name a deployment. While a new model takes the place of another there are two deployments of one name, the
     stable one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
-    or node is not described here is not routed to.
+    or node is not described here is not routed to. `gateways` are all that route by this, by name: slots are dealt out
+    among them. `wanted` says how many replicas of each deployment there should be.
     """
 
     version: int
@@ -75,3 +77,5 @@ class RoutingSnapshot:
     replicas: tuple[Replica, ...]
     deployments: tuple[Deployment, ...] = ()
     nodes: tuple[Node, ...] = ()
+    gateways: tuple[str, ...] = (FIRST,)
+    wanted: tuple[tuple[str, int], ...] = ()

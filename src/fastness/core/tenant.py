@@ -8,6 +8,7 @@ from typing import Final
 
 from fastness.core.limit import Limit
 from fastness.core.marking import Label
+from fastness.core.retention import NOTHING_KEPT, Retention
 
 
 class Role(StrEnum):
@@ -39,6 +40,7 @@ class Tenant:
 
     `clearance` is the most that its principals may handle, `marking` what their requests carry when they say nothing;
     None for either: the profile's default marking, without caveats. `share` is its weight where tenants compete.
+    `retention` says whether what it asks and is answered is kept.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Tenant:
     clearance: Label | None = None
     marking: Label | None = None
     share: float = 1.0
+    retention: Retention = NOTHING_KEPT
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class Principal:
 
     `id` is the key's id, or names the subject of a token or certificate. `roles` are values of `Role`, or whatever
     roles an identity provider gives; policy says what they mean. A key's `clearance` narrows its tenant's; both None:
-    the profile's default. `share` is its tenant's.
+    the profile's default. `share` is its tenant's, and so is `retains`: its retention as text, None for nothing kept.
     """
 
     id: str
@@ -89,6 +92,7 @@ class Principal:
     tenant_clearance: Label | None = None
     marking: Label | None = None
     share: float = 1.0
+    retains: str | None = None
 
     def may_use(self, model: str) -> bool:
         """Tell whether this principal may name `model`."""

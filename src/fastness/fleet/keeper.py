@@ -110,6 +110,11 @@ class ReplicaKeeper:
         await supervised.stop()
         self._kept.pop(replica_id, None)
 
+    def kill(self) -> None:
+        """End every engine at once; `stop` still has to be called for each."""
+        for _, supervised in self._kept.values():
+            supervised.kill()
+
     def observe(self) -> tuple[Replica, ...]:
         """Return every replica as it is now, in the order of their start."""
         return tuple(self._replica(replica_id) for replica_id in self._kept)

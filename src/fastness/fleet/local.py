@@ -1,35 +1,35 @@
-"""A fleet of one node, this machine: orders and reports are two snapshots in the run directory."""
+"""A fleet behind files: reports and orders of this machine, and of those that others carry here, are snapshots."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fastness.core.observation import NodeOrders, NodeReport
 from fastness.fleet.port import Unreachable
 
 
 class LocalFleet:
-    """`report` returns a report that was written since it was last asked, or None; `send` replaces the orders.
+    """`reports` returns the reports that were written since it was last asked; `send` replaces the orders of a node.
 
     `send` may block and raise OSError: it is called in a thread. See Fleet.
     """
 
-    def __init__(self, report: Callable[[], NodeReport | None], send: Callable[[NodeOrders], None]) -> None:
-        self._report = report
+    def __init__(self, reports: Callable[[], Iterable[NodeReport]], send: Callable[[NodeOrders], None]) -> None:
+        self._reports = reports
         self._send = send
-        self._last: NodeReport | None = None
+        self._last: dict[str, NodeReport] = {}
 
     async def observe(self) -> tuple[NodeReport, ...]:
         """See Fleet."""
-        self._last = self._report() or self._last
-        return () if self._last is None else (self._last,)
+        self._last |= {one.node.name: one for one in self._reports()}
+        return tuple(self._last.values())
 
     async def order(self, orders: NodeOrders) -> None:
         """See Fleet."""
-        here = [one.node.name for one in await self.observe()]
-        if orders.node not in here:
-            where = f"this machine is {here[0]}" if here else "nothing runs here yet"
+        await self.observe()
+        if orders.node not in self._last:
+            where = f"there are {', '.join(sorted(self._last)[:8])}" if self._last else "nothing runs here yet"
             raise Unreachable(f"node {orders.node} cannot be reached: {where}")
         try:
             await asyncio.to_thread(self._send, orders)

@@ -122,6 +122,14 @@ class LocalNode:
             if lane.assignment.spec.model == model:
                 lane.halted.set()
 
+    def lapse(self) -> None:
+        """End every engine at once, and forget what was ordered: only new orders start anything again."""
+        self._keeper.kill()
+        for lane in self._lanes.values():
+            lane.ended.set()
+        self.orders = replace(self.orders, assignments=())
+        self._changed(None)
+
     async def close(self) -> None:
         """End every replica. The orders stay as they are."""
         self._closing = True

@@ -54,6 +54,7 @@ class Supervised:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._process: Process | None = None
+        self._stop_timeout_s = care.stop_timeout_s
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
         self.state = ReplicaState.STOPPED
@@ -85,6 +86,13 @@ class Supervised:
         self._stopping.set()
         if self._task:
             await self._task
+
+    def kill(self) -> None:
+        """End it for good at once, without asking it first; `stop` waits until it has ended."""
+        self._stopping.set()
+        self._stop_timeout_s = 0.0
+        if self._process is not None:
+            self._process.kill()
 
     async def _keep_up(self) -> None:
         failures = 0
@@ -121,7 +129,7 @@ class Supervised:
             by_itself = gone.done()
             if not by_itself:
                 self._give_up(process)
-            exit_code = await process.end(self._care.stop_timeout_s)
+            exit_code = await process.end(self._stop_timeout_s)
             await gone
             self._process = None
             if by_itself:

@@ -12,10 +12,12 @@ from typing import Final
 import msgspec
 
 from fastness.core.error import Refusal
+from fastness.core.gateways import FIRST
 from fastness.core.request import Operation
 from fastness.core.tenant import Principal
 from fastness.gateway.batches import Batches, methods_of
 from fastness.gateway.choosing import EXPLAINED_MAX
+from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
@@ -28,8 +30,10 @@ from fastness.gateway.served import Served
 from fastness.gateway.usage import usage_page
 from fastness.gateway.wire import out
 from fastness.gateway.wire.errors import error_body, error_headers
+from fastness.telemetry.pages import joined
 
 _encode: Final = msgspec.json.Encoder().encode
+_METRICS_HEADERS: Final = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _TEXT_HEADERS: Final = b"content-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n"
 
 CHOICES: Final = "/choices/"
@@ -45,9 +49,19 @@ INFERENCE: Final = {
 class App:
     """Takes every whole request that the server has parsed."""
 
-    def __init__(self, gateway: Gateway, batches: Path | None = None, control: Path | None = None) -> None:
-        """`batches` is where files and batches are kept, `control` where receipts are made: Unix sockets."""
-        self._gateway = gateway
+    def __init__(
+        self,
+        gateway: Gateway,
+        batches: Path | None = None,
+        name: str = FIRST,
+        fellows: Fellows | None = None,
+        control: Path | None = None,
+    ) -> None:
+        """`batches` is where files and batches are kept, `control` where receipts are made: Unix sockets.
+
+        `fellows` are the gateways beside this one.
+        """
+        self._gateway, self._name, self.fellows = gateway, name, fellows
         self._control = str(control or "")
         self._batches = Batches(gateway, batches)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,10 +102,7 @@ class App:
             raise _wrong_method(exchange, "POST")
         if self.draining:
             raise Refusal("draining", "This gateway is shutting down. Try again.", retry_after_s=1)
-        task = self._gateway.loop.create_task(journey(self._gateway, exchange, operation))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
+        self._answer_later(exchange, journey(self._gateway, exchange, operation))
 
     def _keep(self, exchange: Exchange, methods: tuple[str, ...]) -> None:
         if exchange.method not in methods and not (exchange.method == "HEAD" and "GET" in methods):
@@ -123,8 +134,16 @@ class App:
         exchange.respond(200 if ready else 503, _TEXT_HEADERS, b"ready\n" if ready else b"not ready\n")
 
     def _metrics(self, exchange: Exchange) -> None:
+        """Answer with our own metrics to who asks inside, and to others with those of all gateways here."""
         body = self._gateway.meters.page(self._gateway.routing, self.connections(), self._gateway.now())
-        exchange.respond(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", body)
+        if exchange.inside or not self.fellows:
+            exchange.respond(200, _METRICS_HEADERS, body)
+        else:
+            self._answer_later(exchange, self._all_metrics(exchange, self.fellows, body))
+
+    async def _all_metrics(self, exchange: Exchange, fellows: Fellows, own: bytes) -> None:
+        pages = {self._name: own} | await fellows.pages()
+        exchange.respond(200, _METRICS_HEADERS, joined(dict(sorted(pages.items()))))
 
     def _openapi(self, exchange: Exchange) -> None:
         exchange.respond(200, JSON_HEADERS, openapi_document())
@@ -185,7 +204,10 @@ class App:
             else:
                 exchange.respond(200, JSON_HEADERS + mark.line, shown)
 
-        task = asyncio.get_running_loop().create_task(answer())
+        self._answer_later(exchange, answer())
+
+    def _answer_later(self, exchange: Exchange, answer: Coroutine[None, None, None]) -> None:
+        task = self._gateway.loop.create_task(answer)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter

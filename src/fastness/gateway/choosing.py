@@ -15,6 +15,7 @@ from fastness.core.replica import Replica
 from fastness.core.request import Generation, Usage
 from fastness.traffic.engine_slots import EngineSlots
 from fastness.traffic.lanes import Lane
+from fastness.traffic.portion import Dealt, Portion
 from fastness.traffic.prefix_index import PrefixIndex
 from fastness.traffic.prompt import Prompt, chat_prompt, plain_prompt
 from fastness.traffic.replica_choice import Choice, Memory, Reading, ReplicaChoice
@@ -128,14 +129,17 @@ class Choosing:
     explanations: Explanations = field(default_factory=Explanations)
     clock: Callable[[], float] = lambda: 0.0
     replicas: ReplicaChoice = field(default_factory=ReplicaChoice)
+    portion: Portion = field(default_factory=Portion)
+    """What this gateway has of each replica's slots."""
 
     def know(self, replicas: Iterable[tuple[Replica, bool]]) -> None:
         """Know these replicas and no others; of each, whether its slots are pinned. A new epoch remembers nothing."""
         names = []
         for replica, pinned in replicas:
             names.append(replica.id)
-            start = (replica.epoch, replica.slots, pinned, replica.model_digest)
-            self.replicas.start(replica.id, start, partial(_memory, replica, pinned))
+            dealt = self.dealt(replica)
+            start = (replica.epoch, dealt, pinned, replica.model_digest)
+            self.replicas.start(replica.id, start, partial(_memory, replica, pinned, dealt))
         self.replicas.retain(names)
 
     def choose(self, ticket: Hashable, lanes: Sequence[Lane]) -> Lane:
@@ -157,9 +161,13 @@ class Choosing:
         """Choose without sending; a benchmark puts another rule here."""
         return self.replicas.choose(prompt, lanes)
 
+    def dealt(self, replica: Replica) -> Dealt:
+        """This gateway's slots of a replica."""
+        return self.portion.deal(replica.id, replica.slots)
+
     def used_part(self, replica: Replica) -> float:
-        """What part of a replica's context the prompts under way there take, by estimate, 0.0 to 1.0."""
-        size = replica.slots * replica.context_tokens * TOKEN_BYTES
+        """What part of our slots' context on a replica the prompts under way take, by estimate, 0.0 to 1.0."""
+        size = _context_bytes(replica, self.dealt(replica))
         return min(1.0, self.replicas.under_way(replica.id) / size) if size else 0.0
 
     def slots_of(self, replica: Replica) -> EngineSlots:
@@ -176,7 +184,11 @@ def prompt_of(owner: Hashable, model: str, work: Generation) -> Prompt:
     return chat_prompt(owner, model, [(message.role, message.content) for message in work.messages])
 
 
-def _memory(replica: Replica, pinned: bool) -> Memory:
+def _memory(replica: Replica, pinned: bool, dealt: Dealt) -> Memory:
     if pinned:
-        return EngineSlots(replica.slots)
-    return PrefixIndex(replica.slots * replica.context_tokens * TOKEN_BYTES)
+        return EngineSlots(dealt.count, dealt.first, dealt.step, dealt.own)
+    return PrefixIndex(_context_bytes(replica, dealt))
+
+
+def _context_bytes(replica: Replica, dealt: Dealt) -> int:
+    return dealt.count * replica.context_tokens * TOKEN_BYTES

@@ -33,6 +33,7 @@ from fastness.gateway.witnessed import Witnessed
 from fastness.ledger.commitment import SALT_BYTES
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
+from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
 from fastness.traffic.fair_queue import Usable
 from fastness.traffic.retry_budget import RetryBudget
@@ -61,8 +62,8 @@ class Gateway:
     """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
 
     `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
-    force: then nothing is permitted. Without `leases` whatever has a limit is refused; without a `binding` receipts are
-    those of a secret that nobody has.
+    force: then nothing is permitted. Without `leases` whatever has a limit is refused, and without `sealer` whatever is
+    to be kept. Without a `binding` receipts are those of a secret that nobody has.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Gateway:
         clock: Callable[[], float],
         reread_access: Callable[[], bool] = lambda: False,
         leases: Leases | None = None,
+        sealer: Sealer | None = None,
         binding: Binding | None = None,
         witnessed: Witnessed | None = None,
     ) -> None:
@@ -88,6 +90,7 @@ class Gateway:
         self.log = log
         self.clock = clock
         self.leases = leases or Leases(clock)
+        self.sealer = sealer
         self.binding = binding or Binding("gateway-0", os.urandom(SALT_BYTES), configuration_digest(settings))
         self.witnessed = witnessed or Witnessed("gateway-0", 0.0, clock)
         self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call

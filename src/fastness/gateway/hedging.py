@@ -113,7 +113,7 @@ def _idles(trip: Trip, replica: Replica, now_s: float) -> bool:
     return (
         replica.state is ReplicaState.READY
         and lane is not None
-        and lane.in_flight < replica.slots
+        and lane.in_flight < trip.served.choosing.dealt(replica).count
         and trip.served.circuit(replica, now_s) is CircuitState.CLOSED
     )
 

@@ -11,6 +11,7 @@ from fastness.core.model import ModelKind
 from fastness.core.replica import Replica
 from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Generation, Operation, Usage
 from fastness.engines.port import Vectors
+from fastness.gateway import keeping
 from fastness.gateway.answer.embedding import embedding_answer
 from fastness.gateway.answer.port import Head
 from fastness.gateway.asking import charge, give_back
@@ -129,6 +130,8 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
     trip.served = served
     trip.parameters = parameters_of(request)
     gateway.usable(trip)  # as things are until something is waited for
+    if principal.retains is not None:
+        keeping.choose(gateway, trip)
     served.asked += 1
 
 
@@ -172,6 +175,8 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
     else:
         head = Head(f"cmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}")
         trip.generations, trip.answer = prepare_completion(trip.request, head, dialect)
+    if trip.retains is not None:
+        trip.answer = keeping.KeptAnswer(trip.answer)
 
 
 async def fit(gateway: Gateway, trip: Trip) -> None:
@@ -283,8 +288,10 @@ async def commit(gateway: Gateway, trip: Trip) -> None:
     """Make the record durable: no answer exists without one (law 2). The client's leaving changes nothing any more."""
     trip.exchange.on_disconnect = None
     began = gateway.now()
-    if trip.answer and not trip.streams:
-        trip.body = trip.answer.whole(trip.usage)
+    if trip.answer:
+        trip.body = trip.answer.last(trip.usage) if trip.streams else trip.answer.whole(trip.usage)
+    if trip.retains is not None:
+        await keeping.seal(gateway, trip)
     try:
         trip.position = await gateway.ledger.commit(event_of(gateway, trip))
     except LedgerUnavailable as error:
@@ -299,7 +306,7 @@ def finish(gateway: Gateway, trip: Trip) -> None:
         if not trip.exchange.started:
             trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
         comment = gateway.binding.comment(trip.exchange.request_id, trip.position.index)
-        trip.exchange.finish(comment + trip.answer.last(trip.usage))
+        trip.exchange.finish(comment + trip.body)
     else:
         trip.exchange.respond(200, JSON_HEADERS + trip.head_lines, trip.body)
 
@@ -307,6 +314,8 @@ def finish(gateway: Gateway, trip: Trip) -> None:
 def refuse(gateway: Gateway, trip: Trip, refusal: Refusal) -> None:
     """End with an error: as the answer, or as the last event of a stream that has begun. Never silence."""
     trip.refusal = refusal
+    if trip.retains is not None:
+        keeping.seal_broken(gateway, trip)
     if trip.principal is not None:
         gateway.append(event_of(gateway, trip))
     body = error_body(refusal)

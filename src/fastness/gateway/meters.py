@@ -70,6 +70,7 @@ class Meters:
         self._metrics.connections.set(connections)
         self._metrics.replicas.clear()
         self._metrics.circuits.clear()
+        self._metrics.replicas_wanted.clear()
         for served in routing.models():
             name = served.name
             self._metrics.in_flight.labels(name).set(sum(lane.in_flight for lane in served.queue.lanes.values()))
@@ -77,6 +78,8 @@ class Meters:
             for band, count in zip(BAND_NAMES, waiting, strict=True):
                 self._metrics.waiting.labels(name, band).set(count)
             self._count_dispatched(name, served.queue.dispatched)
+            if name in routing.wanted:
+                self._metrics.replicas_wanted.labels(name).set(routing.wanted[name])
             for replica in served.replicas.values():
                 self._metrics.replicas.labels(name, replica.state.value).inc()
                 self._metrics.circuits.labels(name, served.circuit(replica, now_s).value).inc()

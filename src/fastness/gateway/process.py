@@ -16,16 +16,19 @@ from fastness import __version__
 from fastness.config import Settings
 from fastness.config.document import configuration_digest
 from fastness.core.event import Event, EventType, Scalar
+from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
+from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.core.witnessed import WitnessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
 from fastness.gateway.binding import Binding
+from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Authenticator, Gateway
-from fastness.gateway.http import EngineConnections, HttpServer
+from fastness.gateway.http import EngineConnections, HttpServer, RemoteEngines
 from fastness.gateway.in_force import PolicyInForce
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
@@ -37,6 +40,7 @@ from fastness.gateway.wire.errors import error_body
 from fastness.gateway.witnessed import Witnessed
 from fastness.ledger.port import Ledger
 from fastness.policy.port import PolicyEngine, PolicyProblem
+from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
 from fastness.telemetry.metrics import GatewayMetrics
 
@@ -82,8 +86,9 @@ class GatewayParts:
     `policy_engine` makes the engine of a policy, in a thread; raises PolicyProblem for one that cannot be in force.
     `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
-    called `name`, which is also its log's name. `reports` is the file that tells of its load. The salts of receipts
-    follow from `secret`.
+    called `name`, which is also its log's name. `reports` is the file that tells of its load. `remote` makes, on the
+    running loop, the connections to engines of other hosts; None: there are none. The salts of receipts follow from
+    `secret`.
     """
 
     settings: Settings
@@ -94,6 +99,8 @@ class GatewayParts:
     policy_reader: PolicyReader
     witness_reader: Reader[WitnessSnapshot]
     policy_engine: Callable[[PolicyBundle], PolicyEngine]
+    sealing_reader: Reader[SealingSnapshot]
+    sealer: Sealer
     ledger: Ledger
     dialect: Callable[[str], Dialect]
     log: JsonLog
@@ -105,13 +112,14 @@ class GatewayParts:
     secret: bytes
     name: str = "gateway-0"
     batches: Path | None = None
+    remote: Callable[[], RemoteEngines] | None = None
 
 
 async def serve(parts: GatewayParts) -> int:
     """Serve until SIGTERM or SIGINT, then drain; return the exit code."""
     settings, loop = parts.settings, asyncio.get_running_loop()
-    engines = EngineConnections()
-    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock)
+    engines = EngineConnections(remote=parts.remote() if parts.remote else None)
+    routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock, name=parts.name)
     gateway = Gateway(
         settings,
         routing,
@@ -122,12 +130,13 @@ async def serve(parts: GatewayParts) -> int:
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
+        sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
         binding=Binding(parts.name, parts.secret, configuration_digest(settings)),
         witnessed=Witnessed(parts.name, settings.ledger.witness_grace_s, parts.clock),
     )
     gateway.append(_configured(parts))
-    app = App(gateway, parts.batches, parts.control)
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines), parts.control)
     server = HttpServer(
         app,
         settings.gateway,
@@ -136,9 +145,7 @@ async def serve(parts: GatewayParts) -> int:
         ssl=tls_context(settings.gateway),
     )
     app.connections = lambda: server.connections
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    ended = _told_to_end(loop)
     _read_snapshots(parts, gateway)
     await _read_policy(parts, gateway)
     reporter = Reporter(parts.reports, parts.name, routing, parts.clock, parts.log)
@@ -163,6 +170,7 @@ async def serve(parts: GatewayParts) -> int:
     await gateway.leases.close()
     await server.close()
     await engines.close()
+    await parts.sealer.close()
     await parts.ledger.close()
     parts.log.record("info", "gateway.stopped")
     parts.log.flush()
@@ -174,6 +182,18 @@ def _configured(parts: GatewayParts) -> Event:
     digest = configuration_digest(parts.settings)
     said: dict[str, Scalar] = {"process": parts.name, "configuration": digest, "version": __version__}
     return Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said)
+
+
+def _fellows(parts: GatewayParts, engines: EngineConnections) -> Fellows:
+    others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
+    return Fellows(engines, {name: str(parts.probes.parent / socket_of(name)) for name in others})
+
+
+def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    return ended
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
@@ -189,8 +209,13 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
     if (identities := parts.identity_reader.poll()) is not None:
         parts.access.replace_identities(identities, parts.clock())
         gateway.access_changed()
+    if (sealing := parts.sealing_reader.poll()) is not None:
+        parts.sealer.replace(sealing)
     if (snapshot := parts.routing_reader.poll()) is not None:
         gateway.routing.replace(snapshot)
+        if gateway.routing.portion is None:
+            reason = f"the installation has {', '.join(snapshot.gateways)}: nothing is sent anywhere"
+            parts.log.record("error", "gateway.not_known", reason=reason, version=snapshot.version)
     if (seen := parts.witness_reader.poll()) is not None:
         gateway.witnessed.replace(seen)
 

@@ -42,12 +42,10 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["epoch"] = replica.epoch
         fields["sealed"] = replica.sealed
         fields["queue_ms"] = _ms(trip.queue_s)
-        if trip.retried:
-            fields["retried"] = trip.retried
-        if trip.resumed:
-            fields["resumed"] = trip.resumed
-        if trip.hedged:
-            fields["hedged"] = trip.hedged
+        if trip.retried or trip.resumed or trip.hedged:
+            _tell_tries(trip, fields)
+    if trip.sealed:
+        fields["retention"] = trip.retains
     reservation = trip.reservation
     if refusal:
         fields["code"] = refusal.code
@@ -70,6 +68,11 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["ttft_ms"] = _ms(trip.first_token_at - received_at)
     fields.update(gateway.binding.fields(trip))
     return Event(_COMPLETED, time_ms, fields)
+
+
+def _tell_tries(trip: Trip, fields: dict[str, Scalar]) -> None:
+    tries = {"retried": trip.retried, "resumed": trip.resumed, "hedged": trip.hedged}
+    fields.update({name: count for name, count in tries.items() if count})
 
 
 def note(gateway: Gateway, trip: Trip) -> None:

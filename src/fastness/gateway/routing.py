@@ -9,6 +9,7 @@ from functools import partial
 from fastness.config import TrafficSettings
 from fastness.core.deployment import Deployment
 from fastness.core.error import Refusal
+from fastness.core.gateways import FIRST
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.core.tenant import Principal
@@ -19,10 +20,11 @@ from fastness.gateway.served_model import ServedModel
 from fastness.gateway.silence import Silence
 from fastness.traffic.circuit import CircuitBounds, Circuits
 from fastness.traffic.fair_queue import FairQueue
+from fastness.traffic.portion import Portion, portion_of
 
 
 class Routing:
-    """The current snapshot, and one queue a deployment that outlives snapshots."""
+    """The current snapshot, and one queue a deployment that outlives snapshots. `name` is that of this gateway."""
 
     def __init__(
         self,
@@ -32,7 +34,11 @@ class Routing:
         now: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = lambda: 0.0,
         choosing: type[Choosing] = Choosing,
+        name: str = FIRST,
     ) -> None:
+        self._name = name
+        self.portion: Portion | None = Portion()
+        """What this gateway has of the slots of replicas; None: the last snapshot does not know it, and it has none."""
         self._choosing = choosing
         self._now = now
         self._clock = clock
@@ -52,22 +58,28 @@ class Routing:
         """Whom to tell when something is known of a replica that drains, or when the last of one that closed ends."""
         self.changes = 0
         """How often anything changed that decides on where a request may run."""
+        self.wanted: dict[str, int] = {}
+        """How many replicas of each deployment there should be: for people, nothing here decides by it."""
 
     def replace(self, snapshot: RoutingSnapshot) -> None:
         """Take a new snapshot: replicas that left or restarted get nothing more, those that wait may move on."""
         self.changes += 1
         self.version = snapshot.version
+        self.portion = portion_of(self._name, snapshot.gateways)
+        self.wanted = dict(snapshot.wanted)
         self.draining = tuple(sorted(one.id for one in snapshot.replicas if one.state is ReplicaState.DRAINING))
         nodes = {node.name: node for node in snapshot.nodes}
         described = _described(snapshot)
         replicas: dict[str, list[Replica]] = {name: [] for name in described}
         for each in snapshot.replicas:
-            replicas.get(each.deployment or each.model, []).append(each)
+            if self.portion is not None:
+                replicas.get(each.deployment or each.model, []).append(each)
         for name, models in described.items():
             one = self._served.get(name) or self._serve(name, *models[0])
             known = one.replicas
             one.place(models, replicas[name], nodes)
             self._forget_those_that_left(known.values(), one.replicas)
+            one.choosing.portion = self._part
             one.choosing.know((each, self._pins(one, each)) for each in one.replicas.values())
             one.look_at_starts(self._now())
             one.reconsider()
@@ -90,7 +102,7 @@ class Routing:
     def _serve(self, name: str, card: ModelCard, deployment: Deployment) -> Served:
         choosing = self._choosing(name, self.explanations, self._clock)
         traffic = self._traffic
-        part, unread_max = traffic.tenant_queue_percent / 100, traffic.unread_tokens_max
+        part, unread_max = traffic.tenant_queue_percent / 100, self._part.of(traffic.unread_tokens_max)
         queue = FairQueue(traffic.queue_max, choosing.choose, part, unread_max)
         queue.emptied = self._emptied
         wanted = ServedModel(card, deployment)
@@ -117,7 +129,11 @@ class Routing:
     def _engine_queue(self, served: Served) -> int:
         """How many may wait in an engine: none where each generation must have a slot that is its own."""
         pinned = any(self._pins(served, one) for one in served.replicas.values())
-        return 0 if pinned else self._traffic.engine_queue
+        return 0 if pinned else self._part.of(self._traffic.engine_queue)
+
+    @property
+    def _part(self) -> Portion:
+        return self.portion or Portion()
 
     def _pins(self, served: Served, replica: Replica) -> bool:
         return served.card.kind is ModelKind.CHAT and self._dialect(replica.engine).pins_slots

@@ -26,7 +26,7 @@ def take_seat(trip: Trip, dialect: Dialect, taken: Replica, work: Generation, pr
     assert trip.served
     slots = trip.served.choosing.slots_of(taken)
     seat = slots.take(prompt)
-    if seat is None:  # the queue sends no more than there are slots, so this is a defect; and none may share one
+    if seat is None:  # the queue sends no more than we have slots, so this is a defect; and none may share one
         raise RuntimeError("more generations than slots")
     return Seated(work.placed(slot=seat.number, cache_prompt=seat.reuse), slots)
 

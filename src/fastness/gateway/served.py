@@ -245,7 +245,8 @@ class Served:
         for one in self.replicas.values():
             state = self.circuit(one, now_s)
             if one.state is ReplicaState.READY and state is not CircuitState.OPEN:
-                lanes.append((one.id, 1 if state is CircuitState.HALF_OPEN else one.slots + engine_queue))
+                slots = self.choosing.dealt(one).count
+                lanes.append((one.id, 1 if state is CircuitState.HALF_OPEN else slots + engine_queue))
         self.was_open = self.was_open or bool(lanes)
         self.wake(self.queue.set_lanes(lanes))
 

@@ -9,6 +9,7 @@ from fastness.gateway.asking import give_back
 from fastness.gateway.relay import EngineAway, EngineErred, EngineFailed
 from fastness.traffic.circuit import CircuitState
 from fastness.traffic.continuation import Written
+from fastness.traffic.portion import Portion
 from fastness.traffic.retry_budget import RetryBudget
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def deadline_of(gateway: Gateway, trip: Trip, tries: Tries | None, now: float) -
 
 
 def budget_of(gateway: Gateway) -> RetryBudget:
-    """Return a full budget."""
-    traffic = gateway.settings.traffic
-    return RetryBudget(traffic.retry_percent / 100, traffic.retry_floor_per_s, traffic.retry_burst, gateway.now())
+    """Return a full budget: this gateway's part of what all may try again."""
+    traffic, portion = gateway.settings.traffic, gateway.routing.portion or Portion()
+    floor_per_s, burst = traffic.retry_floor_per_s / portion.count, portion.of(traffic.retry_burst)
+    return RetryBudget(traffic.retry_percent / 100, floor_per_s, burst, gateway.now())

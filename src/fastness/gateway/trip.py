@@ -40,6 +40,7 @@ class Trip:
 
     `usable` is what policy said when routing counted `cleared_at` changes and `cleared_by` was in force.
     `model` is what it was prepared for, of those that serve the deployment, and `context_tokens` what it needs there.
+    `retains` is the retention that its content is kept under (None: it is not), and `sealed` whether it was sealed.
     `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
     """
 
@@ -80,6 +81,8 @@ class Trip:
     paused: bool = False
     superseded: int = 0
     hedged: int = 0
+    retains: str | None = None
+    sealed: bool = False
 
     @property
     def mark_line(self) -> bytes:

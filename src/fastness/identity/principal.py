@@ -26,6 +26,7 @@ def principal_of(
         tenant.clearance,
         tenant.marking,
         tenant.share,
+        str(tenant.retention) if tenant.retention.seals else None,
     )
 
 

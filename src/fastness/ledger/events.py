@@ -11,8 +11,10 @@ from typing import Final
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
 from fastness.ledger.binding_rows import BOUND, CONFIGURATION_ROW
+from fastness.ledger.cluster_rows import CLUSTER_ROWS
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
+from fastness.ledger.retention_rows import RETENTION_ROWS
 
 _REQUEST: Final = {
     "request_id": "the `x-request-id` of the answer",
@@ -41,6 +43,9 @@ _SERVED: Final = {
     "queue_ms": "wait for a free slot",
     "ttft_ms": "from the whole request to the first token; null when there was none",
     "total_ms": "from the whole request to this entry",
+}
+_RETAINED: Final = {
+    "retention": "under which retention its content was sealed; absent when nothing of it was kept",
 }
 _LIMITED: Final = {
     "admitted_s": "when it was counted against its limits, in seconds since 1970; absent when it had none",
@@ -323,8 +328,10 @@ _ROWS: Final = (
             "failed": "lines that were not",
         },
     ),
+    *CLUSTER_ROWS,
     *FLEET_ROWS,
     CONFIGURATION_ROW,
+    *RETENTION_ROWS,
     EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",
@@ -334,6 +341,7 @@ _ROWS: Final = (
             **_SERVED,
             **_LIMITED,
             **BOUND,
+            **_RETAINED,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),
@@ -352,6 +360,7 @@ _ROWS: Final = (
             **_SERVED,
             **_REFUSED,
             **_LIMITED,
+            **_RETAINED,
             "charged_tokens": "what counts against limits of tokens: output that came, and the input it was made from",
         },
     ),

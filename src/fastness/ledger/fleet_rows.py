@@ -79,6 +79,18 @@ FLEET_ROWS: Final = (
         {**_NODE, **_BY},
     ),
     EventRow(
+        EventType.LEASE_GRANTED,
+        "node",
+        "The head answered a node that had no lease: from now on it runs what it is ordered.",
+        {**_NODE, "head": "name of the head"},
+    ),
+    EventRow(
+        EventType.LEASE_LAPSED,
+        "node",
+        "Nothing was heard of the head for as long as a lease: the node ended its engines.",
+        {**_NODE, "head": "name of the head", "ended": "how many engines were up"},
+    ),
+    EventRow(
         EventType.SHARE_SET,
         "control",
         "A department or team is guaranteed a number of devices.",

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 def own_process(
     settings: Settings,
     name: str,
-    status: Callable[[], Awaitable[int | None]],
+    is_ready: Callable[[], Awaitable[bool]],
+    stop_timeout_s: float,
     listener: socket.socket | None = None,
+    on_change: Callable[[], None] = lambda: None,
+    **variables: str,
 ) -> Supervised:
-    """Describe one of our own processes, kept up like an engine; it ends when this process does."""
+    """Describe one of our own processes, kept up like an engine; it ends when this process does.
+
+    `is_ready` never raises. `variables` are added to its environment.
+    """
     import sys
 
     from fastness.fleet.backoff import Backoff
@@ -29,13 +35,11 @@ def own_process(
     from fastness.fleet.supervised import Care, Supervised
 
     environ = dict(os.environ) | {"FASTNESS_HOME": str(settings.home), PARENT_VARIABLE: str(os.getpid())}
+    environ |= variables
     if listener is not None:
         environ[LISTENER_VARIABLE] = str(listener.fileno())
     descriptors = () if listener is None else (listener.fileno(),)
     argv = (sys.executable, "-c", "from fastness.main import main; main()", name)
-
-    async def is_ready() -> bool:
-        return await status() == 200
 
     return Supervised(
         Care(
@@ -43,7 +47,7 @@ def own_process(
             is_ready=is_ready,
             backoff=Backoff(settings.engine.backoff_first_s, settings.engine.backoff_max_s),
             start_timeout_s=settings.engine.start_timeout_s,
-            stop_timeout_s=settings.gateway.drain_timeout_s + 5.0,
+            stop_timeout_s=stop_timeout_s,
         ),
-        lambda: None,
+        on_change,
     )

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from fastness.cli.composition import AsgiApp
 from fastness.config import Settings, load
 from fastness.main.batches import HostedBatches
+from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
     signing,
@@ -36,9 +37,10 @@ if TYPE_CHECKING:
 
 
 def run_control(settings: Settings) -> int:
-    """Run the control process until SIGTERM."""
+    """Run a control process until SIGTERM: it waits while another one leads, and then leads itself."""
     import uvloop
 
+    from fastness.control.leading import lead, patiently
     from fastness.control.process import serve
 
     write_no_core()
@@ -46,8 +48,22 @@ def run_control(settings: Settings) -> int:
     stay_local()
     run = prepare_directories(settings)
 
-    uvloop.run(serve(control_deps(settings, run, process=True), run / "control.sock"))
+    lead(settings.home, _wait)  # the lock is kept until this process ends
+    deps = patiently(lambda: control_deps(settings, run, process=True))
+    uvloop.run(serve(deps, run / "control.sock"))
     return 0
+
+
+def _wait(leader: int | None) -> None:
+    """Say what is waited for, and have at hand what will be needed then: loading it takes longer than all the rest."""
+    import sys
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    print(f"Another control process leads ({leader}): this one waits to take over.", file=sys.stderr, flush=True)
+    for room in ("control", "store", "sealed", "batches", "main"):
+        for module in iter_modules(import_module(f"fastness.{room}").__path__, f"fastness.{room}."):
+            import_module(module.name)
 
 
 def local_api(settings: Settings) -> AsgiApp:
@@ -72,14 +88,13 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.identities import identities
     from fastness.main.limits import limits
     from fastness.main.receipts import Companion, receipts
+    from fastness.main.retention import retention
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import store_url
     from fastness.store.sql import SqlStore
 
     store = SqlStore.open(store_url(settings.store.url, settings.home))
-    ledger = FileLedger.open(
-        settings.home / "ledger/control", "control", settings.ledger, milliseconds, signing=signing(settings)
-    )
+    ledger = FileLedger.open(*log_place(settings, "control"), signing=signing(settings))
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)
     policies = _policies(settings, run, store, ledger)
@@ -93,11 +108,12 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
+    kept_routes, sealing = retention(settings, run, store.database, ledger, access, policies, log)
     watching = fleet.reconciler if process else None
     receipt_routes, proving = receipts(settings, run, log)
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
-    offered = (*routes, *limit_routes, *commands.routes, *batches.routes(), *receipt_routes)
-    kept: tuple[Companion, ...] = (identities_kept, counting, batches.serve, fleet.reconciling, *proving)
+    offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes(), *receipt_routes)
+    running: tuple[Companion, ...] = (identities_kept, counting, sealing, batches.serve, fleet.reconciling, *proving)
     return ControlDeps(
         access=access,
         policies=policies,
@@ -113,8 +129,8 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *proof_routes(settings.home, ledger)),
-        companions=(finishing, *(kept if process else ())),
+        extra_routes=(*offered, *proof_routes(settings.home, ledger), *cluster_routes(settings, ledger, policies)),
+        companions=(finishing, *(running if process else ())),
     )
 
 

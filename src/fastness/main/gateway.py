@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fastness.config import Settings
+from fastness.config import ConfigError, Settings
+from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
     RECEIPT_SALTS,
     WITNESSED,
-    bind_listener,
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
     signing,
     stay_local,
     write_no_core,
 )
+from fastness.main.trust import belongs, checking
+
+if TYPE_CHECKING:
+    from fastness.gateway.http.remote import RemoteEngines
+    from fastness.sealed.writer import Sealer
 
 
 def run_gateway(settings: Settings) -> int:
@@ -29,9 +38,11 @@ def run_gateway(settings: Settings) -> int:
     import uvloop
 
     from fastness.core.batch import SOCKET_NAME
+    from fastness.core.gateways import FIRST, gateway_names, socket_of
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
+    from fastness.core.retention import SealingSnapshot
     from fastness.core.tenant import AccessSnapshot
     from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
@@ -42,13 +53,18 @@ def run_gateway(settings: Settings) -> int:
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
     write_no_core()
     die_with_supervisor()
     inherited = os.environ.get(LISTENER_VARIABLE)
     listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
     stay_local()
     run = prepare_directories(settings)
-    name = os.environ.get(GATEWAY_VARIABLE, "gateway-0")
     log = open_log(settings, name)
 
     def report(problem: SnapshotProblem) -> None:
@@ -67,18 +83,42 @@ def run_gateway(settings: Settings) -> int:
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
         witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
         policy_engine=CedarEngine,
-        ledger=LoopLedger.open(
-            settings.home / "ledger" / name, name, settings.ledger, milliseconds, signing=signing(settings)
-        ),
+        sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
+        sealer=_sealer(settings, name),
+        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
         dialect=dialect,
         log=log,
         clock=time.time,
         listener=listener,
-        probes=run / ("gateway.sock" if name == "gateway-0" else f"{name}.sock"),
+        probes=run / socket_of(name),
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
         secret=load_or_create(settings.home / RECEIPT_SALTS),
         name=name,
+        remote=remote_engines(settings, run),
     )
     return uvloop.run(serve(parts))
+
+
+def _sealer(settings: Settings, name: str) -> Sealer:
+    from fastness.sealed.writer import Sealer
+
+    bounds = settings.retention
+    return Sealer(settings.home / "sealed", name, bounds.waiting_bytes_max, bounds.segment_bytes_max, time.time)
+
+
+def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines] | None:
+    """Return what makes connections to engines of other hosts, on the running loop; None on one that has none."""
+    if not belongs(settings.home):
+        return None
+    from fastness.fleet.door.connector import ask_for
+    from fastness.fleet.door.orders import CONNECTOR, ENGINE_PROTOCOL
+    from fastness.gateway.http.remote import RemoteEngines
+    from fastness.identity.cluster.folder import cluster_folder
+    from fastness.identity.cluster.membership import Membership
+
+    membership = Membership(cluster_folder(settings.home))
+    context, check = membership.client_context(), checking(membership)
+
+    return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastness.config import Settings, run_directory
+from fastness.config import LedgerSettings, Settings, run_directory
 
 if TYPE_CHECKING:
-    import socket
-
     from fastness.ledger.notary import Signing
     from fastness.telemetry.log import JsonLog
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
 """Number of the listening socket that the supervisor hands to a gateway."""
 GATEWAY_VARIABLE = "FASTNESS_GATEWAY"
-"""Name of a gateway and of its log, where an installation has more than one; without it: gateway-0."""
+"""Name of a gateway, of which an installation has `gateway.processes`; without it: the first one."""
 PARENT_VARIABLE = "FASTNESS_PARENT"
 """Process id of the supervisor: its children end when it does."""
 
@@ -69,26 +68,6 @@ def stay_local(unsealed: bool = False) -> None:
             raise
 
 
-def bind_listener(settings: Settings) -> socket.socket:
-    """Bind where the API will be served; nobody can connect until it listens. Raises OSError that says where."""
-    import socket
-
-    host, port = settings.gateway.host, settings.gateway.port
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if ":" in host:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. "
-            "Stop what listens there, or choose another port: fastness up --port 0"
-        ) from error
-    return listener
-
-
 def milliseconds() -> int:
     """Return milliseconds since 1970."""
     return time.time_ns() // 1_000_000
@@ -108,6 +87,11 @@ def open_log(settings: Settings, process: str) -> JsonLog:
     )
 
 
+def log_place(settings: Settings, log: str) -> tuple[Path, str, LedgerSettings, Callable[[], int]]:
+    """Return what a log of this installation is opened with: where, its name, its bounds, and the clock."""
+    return settings.home / "ledger" / log, log, settings.ledger, milliseconds
+
+
 def signing(settings: Settings) -> Signing:
     """Return how the logs of this installation are signed; raises LogKeyUnusable, ConfigError, OSError."""
     from fastness.config import ConfigError
@@ -124,9 +108,8 @@ def signing(settings: Settings) -> Signing:
     return Signing(key, origin, settings.ledger.checkpoint_interval_s)
 
 
-def die_with_supervisor() -> None:
-    """Have the kernel end this process when the supervisor is gone, however it went."""
-    import signal
+def die_with_supervisor(by: int = 9) -> None:
+    """Have the kernel send this process a signal when the supervisor is gone, however it went; 9 is SIGKILL."""
     import sys
 
     from fastness.perimeter import kernel
@@ -134,6 +117,6 @@ def die_with_supervisor() -> None:
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return
-    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, by)
     if os.getppid() != int(parent):
         sys.exit("fastness: the supervisor that started this process is gone")

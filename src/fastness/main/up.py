@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from fastness.cli.composition import UpProgress
@@ -11,12 +13,16 @@ from fastness.config import Settings, run_directory
 from fastness.main.asking import first_admin_key, why
 from fastness.main.broker import broker
 from fastness.main.children import own_process
+from fastness.main.controls import controls
 from fastness.main.identities import check_identities
+from fastness.main.listeners import bind_listeners
+from fastness.main.neighbours import neighbours
 from fastness.main.node import digests, ensuring, keeping, offer
+from fastness.main.outside import outside
 from fastness.main.process import (
+    GATEWAY_VARIABLE,
     UNSEALED_VARIABLE,
-    bind_listener,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
     signing,
@@ -62,28 +68,30 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         )
 
     async def supervise() -> int:
-        return await Supervisor(site(settings, declared, listener), progress, unsealed=unsealed).run(tell)
+        return await Supervisor(site(settings, declared, listeners), progress, unsealed=unsealed).run(tell)
 
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
     run = prepare_directories(settings)
     check_identities(settings, run)
     declared = Declared(settings, run / "policy.json")
-    listener = bind_listener(settings)
+    listeners = bind_listeners(settings, settings.gateway.processes)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
-    with broker(settings, run):
+    with broker(settings, run), outside(settings) if settings.ray.address else nullcontext():
         stay_local(unsealed)  # from here on neither this process nor one that it starts makes a socket to the outside
         return uvloop.run(supervise())
 
 
-def site(settings: Settings, declared: Declared, listener: socket.socket) -> Site:
-    """Build what the supervisor stands on."""
+def site(settings: Settings, declared: Declared, listeners: Sequence[socket.socket]) -> Site:
+    """Build what the supervisor stands on; each gateway gets one of the listeners."""
     import asyncio
     from functools import partial
 
+    from fastness.control.gateways import Front, Gateways
     from fastness.control.run_files import ORDERS
     from fastness.control.site import Site
+    from fastness.core.gateways import gateway_names, socket_of
     from fastness.core.observation import NodeOrders
     from fastness.fleet.probe import status_of
     from fastness.ledger.file import FileLedger
@@ -99,20 +107,21 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
     def prove_seal() -> str:
         return f"proved: {perimeter.check().summary()}"
 
-    def control() -> Supervised:
-        return own_process(settings, "control", lambda: status_of(run / CONTROL, "/api/v1/status", 2.0))
+    def gateway(name: str, listener: socket.socket, on_change: Callable[[], None]) -> Supervised:
+        async def is_ready() -> bool:
+            return await status_of(run / socket_of(name), "/livez", 2.0) == 200
 
-    def gateway() -> Supervised:
-        socket_path = run / "gateway.sock"
-        return own_process(settings, "gateway", lambda: status_of(socket_path, "/livez", 2.0), listener)
+        stop_timeout_s = settings.gateway.drain_timeout_s + 5.0
+        return own_process(
+            settings, "gateway", is_ready, stop_timeout_s, listener, on_change, **{GATEWAY_VARIABLE: name}
+        )
 
+    named = list(zip(gateway_names(len(listeners)), listeners, strict=True))
     return Site(
         settings=settings,
         declared=declared,
         run_directory=run,
-        ledger=FileLedger.open(
-            settings.home / "ledger/node", "node", settings.ledger, milliseconds, signing=signing(settings)
-        ),
+        ledger=FileLedger.open(*log_place(settings, "node"), signing=signing(settings)),
         log=log,
         clock=time.time,
         ensure_model=ensuring(settings, library),
@@ -126,9 +135,9 @@ def site(settings: Settings, declared: Declared, listener: socket.socket) -> Sit
         digests=partial(digests, settings.home),
         first_admin=lambda: asyncio.to_thread(first_admin_key, run / CONTROL),
         why=lambda name: asyncio.to_thread(why, run / CONTROL, name),
-        control=control,
-        gateway=gateway,
-        listener=listener,
+        controls=partial(controls, settings, run / CONTROL),
+        gateways=Gateways([Front(name, one, partial(gateway, name, one)) for name, one in named]),
+        neighbours=neighbours(settings, declared, log) if settings.ray.address else None,
     )
 
 

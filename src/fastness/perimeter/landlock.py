@@ -21,7 +21,7 @@ REFER, TRUNCATE, IOCTL_DEV = (1 << bit for bit in range(13, 16))
 
 _FIRST_ABI = (1 << 13) - 1
 _SINCE_ABI = ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV))
-NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP, _CONNECT_TCP = 4, 0b11, 0b10
+NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP, _BIND_TCP, _CONNECT_TCP = 4, 0b11, 0b01, 0b10
 _SCOPES_SINCE_ABI, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
 
 _OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
@@ -51,8 +51,8 @@ def restrict_files(bounds: Bounds, kernel: Kernel) -> None:
         os.close(ruleset)
 
 
-def restrict_tcp(ports: tuple[int, ...], kernel: Kernel) -> bool:
-    """Let this thread bind no TCP port, and connect to `ports` only; tell whether this kernel can judge that.
+def restrict_tcp(ports: tuple[int, ...], kernel: Kernel, listening: tuple[int, ...] = ()) -> bool:
+    """Let this thread connect to `ports` and bind those `listening` only; tell whether this kernel can judge that.
 
     It judges every socket, also one that was inherited: without it, a listening socket can be shut down and connected.
     """
@@ -65,6 +65,8 @@ def restrict_tcp(ports: tuple[int, ...], kernel: Kernel) -> bool:
     try:
         for port in ports:
             kernel.landlock_add_port(ruleset, struct.pack("=QQ", _CONNECT_TCP, port))
+        for port in listening:
+            kernel.landlock_add_port(ruleset, struct.pack("=QQ", _BIND_TCP, port))
         kernel.landlock_restrict(ruleset)
     finally:
         os.close(ruleset)

@@ -74,13 +74,24 @@ def speak_to(ports: tuple[int, ...], *, names: bool, kernel: Kernel | None = Non
 
     Returns whether this kernel also keeps TCP to `ports`. Call it before any thread is started. Raises NotSealed.
     """
-    kinds = (SOCK_STREAM, SOCK_DGRAM) if names else (SOCK_STREAM,)
+    return _restrict(_streams(SOCK_DGRAM) if names else _streams(), ports, kernel or Kernel())
+
+
+def keep_to(ports: tuple[int, ...], kernel: Kernel | None = None) -> bool:
+    """Let this process, and all that it starts, make Unix and TCP sockets, listening on `ports` or connected to them.
+
+    Returns whether this kernel judges ports. Call it before any thread is started. Raises NotSealed.
+    """
+    return _restrict(_streams(), ports, kernel or Kernel(), listening=ports)
+
+
+def _streams(*also: int) -> dict[str, tuple[Test, ...]]:
     some = (
         Test(low(0), (AF_UNIX, AF_INET, AF_INET6)),
-        Test(low(1), kinds, _SOCK_TYPE_MASK),
+        Test(low(1), (SOCK_STREAM, *also), _SOCK_TYPE_MASK),
         Test(low(2), _PROTOCOLS),
     )
-    return _restrict({"socket": some, "socketpair": (Test(low(0), (AF_UNIX,)),)}, ports, kernel or Kernel())
+    return {"socket": some, "socketpair": (Test(low(0), (AF_UNIX,)),)}
 
 
 def reach_filter(machine: str, sockets: dict[str, tuple[Test, ...]]) -> bytes:
@@ -102,7 +113,9 @@ def reach_filter(machine: str, sockets: dict[str, tuple[Test, ...]]) -> bytes:
     return b"".join([*program, instruction(RETURN, ALLOW)])
 
 
-def _restrict(sockets: dict[str, tuple[Test, ...]], ports: tuple[int, ...], kernel: Kernel) -> bool:
+def _restrict(
+    sockets: dict[str, tuple[Test, ...]], ports: tuple[int, ...], kernel: Kernel, listening: tuple[int, ...] = ()
+) -> bool:
     threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - pathlib is slow to import
     if threads != 1:
         raise NotSealed(f"layer `reach`: it binds one thread, and {threads} run already: set it before any is started")
@@ -111,7 +124,7 @@ def _restrict(sockets: dict[str, tuple[Test, ...]], ports: tuple[int, ...], kern
         if machine not in ARCHITECTURES or struct.calcsize("P") != 8:
             raise OSError(errno.ENOSYS, f"there is no table of system calls for {machine}")  # noqa: TRY301
         kernel.prctl(k.PR_SET_NO_NEW_PRIVS, 1)
-        judged = restrict_tcp(ports, kernel)
+        judged = restrict_tcp(ports, kernel, listening)
         kernel.install_filter(reach_filter(machine, sockets))
     except OSError as error:
         number = error.errno or 0

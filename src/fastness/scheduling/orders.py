@@ -22,5 +22,7 @@ def orders_of(state: FleetState, nodes: Iterable[str]) -> dict[str, NodeOrders]:
             for part in one.parts:
                 if part.node in assignments:
                     assignments[part.node].append(Assignment(one.id, spec, one.revision, one.term, part, routed=routed))
-    served = tuple(one.revisions[one.stable] for one in state.deployments.values() if not one.removed)
-    return {node: NodeOrders(node, state.sequence, tuple(there), served) for node, there in assignments.items()}
+    deployed = [(name, one) for name, one in state.deployments.items() if not one.removed]
+    served = tuple(one.revisions[one.stable] for _, one in deployed)
+    wanted = tuple((name, one.replicas) for name, one in deployed)
+    return {node: NodeOrders(node, state.sequence, tuple(there), served, wanted) for node, there in assignments.items()}

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from fastness.core.limit import Limit
 from fastness.core.policy import PolicySnapshot
+from fastness.core.retention import Retention
 from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
 from fastness.store.port import AppliedPolicy, Conflict, Missing
 
@@ -91,10 +93,17 @@ class MemoryStore:
 
     def set_share(self, tenant_id: str, share: float) -> Tenant:
         """Give a tenant another share; raises Missing."""
+        return self._set_of(tenant_id, share=share)
+
+    def set_retention(self, tenant_id: str, retention: Retention) -> Tenant:
+        """Give a tenant another retention; raises Missing."""
+        return self._set_of(tenant_id, retention=retention)
+
+    def _set_of(self, tenant_id: str, **values: Any) -> Tenant:
         with self._lock:
             if tenant_id not in self._tenants:
                 raise Missing(f"there is no tenant {tenant_id}")
-            tenant = self._tenants[tenant_id] = replace(self._tenants[tenant_id], share=share)
+            tenant = self._tenants[tenant_id] = replace(self._tenants[tenant_id], **values)
             self._version += 1
             return tenant
 

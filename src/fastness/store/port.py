@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fastness.core.limit import Limit, Metric
 from fastness.core.policy import PolicySnapshot
+from fastness.core.retention import Retention
 from fastness.core.tenant import AccessSnapshot, ApiKey, Tenant
 from fastness.traffic.quota import Gateway, Grant, Line, Wish
 
@@ -47,6 +48,10 @@ class AccessStore(Protocol):
 
     def set_share(self, tenant_id: str, share: float) -> Tenant:
         """Give a tenant another share, and return it; raises Missing."""
+        ...
+
+    def set_retention(self, tenant_id: str, retention: Retention) -> Tenant:
+        """Give a tenant another retention, and return it; raises Missing."""
         ...
 
     def add_key(self, key: ApiKey) -> None:

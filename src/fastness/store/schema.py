@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from fastness.core.limit import Metric
 
-SCHEMA_REVISION: Final = "0005"
+SCHEMA_REVISION: Final = "0006"
 """The newest migration. A test holds it to the scripts; so an up-to-date database opens without loading Alembic."""
 
 METADATA: Final = MetaData()
@@ -48,6 +48,7 @@ TENANTS: Final = Table(
     Column("clearance", JSON(none_as_null=True), nullable=True),
     Column("marking", JSON(none_as_null=True), nullable=True),
     Column("share", Double, nullable=False, server_default="1"),
+    Column("retention", String(40), nullable=False, server_default="none"),
 )
 
 API_KEYS: Final = Table(
@@ -110,6 +111,16 @@ LIMITS: Final = Table(
     *(Column(metric.value, BigInteger, nullable=True) for metric in Metric),
     Column("added", BigInteger, nullable=False),
 )
+
+DISCLOSURES: Final = Table(
+    "disclosures",
+    METADATA,
+    Column("id", String(63), primary_key=True),
+    Column("tenant", String(63), nullable=False, index=True),
+    Column("document", Text, nullable=False),
+    Column("added", BigInteger, nullable=False),
+)
+"""Every wish to open, export or shred sealed content. `document` is a Disclosure as JSON."""
 
 QUOTA_GATEWAYS: Final = Table(
     "quota_gateways",

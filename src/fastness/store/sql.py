@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from fastness.core.marking import Label
+from fastness.core.retention import Retention, read_retention
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.store.database import Database
 from fastness.store.limits import raise_version, read_limits
@@ -49,12 +50,11 @@ class SqlStore:
 
     def set_share(self, tenant_id: str, share: float) -> Tenant:
         """Give a tenant another share; raises Missing."""
-        with self._change() as (connection, _):
-            connection.execute(update(TENANTS).where(TENANTS.c.id == tenant_id).values(share=share))
-            found = _found(connection, TENANTS, tenant_id)
-            if found is None:
-                raise Missing(f"there is no tenant {tenant_id}")
-            return _tenant(found)
+        return self._set_of(tenant_id, share=share)
+
+    def set_retention(self, tenant_id: str, retention: Retention) -> Tenant:
+        """Give a tenant another retention; raises Missing."""
+        return self._set_of(tenant_id, retention=str(retention))
 
     def add_key(self, key: ApiKey) -> None:
         """Remember a key; raises Conflict or Missing."""
@@ -93,6 +93,14 @@ class SqlStore:
             limits = read_limits(connection)
         return AccessSnapshot(version, tuple(map(_tenant, tenants)), tuple(map(_key, keys)), limits)
 
+    def _set_of(self, tenant_id: str, **values: Any) -> Tenant:
+        with self._change() as (connection, _):
+            connection.execute(update(TENANTS).where(TENANTS.c.id == tenant_id).values(**values))
+            found = _found(connection, TENANTS, tenant_id)
+            if found is None:
+                raise Missing(f"there is no tenant {tenant_id}")
+            return _tenant(found)
+
     def _revoke(self, table: Table, row_id: str, now_s: int, missing: str) -> Row[Any]:
         with self.database.transaction() as connection:
             raise_version(connection)
@@ -125,6 +133,7 @@ def _tenant_row(tenant: Tenant) -> dict[str, Any]:
         "clearance": _plain(tenant.clearance),
         "marking": _plain(tenant.marking),
         "share": tenant.share,
+        "retention": str(tenant.retention),
     }
 
 
@@ -138,6 +147,7 @@ def _tenant(row: Row[Any]) -> Tenant:
         clearance=_label(row.clearance),
         marking=_label(row.marking),
         share=row.share,
+        retention=read_retention(row.retention),
     )
 
 

@@ -65,15 +65,25 @@ class GatewayMetrics:
             names.IN_FLIGHT, "Generations on engines now.", ["gen_ai_request_model"], registry=self.registry
         )
         self.waiting = Gauge(names.WAITING, "Generations waiting for a slot now.", by_band, registry=self.registry)
-        self.replicas = Gauge(
+        self.connections = Gauge(names.CONNECTIONS, "Open client connections now.", registry=self.registry)
+
+        self.replicas, self.replicas_wanted = self._of_replicas()
+        self.circuits, self.retries = self._of_failures()
+
+    def _of_replicas(self) -> tuple[Gauge, Gauge]:
+        there = Gauge(
             names.REPLICAS,
             "Replicas by state, from the routing snapshot.",
             ["gen_ai_request_model", "state"],
             registry=self.registry,
         )
-        self.connections = Gauge(names.CONNECTIONS, "Open client connections now.", registry=self.registry)
-
-        self.circuits, self.retries = self._of_failures()
+        wanted = Gauge(
+            names.REPLICAS_WANTED,
+            "Replicas that there should be, on all nodes together.",
+            ["gen_ai_request_model"],
+            registry=self.registry,
+        )
+        return there, wanted
 
     def _of_failures(self) -> tuple[Gauge, Counter]:
         circuits = Gauge(

@@ -89,12 +89,18 @@ class _Holders:
 class EngineSlots:
     """The slots of one start of one engine. What was in them before this was made is nobody's: it is never reused.
 
+    Their numbers are `first`, `first + step`, ... (see portion.Dealt). Unless they are our `own`, somebody else may use
+    them, too: then nothing is known of what is in them, and nothing is ever reused.
+
     Slots are found by the beginnings they have read, so that it does not matter how many there are: of all that share
     a beginning with a prompt, at each of its blocks only the one that costs least is looked at. A slot that shares more
     than that costs less still, and is found at a later block.
     """
 
     count: int
+    first: int = 0
+    step: int = 1
+    own: bool = True
     _known: dict[int, _Memory] = field(default_factory=dict)
     _free: dict[int, int] = field(default_factory=dict)
     """Of the free slots that were used: when."""
@@ -107,7 +113,7 @@ class EngineSlots:
     def known(self, prompt: Prompt) -> int:
         """The size of the beginning that need not be read again, on the slot that `take` would choose."""
         found = self._best(prompt)
-        return 0 if found is None else found[1]
+        return found[1] if found is not None and self.own else 0
 
     def take(self, prompt: Prompt) -> Seat | None:
         """Take the free slot where least has to be read again, by this prompt's owner now or by another later.
@@ -124,10 +130,12 @@ class EngineSlots:
         self._uses += 1
         self._lost += loss
         self._known[number] = _Memory(prompt, self._uses, self._lost + prompt.size)
-        return Seat(number, reuse=before is not None and before.prompt.owner == prompt.owner)
+        reuse = self.own and before is not None and before.prompt.owner == prompt.owner
+        return Seat(self.first + number * self.step, reuse)
 
     def give(self, number: int) -> None:
         """Give a slot back; what was read in it stays its owner's."""
+        number = (number - self.first) // self.step
         memory, holders, free = self._known[number], self._holders, self._free
         free[number] = memory.used
         self._all.join(memory, number, free)

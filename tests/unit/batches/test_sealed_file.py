@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastness.batches.sealed import FRAME_BYTES, SealedFile, read_sealed, write_sealed
-from fastness.batches.vault import Damaged, Vault
+from fastness.batches.vault import Vault
+from fastness.sealed.box import Damaged
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)

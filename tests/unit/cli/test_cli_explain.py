@@ -39,8 +39,8 @@ class Gateway(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def gateway(fastness):
-    path = fastness.run_directory / "gateway.sock"
+def gateway(fastness, name="gateway-0"):
+    path = fastness.run_directory / f"{name}.sock"
     with fastness.supervisor(), socketserver.UnixStreamServer(str(path), Gateway) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -68,6 +68,15 @@ def test_a_request_that_is_not_known_is_not_found(fastness):
     assert "No choice is known" in result.stderr
 
 
+def test_of_several_gateways_the_one_that_had_the_request_tells(fastness):
+    for name in ("gateway-0", "gateway-10"):
+        (fastness.run_directory / f"{name}.sock").touch()  # they are dead
+    with gateway(fastness, "gateway-2"):
+        assert fastness.document("explain", "req_1") == KNOWN
+        result = fastness("explain", "req_2")
+    assert (result.exit_code, "gateway-0 does not answer" in result.stderr) == (5, True), "it might know"
+
+
 def test_what_is_no_request_id_is_not_asked_about(fastness):
     assert fastness("explain", "../metrics").exit_code == 2
 
@@ -77,4 +86,4 @@ def test_nothing_runs_and_nobody_answers_are_told_apart(fastness):
     assert (result.exit_code, "Nothing is running" in result.stderr) == (5, True)
     with fastness.supervisor():
         result = fastness("explain", "req_1")
-    assert (result.exit_code, "The gateway does not answer" in result.stderr) == (5, True)
+    assert (result.exit_code, "gateway-0 does not answer" in result.stderr) == (5, True)

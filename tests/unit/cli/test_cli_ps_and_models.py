@@ -3,7 +3,7 @@
 import re
 import time
 
-from fastness.cli.ps import COLUMNS, ceiling, places, rows, troubles, unsettled
+from fastness.cli.ps import COLUMNS, ceiling, own, places, rows, troubles, unsettled
 from fastness.cli.render import table
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState
@@ -144,3 +144,20 @@ def test_what_is_decided_and_not_seen_yet_is_shown_with_what_says_why(fastness):
     assert line[:5] == ("chat", "1/2", "verify", "2", "bristol")
     assert len(line) == len(COLUMNS)
     assert unsettled(wanted, 100) == ["", "chat  rolling, 1 of 2 replicas ready: fastness why chat"]
+
+
+def test_our_own_processes_are_told_of_where_there_are_several_or_one_is_away():
+    def process(name: str, state: str = "ready") -> dict[str, object]:
+        return {"name": name, "pid": 7, "state": state, "restarts": 0, "since_s": 1.0}
+
+    control, first, second = process("control"), process("gateway-0"), process("gateway-1")
+    assert own([], 100) == own([control, first], 100) == []
+    assert own([control, control, first, second], 100) == [
+        "",
+        "gateways  2 of 2 serve",
+        "control   one leads; another one waits to take over",
+    ]
+    assert own([control, first, process("gateway-1", "backing_off")], 100)[1:] == [
+        "gateways  1 of 2 serve; gateway-1 is backing_off",
+        "control   one leads; nobody waits to take over",
+    ]

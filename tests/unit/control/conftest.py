@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import itertools
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from fastness.policy.cedar import CedarEngine
 from fastness.policy.profile import shipped_profile
 from fastness.store.memory import MemoryPolicyStore, MemoryStore
 from fastness.store.snapshot_file import SnapshotReader
+
+sys.path.append(str(Path(__file__).parents[1] / "identity"))  # clusters for tests are there
 
 PEPPER = b"p" * 32
 BEGIN_S = 1_800_000_000.0

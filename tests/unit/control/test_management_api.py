@@ -14,6 +14,7 @@ from fastness.control.api import build_app
 from fastness.control.validation import TenantWish
 from fastness.core.event import Event, EventType
 from fastness.core.model import ModelCard, ModelKind, ToolFormat
+from fastness.core.own_process import OwnProcess, OwnProcesses
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.ledger.file import FileLedger
 from fastness.ledger.port import LedgerUnavailable
@@ -53,7 +54,17 @@ def test_status_sums_up_what_the_supervisor_wrote(world):
         "sealed": True,
         "models": ["small", "mini"],
         "replicas": {"total": 2, "ready": 1, "states": {"ready": 1, "starting": 1}},
+        "processes": [],
     }
+
+
+def test_status_shows_our_own_processes_while_a_supervisor_keeps_them_up(world):
+    gateway = OwnProcess("gateway-0", 77, ReplicaState.READY, 1, 5.0)
+    write_snapshot(world.run_directory / "processes.json", OwnProcesses((gateway,)))
+    assert world.get("/status")["processes"] == [], "what one that is gone has left"
+    supervise(world)
+    shown = {"name": "gateway-0", "pid": 77, "state": "ready", "restarts": 1, "since_s": 5.0}
+    assert world.get("/status")["processes"] == [shown]
 
 
 def test_one_unsealed_replica_makes_the_installation_unsealed(world):

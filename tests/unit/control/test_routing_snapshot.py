@@ -44,6 +44,11 @@ def test_what_is_removed_is_not_named_for_the_sake_of_what_drains():
     assert described(held("chat-1", OLD, 1), served=()) == []
 
 
+def test_gateways_know_how_many_are_wanted():
+    orders = NodeOrders("here", 3, (), (OLD,), (("chat", 3),))
+    assert routing_snapshot(1, orders, (), CARDS, HERE).wanted == (("chat", 3),)
+
+
 def test_gateways_know_what_wakes_and_what_may_be_asked_of_two():
     (one,) = routing_snapshot(1, NodeOrders("here", 3, (), (NEW,)), (), CARDS, HERE).deployments
     assert (one.wakes, one.hedges, one.model_digest) == (True, True, NEW.model_digest)

@@ -66,6 +66,7 @@ class World:
         site = SimpleNamespace(
             clock=lambda: self.now_s,
             run_directory=run,
+            gateways=SimpleNamespace(names=("gateway-0", "gateway-1")),
             declared=SimpleNamespace(
                 declaration=declare(Settings(home=run), Lattice(shipped_profile("uk"))), poll=lambda: False
             ),
@@ -76,6 +77,7 @@ class World:
             is_revoked=self.revoked.__contains__,
             kept_orders=lambda: self.kept,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
+            neighbours=None,
         )
         self.node = ThisNode(site, self.told.append, unsealed=False)
 
@@ -110,6 +112,7 @@ def test_what_is_ordered_is_routed_reported_and_told_with_every_deployment_also_
     async def journey(world):
         await world.node.begin()
         assert world.routing().replicas == () and world.report().version == 0
+        assert world.routing().gateways == ("gateway-0", "gateway-1")
         write_snapshot(tmp_path / ORDERS, ORDERED)
         await world.until(lambda: world.routing().replicas)
         routing, report = world.routing(), world.report()

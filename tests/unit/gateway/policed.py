@@ -201,6 +201,7 @@ class Door:
                     socket=self.engines[node].socket)
             for name in self.cards for node in ("low", "high")
         ]  # fmt: skip
+        self.wanted: tuple[tuple[str, int], ...] = ()
         self.publish()
         self.enforce(self.rules)
 
@@ -212,7 +213,12 @@ class Door:
         """Publish a routing snapshot."""
         self.gateway.routing.replace(
             RoutingSnapshot(
-                1, tuple(self.cards), tuple(self.replicas), tuple(self.deployments.values()), tuple(self.nodes)
+                1,
+                tuple(self.cards),
+                tuple(self.replicas),
+                tuple(self.deployments.values()),
+                tuple(self.nodes),
+                wanted=self.wanted,
             )
         )
 

@@ -281,6 +281,25 @@ def test_band_and_wait_are_counted_and_logged(tmp_path: Path) -> None:
     run(test)
 
 
+def test_how_many_replicas_are_wanted_is_told_beside_how_many_there_are(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            door.wanted = (("small", 3), ("removed", 2))
+            door.publish()
+            page = (await door.send("/metrics")).body.decode()
+            assert 'fastness_replicas_wanted{gen_ai_request_model="small"} 3.0' in page
+            assert 'fastness_replicas{gen_ai_request_model="small",state="ready"} 2.0' in page
+            assert "removed" not in page
+            door.wanted = (("small", 0),)
+            door.publish()
+            assert (
+                'fastness_replicas_wanted{gen_ai_request_model="small"} 0.0'
+                in (await door.send("/metrics")).body.decode()
+            )
+
+    run(test)
+
+
 def test_what_an_engine_has_not_read_holds_back_the_next_prompt_and_its_first_token_lets_it_go(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path, unread_tokens_max=8) as door:

@@ -59,7 +59,7 @@ async def inside(door: Door, *headers: str) -> Answer:
     """Ask for a chat over the gateway's own Unix socket."""
     raw = json.dumps(BODY).encode()
     lines = [f"POST {CHAT} HTTP/1.1", "Host: x", "Connection: close", f"Content-Length: {len(raw)}", *headers]
-    reader, writer = await asyncio.open_unix_connection(door.home / "gateway.sock")
+    reader, writer = await asyncio.open_unix_connection(door.home / "gateway-0.sock")
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + raw)
     heard = await reader.read()
     writer.close()
@@ -71,7 +71,7 @@ async def inside(door: Door, *headers: str) -> Answer:
 def test_nobody_outside_can_ask_on_behalf_of_a_key(tmp_path):
     async def test() -> None:
         async with opened(tmp_path) as door:
-            await door.server.listen_at(tmp_path / "gateway.sock")
+            await door.server.listen_at(tmp_path / "gateway-0.sock")
             name = f"{ON_BEHALF_OF}: key_ann"
             assert (await door.send(CHAT, BODY, name, key="nobody")).code == "invalid_api_key"
             assert (await inside(door, name)).status == 200
@@ -90,8 +90,8 @@ def test_a_batch_gives_way_to_whoever_asks_after_it_even_in_another_tenant(tmp_p
 
     async def test() -> None:
         async with opened(tmp_path, ANN, bob) as door:
-            await door.server.listen_at(tmp_path / "gateway.sock")
-            room, engine = GatewayDoor(tmp_path / "gateway.sock", 20.0), door.engines["high"]
+            await door.server.listen_at(tmp_path / "gateway-0.sock")
+            room, engine = GatewayDoor([tmp_path / "gateway-0.sock"], 20.0), door.engines["high"]
             lines = [Line(number, str(number), json.dumps(BODY).encode()) for number in range(4)]
             engine.busy = True
             asking = [asyncio.create_task(room.ask(batch, lines[0]))]
@@ -108,6 +108,25 @@ def test_a_batch_gives_way_to_whoever_asks_after_it_even_in_another_tenant(tmp_p
             assert served[0] == ("health", "batch"), "what has begun is finished"
             assert {band for _, band in served[1:4]} == {"standard"}
             assert served[4:] == [("health", "batch")] * 3
+
+    run(test)
+
+
+def test_lines_go_to_the_gateways_in_turn_and_past_those_that_are_away(tmp_path):
+    plan = OutputPlan("file-2", b"")
+    batch = BatchRecord("batch_1", "health", "CLOSED", "key_ann", CHAT, "file-1", 0, 1, 1, plan, plan)
+    sockets = [tmp_path / f"gateway-{number}.sock" for number in range(3)]
+
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            await door.server.listen_at(sockets[1])
+            room = GatewayDoor(sockets, 20.0)
+            line = Line(0, "0", json.dumps(BODY).encode())
+            assert [(await room.ask(batch, line)).status for _ in range(4)] == [200] * 4
+            await room.close()
+            nobody = GatewayDoor(sockets[:1], 20.0)
+            assert not (await nobody.ask(batch, line)).reached
+            await nobody.close()
 
     run(test)
 

@@ -14,10 +14,12 @@ import pytest
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
+from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.core.witnessed import WitnessSnapshot
 from fastness.gateway.process import POLL_S, GatewayParts, _poll, _read_policy, _read_snapshots
 from fastness.policy.port import PolicyProblem
+from fastness.sealed.writer import Sealer
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 from policed import PROFILE, Door, Keys, Rules, opened, run
 
@@ -56,6 +58,8 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         access_reader=SnapshotReader(door.home / "access.json", AccessSnapshot),
         routing_reader=SnapshotReader(door.home / "routing.json", RoutingSnapshot),
         identity_reader=SnapshotReader(door.home / "identity.json", IdentitySnapshot),
+        sealing_reader=SnapshotReader(door.home / "sealing.json", SealingSnapshot),
+        sealer=Sealer(door.home / "sealed", "gateway-0", 1_000_000, 1_000_000, time.time),
         policy_reader=SnapshotReader(door.home / "policy.json", PolicySnapshot),
         witness_reader=SnapshotReader(door.home / "witnessed.json", WitnessSnapshot),
         policy_engine=engine,
@@ -65,7 +69,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         clock=door.gateway.clock,
         secret=bytes(32),
         listener=cast(Any, None),
-        probes=door.home / "gateway.sock",
+        probes=door.home / "gateway-0.sock",
         control=door.home / "control.sock",
         reports=door.home / "load-gateway-0.json",
     )

@@ -18,6 +18,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Diagnosis, Replica, ReplicaState, RoutingSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.admit import arrive, wait_for
+from fastness.gateway.choosing import NOTHING
 from fastness.gateway.routing import Routing, Served, find_model
 from fastness.traffic.fair_queue import Ask, Band
 
@@ -347,3 +348,43 @@ def test_a_key_learns_nothing_of_models_it_may_not_use() -> None:
             find_model(routing, name, ModelKind.CHAT, nothing, everything)
         messages.add(raised.value.message.replace(name, "it"))
     assert messages == {"There is no model 'it' for this key. Models available: none."}
+
+
+def shared(name: str, *gateways: str, pins_slots: bool = False, **traffic: Any) -> Routing:
+    """One gateway's routing to one replica of four slots, in an installation of these gateways."""
+    settings = TrafficSettings(**({"engine_queue": 2} | traffic))
+    dialect = SimpleNamespace(pins_slots=pins_slots)
+    routing = Routing(settings, lambda _: cast(Dialect, dialect), lambda _: None, name=name)
+    four = replace(ONE, slots=4)
+    routing.replace(RoutingSnapshot(1, (SMALL, MINI), (four,), DEPLOYED, (HERE, THERE), gateways))
+    return routing
+
+
+@pytest.mark.parametrize(("pins_slots", "engine_queue"), [(True, 0), (False, 2)])
+def test_several_gateways_together_send_a_replica_no_more_than_one_would(pins_slots: bool, engine_queue: int) -> None:
+    names = ("gateway-0", "gateway-1")
+    both = [shared(name, *names, pins_slots=pins_slots).find("small") for name in names]
+    assert sum(one.queue.lanes["small-0"].capacity for one in both if one) == 4 + engine_queue
+    alone = shared("gateway-0", "gateway-0", pins_slots=pins_slots).find("small")
+    assert alone
+    assert alone.queue.lanes["small-0"].capacity == 4 + engine_queue
+
+
+def test_two_gateways_never_pin_the_same_slot() -> None:
+    names = ("gateway-0", "gateway-1")
+    pinned = [shared(name, *names, pins_slots=True).find("small") for name in names]
+    taken = []
+    for served in pinned:
+        assert served
+        slots = served.choosing.slots_of(served.replicas["small-0"])
+        while (seat := slots.take(NOTHING)) is not None:
+            taken.append(seat.number)
+    assert sorted(taken) == [0, 1, 2, 3]
+
+
+def test_a_gateway_that_the_installation_does_not_know_sends_nothing_anywhere() -> None:
+    routing = shared("gateway-2", "gateway-0", "gateway-1")
+    served = routing.find("small")
+    assert served
+    assert not served.queue.lanes
+    assert not routing.is_ready()

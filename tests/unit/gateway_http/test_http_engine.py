@@ -358,7 +358,7 @@ def test_a_forgotten_socket_has_no_kept_connections(tmp_path):
             socket = str(tmp_path / "s")
             slow = asyncio.create_task(connections.call(socket, "/v1/x", b"slow", answer_bytes_max=9))
             await connections.call(socket, "/v1/x", b"{}", answer_bytes_max=9)
-            assert len(accepted) == 2
+            await until(lambda: len(accepted) == 2)
             connections.forget(socket)
             await until(lambda: len(connections._open) == 1)
             go.set()

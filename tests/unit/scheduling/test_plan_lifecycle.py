@@ -16,6 +16,7 @@ from fastness.core.fleet_event import (
     ShareSet,
 )
 from fastness.core.fleet_state import Phase
+from fastness.scheduling.orders import orders_of
 from small_fleet import World, fleet, node, spec
 
 
@@ -26,6 +27,13 @@ def test_what_is_missing_is_placed_and_becomes_ready() -> None:
     assert world.plan.pending == ()
     world.run(5)
     assert world.plan.events == ()
+
+
+def test_every_node_is_told_how_many_replicas_are_wanted_in_all() -> None:
+    world = fleet(2, 2)
+    world.decide(DeploymentApplied(spec(scaling=Scaling(3, 3)), 1, "ops"), DeploymentApplied(spec("gone"), 1, "ops"))
+    world.decide(DeploymentRemoved("gone", "ops"))
+    assert {one.wanted for one in orders_of(world.state, ("a", "b")).values()} == {(("chat", 3),)}
 
 
 def test_a_pending_deployment_blocks_no_other_and_says_why() -> None:

@@ -1,12 +1,16 @@
 """Databases of earlier versions, with rows in them, come to the schema of this one and lose nothing."""
 
+from collections.abc import Callable
+
 import pytest
-from sqlalchemy import inspect, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
 
 from fastness.core.tenant import ApiKey, Role, Tenant
 from fastness.store import migrate
 from fastness.store.policies import SqlPolicyStore
 from fastness.store.port import Unavailable
+from fastness.store.schema import SCHEMA_REVISION
 from fastness.store.sql import SqlStore
 from postgresql_server import plain
 
@@ -67,3 +71,26 @@ def test_a_damaged_policy_is_unavailable_and_is_not_guessed_at(url):
     with pytest.raises(Unavailable, match="policy 1 in the store is damaged"):
         SqlPolicyStore(store.database).policy()
     store.close()
+
+
+def test_every_migration_goes_up_and_down_and_up_again_and_leaves_what_was_there_before(new_url):
+    def shape(connection: Connection) -> dict[str, set[str]]:
+        seen = inspect(connection)
+        return {name: {column["name"] for column in seen.get_columns(name)} for name in seen.get_table_names()}
+
+    def step(change: Callable[[Connection, str], None], revision: str) -> dict[str, set[str]]:
+        with engine.begin() as connection:
+            change(connection, revision)
+            return shape(connection)
+
+    with plain(new_url) as engine:
+        with engine.connect() as connection:
+            scripts = ScriptDirectory.from_config(migrate.alembic_config(connection))
+        revisions = [one.revision for one in scripts.walk_revisions()][::-1]
+        assert revisions[-1] == SCHEMA_REVISION
+        shapes = [step(migrate.upgrade, one) for one in revisions]
+        for at in range(len(revisions) - 2, -1, -1):
+            assert step(migrate.downgrade, revisions[at]) == shapes[at]
+        assert set(step(migrate.downgrade, "base")) == {"alembic_version"}
+        assert step(migrate.upgrade, "head") == shapes[-1]
+    SqlStore.open(new_url).close()

@@ -1,4 +1,4 @@
-"""Connections to engines over their Unix sockets, kept and reused."""
+"""Connections to engines over their Unix sockets, or the doors of other hosts, kept and reused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from fastness.gateway.http.engine_connection import EngineConnection
 from fastness.gateway.http.engine_stream import EngineStream, Sink
 from fastness.gateway.http.errors import EngineLost, EngineUnreachable
+from fastness.gateway.http.remote import SCHEME, RemoteEngines
 
 STREAM_BYTES_MAX: Final = 268_435_456
 """A streamed answer, unless its caller says otherwise."""
@@ -71,13 +72,23 @@ class WholeAnswer:
 class EngineConnections:
     """Keep-alive connections to engines, pooled by socket path. Made and used on the running event loop.
 
+    `remote` makes those whose "path" is that of an engine on another host, `tls://...`; None: there are none.
+
     A pooled connection that turns out closed before the first byte of the answer is replaced once by a fresh one.
     After a streamed answer a connection is not used again (llama-server closes it, whatever it announced). Time
     limits other than `connect_timeout_s` are the caller's, through `cancel`. `idle_max` is per socket, and
     `idle_timeout_s` is below the five seconds after which llama-server closes an idle connection itself.
     """
 
-    def __init__(self, *, connect_timeout_s: float = 5.0, idle_timeout_s: float = 4.0, idle_max: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        connect_timeout_s: float = 5.0,
+        idle_timeout_s: float = 4.0,
+        idle_max: int = 64,
+        remote: RemoteEngines | None = None,
+    ) -> None:
+        self._remote = remote
         self._loop = asyncio.get_running_loop()
         self._connect_timeout_s = connect_timeout_s
         self._idle_timeout_s = idle_timeout_s
@@ -124,6 +135,8 @@ class EngineConnections:
         """
         for connection in self._idle.pop(socket, ()):
             connection.drop()
+        if self._remote is not None:
+            self._remote.forget(socket)
 
     async def close(self) -> None:
         """Drop idle connections and end calls in progress: their sinks hear EngineBroken or EngineUnreachable."""
@@ -140,6 +153,8 @@ class EngineConnections:
             connection.lose("this gateway is shutting down")
         if self._open:
             await self._empty.wait()
+        if self._remote is not None:
+            await self._remote.close()
 
     # ---- what connections tell us
 
@@ -198,7 +213,8 @@ class EngineConnections:
         ):  # by the sweep: a timeout of its own for each connection would cost as much again
             call.fail(EngineUnreachable(f"the engine accepted no connection within {self._connect_timeout_s:g} s"))
         except OSError as error:
-            call.fail(EngineUnreachable(f"no engine listens on its socket: {error.strerror or error}"))
+            where = "no engine is reached" if call.socket.startswith(SCHEME) else "no engine listens on its socket"
+            call.fail(EngineUnreachable(f"{where}: {error.strerror or error}"))
         else:
             if connection is not None and call.done:
                 connection.drop()
@@ -208,6 +224,10 @@ class EngineConnections:
     async def _open_one(self, call: EngineStream, idle: list[EngineConnection]) -> EngineConnection | None:
         wait_s = BUSY_WAIT_FIRST_S
         make = partial(EngineConnection, self, idle)
+        if call.socket.startswith(SCHEME):
+            if self._remote is None:
+                raise OSError("it is on another host, and this installation belongs to no cluster")
+            return await self._remote.open(make, call.socket)
         while not call.done:
             try:
                 return (await self._loop.create_unix_connection(make, call.socket))[1]
@@ -231,7 +251,9 @@ class EngineConnections:
             for connection in [connection for connection in idle if connection.idle_since <= oldest]:
                 idle.remove(connection)
                 connection.drop()
-        if self._connecting or any(self._idle.values()):
+        if self._remote is not None:
+            self._remote.sweep()
+        if self._connecting or any(self._idle.values()) or (self._remote is not None and self._remote.busy):
             self._sweep_later()
 
 

@@ -1,0 +1,210 @@
+"""The other nodes, as the head's supervisor has them: it opens their letters, answers each, and says what is routed.
+
+Whoever carries the letters is not trusted: name and place are those of the certificate, and orders go only along ways
+by which a node has written. It is the head's word here that renews the lease of a node; see fleet/lease.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
+from fastness.control.letters import Pigeonhole, Post, Word, put, read_report, write
+from fastness.control.run_files import LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
+from fastness.core.ids import is_name
+from fastness.core.marking import Node
+from fastness.core.observation import NodeOrders, NodeReport
+from fastness.core.replica import Replica, ReplicaState
+from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
+from fastness.fleet.door.orders import DoorOrders, remote_socket
+from fastness.identity.cluster.certificate import NotTrusted
+from fastness.identity.cluster.claims import HostClaims
+from fastness.store.snapshot_file import SnapshotReader, write_snapshot
+
+WAYS_MAX: Final = 65_536
+"""Ways by which letters come. More are not looked at."""
+SUSPECT_PART: Final = 0.5
+"""After this part of a lease without a word, gateways send nothing new to a node."""
+
+
+@dataclass(slots=True)
+class _Neighbour:
+    """One node: the way it wrote by last, what it said then, when that was, and what control wants of it."""
+
+    way: str
+    report: NodeReport
+    heard_s: float
+    place: Node
+    door: str
+    orders_file: SnapshotReader[NodeOrders]
+    orders: NodeOrders | None = None
+    routed: tuple[Replica, ...] = ()
+
+
+class Neighbours:
+    """`place` says what a certificate's claims mean under the policy in force; raises ValueError where nothing.
+
+    `door_port` is that of every host's door. `revoked` returns the list of revoked certificates. `now` goes forward
+    only, in seconds. `tell` is told of each letter that is refused: by which way it came, and why. `models` are
+    those of this host.
+    """
+
+    def __init__(
+        self,
+        run_directory: Path,
+        post: Post,
+        place: Callable[[HostClaims], Node],
+        door_port: int,
+        revoked: Callable[[], str],
+        now: Callable[[], float],
+        lease_s: float,
+        tell: Callable[[str, str], None],
+        models: ModelsKnown | None = None,
+    ) -> None:
+        self._run, self._post, self._place, self._revoked = run_directory, post, place, revoked
+        self._now, self._lease_s, self._tell = now, lease_s, tell
+        self._models = models or NoModels()
+        self._door_port, self._door = door_port, DoorOrders(0)
+        self._withheld: frozenset[str] = frozenset()
+        self._ways: dict[str, Pigeonhole] = {}
+        self._nodes: dict[str, _Neighbour] = {}
+
+    def begin(self) -> None:
+        """Make the directories, and forget what a run before left in them. Raises OSError."""
+        (self._run / DOOR_ORDERS).unlink(missing_ok=True)
+        for name in (LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS):
+            folder = self._run / name
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for left in folder.iterdir():
+                left.unlink(missing_ok=True)
+
+    def look(self) -> bool:
+        """Open what has come, pass on what control wants, answer; tell whether gateways have to hear of anything."""
+        heard = {name for name in map(self._hear, self._letters()) if name is not None}
+        changed = False
+        for name, one in self._nodes.items():
+            told = one.orders_file.poll()
+            if told is not None and told.node == name:
+                one.orders = told
+            if told is not None or name in heard:
+                self._answer(name, one)
+            if told is not None or name in heard or one.routed:
+                silent_s, before = self._now() - one.heard_s, (one.place, one.routed)
+                one.place, one.routed = one.report.node.place, () if silent_s >= self._lease_s else _routed(one)
+                if silent_s >= self._lease_s * SUSPECT_PART:
+                    one.routed = tuple(replace(each, state=ReplicaState.DRAINING) for each in one.routed)
+                changed = changed or before != (one.place, one.routed)
+        self._connect()
+        return changed
+
+    def withhold(self, models: frozenset[str]) -> None:
+        """Order nobody to run these models, whatever control says: they were revoked."""
+        self._withheld = models
+
+    def places(self) -> tuple[Node, ...]:
+        """Return where the nodes stand, by their certificates."""
+        return tuple(one.place for one in self._nodes.values())
+
+    def replicas(self) -> tuple[Replica, ...]:
+        """Return the replicas that control wants where they are, of nodes that were heard of within a lease."""
+        return tuple(replica for one in self._nodes.values() for replica in one.routed)
+
+    def _connect(self) -> None:
+        """Tell the door of this host to which others our gateways may be connected."""
+        places = tuple(one.door for one in self._nodes.values())
+        if places != self._door.places:
+            self._door = DoorOrders(self._door.version + 1, places=places)
+            write_snapshot(self._run / DOOR_ORDERS, self._door, durable=False)
+
+    def _letters(self) -> list[tuple[str, bytes]]:
+        folder = self._run / LETTERS_IN
+        names = sorted(path.name for path in folder.glob("[!.]*"))[:WAYS_MAX]
+        for gone in self._ways.keys() - set(names):
+            del self._ways[gone]
+            (self._run / LETTERS_OUT / gone).unlink(missing_ok=True)
+        found = []
+        for name in names:
+            letter = self._ways.setdefault(name, Pigeonhole(folder / name)).poll()
+            if letter is not None:
+                found.append((name, letter))
+        return found
+
+    def _hear(self, came: tuple[str, bytes]) -> str | None:
+        """Take in one letter; return whose it was."""
+        way, letter = came
+        try:
+            opened = self._post.open(letter)
+            report = self._vouched(read_report(opened.body), opened.claims)
+        except (NotTrusted, ValueError) as error:
+            self._tell(way, str(error))
+            return None
+        name = report.node.name
+        one = self._nodes.get(name)
+        if one is None:
+            path = self._run / ORDERS_OF_OTHERS / f"{name}.json"
+            one = self._nodes[name] = _Neighbour(
+                way, report, 0.0, report.node.place, "", SnapshotReader(path, NodeOrders)
+            )
+        one.way, one.report, one.heard_s = way, report, self._now()
+        one.door = place_of(opened.claims.addresses[0], self._door_port)
+        write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", report, durable=False)
+        return name
+
+    def _vouched(self, report: NodeReport, claims: HostClaims) -> NodeReport:
+        """The report with everything that the authority says of its node in the place of what the node says."""
+        place = self._place(claims)
+        if not is_name(place.name):
+            raise ValueError(f"{place.name[:80]!r} is no name of a node")
+        domain = claims.domain or report.node.domain
+        node = replace(report.node, place=place, pool=claims.pool, domain=domain, labels=claims.labels)
+        return replace(report, node=node, replicas=tuple(replace(one, node=place.name) for one in report.replicas))
+
+    def _answer(self, name: str, one: _Neighbour) -> None:
+        try:
+            letter = self._post.seal(name, write(self._word(name, one)))
+            put(self._run / LETTERS_OUT / one.way, letter)
+        except (ValueError, OSError) as error:
+            self._tell(one.way, str(error))
+
+    def _word(self, name: str, one: _Neighbour) -> Word:
+        orders = self._permitted(one.orders)
+        heard = (each for other, each in self._nodes.items() if other != name and self._is_heard(each))
+        hosts = (
+            ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests) for each in heard
+        )
+        missing = missing_models(one.report.node, orders, hosts, self._models)
+        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models))
+
+    def _is_heard(self, one: _Neighbour) -> bool:
+        return self._now() - one.heard_s < self._lease_s
+
+    def _permitted(self, orders: NodeOrders | None) -> NodeOrders | None:
+        if orders is None or not self._withheld:
+            return orders
+        return replace(
+            orders, assignments=tuple(one for one in orders.assignments if one.spec.model not in self._withheld)
+        )
+
+
+def _routed(one: _Neighbour) -> tuple[Replica, ...]:
+    """The replicas of a report that are ordered, under the terms that they were ordered under; those that drain do.
+
+    What changes all the time, and matters to no gateway, is left out.
+    """
+    ordered = {each.replica: each for each in one.orders.assignments} if one.orders else {}
+    found = []
+    for replica in one.report.replicas:
+        order = ordered.get(replica.id)
+        if order is not None and order.term == replica.term:
+            state = replica.state if order.routed else ReplicaState.DRAINING
+            socket = remote_socket(one.door, replica.id, one.place.name)
+            found.append(replace(replica, state=state, socket=socket, memory_bytes=None, pid=None))
+    return tuple(found)
+
+
+def place_of(address: str, port: int) -> str:
+    """Return where a door is, as `address:port`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,352 @@
+"""A head and a node that write to each other by way of a carrier whom neither trusts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster_world import World as Cluster
+from fastness.control.leased_node import LeasedNode, LeasedParts
+from fastness.control.letters import REPORT, WORD, SealedPost
+from fastness.control.neighbours import Neighbours
+from fastness.control.node_files import NodeFiles
+from fastness.control.wanted_models import WantedModels
+from fastness.core.desired import DeploymentSpec, Needs
+from fastness.core.event import EventType
+from fastness.core.fleet_event import Part
+from fastness.core.marking import Label, Node
+from fastness.core.node import FleetNode
+from fastness.core.observation import Assignment, NodeOrders
+from fastness.core.replica import Replica, ReplicaState
+from fastness.fleet.node import LocalNode
+from fastness.identity.cluster.claims import HostClaims, HostRole
+
+OFFICIAL = Label("OFFICIAL")
+SPEC = DeploymentSpec("chat", "health", "smol", "ab" * 32, "chat", OFFICIAL, Needs(OFFICIAL, 1))
+LEASE_S = 4.0
+NODE = "bristol-07"
+
+
+class Keeper:
+    """Engines that are ready at once, and end when they are killed."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        self.tell, self.kept = tell, dict[str, Replica]()
+
+    async def start(self, replica: Replica) -> None:
+        self.kept[replica.id] = replica
+        self.tell(replica)
+
+    async def stop(self, replica_id: str) -> None:
+        self.kept.pop(replica_id, None)
+
+    def kill(self) -> None:
+        self.kept.clear()
+
+    def observe(self) -> tuple[Replica, ...]:
+        return tuple(self.kept.values())
+
+
+class Workshop:
+    async def prepare(self, one: Assignment, tell: Callable[[str], None]) -> Replica:
+        return replace(one.as_replica(ReplicaState.READY), pid=1, epoch=1, socket="engine.sock")
+
+    def release(self, replica: str) -> None:
+        pass
+
+
+def place(claims: HostClaims) -> Node:
+    return Node(claims.name, claims.jurisdiction, claims.operator, "GB", Label(claims.ceiling))
+
+
+class Recorded:
+    def __init__(self) -> None:
+        self.events: list[tuple[EventType, dict[str, Any]]] = []
+        self.failed: list[tuple[str, str]] = []
+
+    def append(self, type_: EventType, **fields: Any) -> None:
+        self.events.append((type_, fields))
+
+    def fails(self, event: str, reason: str) -> None:
+        self.failed.append((event, reason))
+
+    def observed(self, replica: Any) -> None:
+        pass
+
+
+class Two:
+    """A head and a node, each with a run directory; `carry` is the carrier. Time passes by `now_s` alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cluster = Cluster(folder / "pki", now_s=time.time())
+        self.head_is = self.cluster.host("head", HostRole.HEAD)
+        self.node_is = self.cluster.host(NODE, labels=(("rack", "b7"),), pool="gpu")
+        self.now_s, self.refused, self.recorded = 0.0, list[tuple[str, str]](), Recorded()
+        self.revoked = ""
+        self.models, self.records = WantedModels(lambda: None), list[str]()
+        self.run, self.there = folder / "head", folder / "node"
+        for one in (self.run, self.there):
+            one.mkdir()
+        self.head = Neighbours(
+            self.run,
+            SealedPost(self.head_is, WORD, REPORT, self.clock_ms),
+            place,
+            7443,
+            lambda: self.revoked,
+            lambda: self.now_s,
+            LEASE_S,
+            lambda way, why: self.refused.append((way, why)),
+        )
+        self.control = NodeFiles(self.run)
+        self.keeper: Keeper | None = None
+
+    def clock_ms(self) -> int:
+        return int(time.time() * 1_000)
+
+    def begin(self) -> LeasedNode:
+        claimed = Node("london-01", "US", "", "", Label("TOP SECRET"))
+
+        def make(tell: Callable[[Any], None]) -> LocalNode:
+            self.keeper = Keeper(tell)
+            return LocalNode(NODE, self.keeper, Workshop(), lambda _orders: None, tell)  # type: ignore[arg-type]
+
+        parts = LeasedParts(
+            self.there,
+            "head",
+            SealedPost(self.node_is, REPORT, WORD, self.clock_ms),
+            lambda: FleetNode(claimed, (), 1, labels=(("spot", ""),)),
+            lambda: ("ab" * 32,),
+            lambda pem: self.node_is.take_revoked(pem.encode()) and None,
+            make,
+            self.clock_ms,
+            lambda: self.now_s,
+            LEASE_S,
+            self.models,
+            self.records.append,
+        )
+        self.node = LeasedNode(parts, self.recorded)  # type: ignore[arg-type]
+        self.head.begin()
+        self.node.begin()
+        return self.node
+
+    def carry(self, way: str = "ray-1") -> None:
+        """Exchange what there is, as a courier does."""
+        for source, target in (
+            (self.there / "letters/out/head", self.run / "letters/in" / way),
+            (self.run / "letters/out" / way, self.there / "letters/in/head"),
+        ):
+            if source.exists() and (not target.exists() or target.read_bytes() != source.read_bytes()):
+                target.write_bytes(source.read_bytes())
+
+    async def turn(self, seconds: float = 0.5) -> bool:
+        """Let everybody act once."""
+        self.now_s += seconds
+        await self.node.look()
+        self.carry()
+        changed = self.head.look()
+        self.carry()
+        await self.node.look()
+        await asyncio.sleep(0.001)
+        return changed
+
+    async def turns(self, condition: Callable[[], bool]) -> None:
+        for _ in range(200):
+            if condition():
+                return
+            await self.turn()
+        raise AssertionError(self.recorded.failed or self.refused)
+
+    def order(self, version: int, *replicas: str, routed: bool = True, term: int = 1) -> None:
+        there = tuple(Assignment(one, SPEC, 1, term, Part(NODE, ("cpu-0",)), routed) for one in replicas)
+        self.control.send(NodeOrders(NODE, version, there, (SPEC,)))
+
+    def routed(self) -> dict[str, ReplicaState]:
+        return {one.id: one.state for one in self.head.replicas()}
+
+
+def run(journey: Callable[[Two], Awaitable[None]], folder: Path) -> None:
+    async def whole() -> None:
+        two = Two(folder)
+        two.begin()
+        try:
+            await journey(two)
+        finally:
+            await two.node.close()
+
+    asyncio.run(whole())
+
+
+async def serving(two: Two) -> None:
+    await two.turn()
+    two.order(3, "chat-1")
+    await two.turns(lambda: two.routed() == {"chat-1": ReplicaState.READY})
+
+
+def test_what_control_orders_runs_and_is_routed_by_the_name_and_place_of_the_certificate(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        (one,) = two.head.replicas()
+        assert (one.node, one.socket) == (NODE, f"tls://10.0.0.7:7443/chat-1.{NODE}.fastness.internal")
+        assert [(each.name, each.jurisdiction, str(each.ceiling)) for each in two.head.places()] == [
+            (NODE, "GB", "OFFICIAL")
+        ]
+        (report,) = two.control.reports()
+        assert (report.node.name, report.node.pool, report.node.labels) == (NODE, "gpu", (("rack", "b7"),))
+        assert report.version == 3 and two.node.leased
+
+    run(journey, tmp_path)
+
+
+def test_gateways_hear_of_changes_only(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        assert [await two.turn() for _ in range(5)] == [False] * 5
+
+    run(journey, tmp_path)
+
+
+def test_a_node_that_is_cut_off_ends_its_engines_when_its_lease_lapses_and_says_so(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.now_s += LEASE_S - 0.6
+        await two.node.look()
+        assert two.node.leased and two.keeper and two.keeper.observe()
+        two.now_s += 0.7
+        await two.node.look()
+        assert not two.node.leased
+        await asyncio.sleep(0.01)
+        assert not two.keeper.observe()
+        assert two.recorded.events[-1][0] is EventType.LEASE_LAPSED
+
+    run(journey, tmp_path)
+
+
+def test_a_node_that_comes_back_runs_what_is_ordered_now_and_nothing_of_before(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.now_s += LEASE_S + 1
+        await two.node.look()
+        two.order(4)
+        for _ in range(4):
+            await two.turn()
+            assert not two.node.observe()
+        assert two.node.leased and not two.routed()
+        two.order(5, "chat-2", term=2)
+        await two.turns(lambda: two.routed() == {"chat-2": ReplicaState.READY})
+
+    run(journey, tmp_path)
+
+
+def test_the_same_orders_begin_anew_after_a_lapse(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.now_s += LEASE_S + 1
+        await two.node.look()
+        assert not two.node.observe() or all(one.state is ReplicaState.DRAINING for one in two.node.observe())
+        await two.turns(lambda: two.node.leased and two.routed() == {"chat-1": ReplicaState.READY})
+        assert [one for one, _ in two.recorded.events].count(EventType.LEASE_GRANTED) == 2
+
+    run(journey, tmp_path)
+
+
+def test_a_node_that_is_silent_gets_nothing_new_and_then_is_not_routed(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.now_s += LEASE_S / 2 + 0.1
+        assert two.head.look() and two.routed() == {"chat-1": ReplicaState.DRAINING}
+        two.now_s += LEASE_S / 2
+        assert two.head.look() and two.routed() == {}
+        assert len(two.head.places()) == 1 and not two.head.look()
+
+    run(journey, tmp_path)
+
+
+def test_what_is_not_ordered_is_not_routed_whatever_the_node_says(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.order(4, "chat-1", routed=False)
+        two.head.look()
+        assert two.routed() == {"chat-1": ReplicaState.DRAINING}
+        two.order(5, "chat-1", term=9)
+        two.head.look()
+        assert two.routed() == {}, "what runs there was ordered under another term"
+
+    run(journey, tmp_path)
+
+
+def test_revoked_models_are_withheld(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.head.withhold(frozenset({"smol"}))
+        await two.turns(lambda: not two.node.observe())
+
+    run(journey, tmp_path)
+
+
+def test_letters_that_are_forged_replayed_or_by_a_revoked_host_change_nothing(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        kept = (two.run / "letters/out/ray-1").read_bytes()
+        stranger = Cluster(tmp_path / "other", now_s=time.time()).host(NODE)
+        forged = SealedPost(stranger, REPORT, WORD, two.clock_ms).seal("head", b"{}")
+        for letter in (forged, b"", b"rubbish", kept):
+            (two.run / "letters/in/ray-2").write_bytes(letter)
+            two.head.look()
+        assert not (two.run / "letters/out/ray-2").exists(), "a way by which no node wrote gets no letter"
+        assert two.refused and {way for way, _ in two.refused} == {"ray-2"}
+        two.now_s += LEASE_S + 1
+        await two.node.look()
+        (two.there / "letters/in/head").write_bytes(kept)
+        await two.node.look()
+        assert not two.node.leased, "an old word renews nothing"
+        two.revoked = two.cluster.revoke(two.node_is.certificate.serial).decode()
+        two.head_is.take_revoked(two.revoked.encode())
+        await two.node.look()
+        two.carry()
+        before = len(two.refused)
+        two.head.look()
+        assert "revoked" in two.refused[before][1]
+
+    run(journey, tmp_path)
+
+
+def test_only_the_head_gives_orders(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        other = two.cluster.host("leeds-01")
+        word = SealedPost(other, WORD, REPORT, two.clock_ms).seal(NODE, b'{"answers_ms":1}')
+        (two.there / "letters/in/head").write_bytes(word)
+        await two.node.look()
+        assert "orders come from head" in two.recorded.failed[0][1]
+
+    run(journey, tmp_path)
+
+
+def test_two_hosts_cannot_share_a_certificate_without_the_newest_alone_being_answered(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.now_s += 0.5
+        await two.node.look()
+        two.carry("ray-2")
+        two.head.look()
+        two.carry("ray-2")
+        assert (two.run / "letters/out/ray-2").exists()
+        await two.turns(lambda: two.routed() == {"chat-1": ReplicaState.READY})
+
+    run(journey, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "not json", '{"answers_ms":"x"}'])
+def test_a_word_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    async def journey(two: Two) -> None:
+        letter = SealedPost(two.head_is, WORD, REPORT, two.clock_ms).seal(NODE, text.encode())
+        (two.there / "letters/in/head").write_bytes(letter)
+        await two.node.look()
+        assert two.recorded.failed and not two.node.leased
+
+    run(journey, tmp_path)
