@@ -38,7 +38,7 @@ def run_gateway(settings: Settings) -> int:
     import uvloop
 
     from fastness.core.batch import SOCKET_NAME
-    from fastness.core.gateways import FIRST, gateway_names, socket_of
+    from fastness.core.gateways import socket_of
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
@@ -53,12 +53,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
-    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
-    if name not in gateway_names(settings.gateway.processes):
-        raise ConfigError(
-            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
-            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
-        )
+    name = _name(settings)
     write_no_core()
     die_with_supervisor()
     inherited = os.environ.get(LISTENER_VARIABLE)
@@ -70,10 +65,6 @@ def run_gateway(settings: Settings) -> int:
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
-    def told(problem: SnapshotProblem) -> None:
-        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
-            report(problem)
-
     parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
@@ -81,7 +72,7 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
-        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
@@ -99,6 +90,19 @@ def run_gateway(settings: Settings) -> int:
         remote=remote_engines(settings, run),
     )
     return uvloop.run(serve(parts))
+
+
+def _name(settings: Settings) -> str:
+    """Return which gateway this process is; raises ConfigError for one that there is not."""
+    from fastness.core.gateways import FIRST, gateway_names
+
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
+    return name
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
