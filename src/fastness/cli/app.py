@@ -18,6 +18,7 @@ from fastness.cli import (
     deploy,
     doctor,
     events,
+    evidence,
     explain,
     keys,
     ledger,
@@ -84,6 +85,7 @@ ORDER = (
     "explain",
     "ledger",
     "perimeter",
+    "evidence",
     "simulate",
     "sbom",
     "doctor",
@@ -191,6 +193,7 @@ def build_app(composition: Composition) -> typer.Typer:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "evidence", "What an auditor gets, to verify alone.", evidence.ACTS)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)

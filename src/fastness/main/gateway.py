@@ -21,6 +21,7 @@ from fastness.main.process import (
 )
 
 if TYPE_CHECKING:
+    from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
 
 
@@ -41,7 +42,6 @@ def run_gateway(settings: Settings) -> int:
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
@@ -72,9 +72,7 @@ def run_gateway(settings: Settings) -> int:
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(
-            settings.home / "ledger" / name, name, settings.ledger, milliseconds, signing=signing(settings)
-        ),
+        ledger=_ledger(settings, name),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -86,6 +84,13 @@ def run_gateway(settings: Settings) -> int:
         name=name,
     )
     return uvloop.run(serve(parts))
+
+
+def _ledger(settings: Settings, name: str) -> CallbackLedger:
+    from fastness.ledger.loop import LoopLedger
+
+    directory = settings.home / "ledger" / name
+    return LoopLedger.open(directory, name, settings.ledger, milliseconds, signing=signing(settings))
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
