@@ -28,6 +28,7 @@ from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
     from fastness.gateway.http.remote import RemoteEngines
+    from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
 
 
@@ -49,7 +50,6 @@ def run_gateway(settings: Settings) -> int:
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
@@ -76,7 +76,7 @@ def run_gateway(settings: Settings) -> int:
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
+        ledger=_ledger(settings, name),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -103,6 +103,12 @@ def _name(settings: Settings) -> str:
             f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
         )
     return name
+
+
+def _ledger(settings: Settings, name: str) -> CallbackLedger:
+    from fastness.ledger.loop import LoopLedger
+
+    return LoopLedger.open(*log_place(settings, name), signing=signing(settings))
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
