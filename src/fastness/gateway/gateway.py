@@ -63,7 +63,7 @@ class Gateway:
 
     `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
     force: then nothing is permitted. Without `leases` whatever has a limit is refused, and without `sealer` whatever is
-    to be kept. Without a `binding` receipts are those of a secret that nobody has.
+    to be kept; without a `binding` receipts are those of a secret that nobody has.
     """
 
     def __init__(

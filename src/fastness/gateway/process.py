@@ -177,13 +177,6 @@ async def serve(parts: GatewayParts) -> int:
     return 0
 
 
-def _configured(parts: GatewayParts) -> Event:
-    """The entry that says under which settings the answers after it are given."""
-    digest = configuration_digest(parts.settings)
-    said: dict[str, Scalar] = {"process": parts.name, "configuration": digest, "version": __version__}
-    return Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said)
-
-
 def _fellows(parts: GatewayParts, engines: EngineConnections) -> Fellows:
     others = (name for name in gateway_names(parts.settings.gateway.processes) if name != parts.name)
     return Fellows(engines, {name: str(parts.probes.parent / socket_of(name)) for name in others})
@@ -194,6 +187,13 @@ def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     return ended
+
+
+def _configured(parts: GatewayParts) -> Event:
+    """The entry that says under which settings the answers after it are given."""
+    digest = configuration_digest(parts.settings)
+    said: dict[str, Scalar] = {"process": parts.name, "configuration": digest, "version": __version__}
+    return Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said)
 
 
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
