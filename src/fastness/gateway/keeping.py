@@ -112,7 +112,7 @@ def _record(gateway: Gateway, trip: Trip, *, whole: bool) -> Kept:
         body=trip.exchange.body,
         answer=sent,
         whole=whole,
-        salts={},
+        salts=gateway.binding.salts(trip.exchange.request_id),
     )
 
 

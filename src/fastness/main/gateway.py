@@ -28,6 +28,7 @@ from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
     from fastness.gateway.http.remote import RemoteEngines
+    from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
 
 
@@ -49,7 +50,6 @@ def run_gateway(settings: Settings) -> int:
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
@@ -65,10 +65,6 @@ def run_gateway(settings: Settings) -> int:
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
-    def told(problem: SnapshotProblem) -> None:
-        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
-            report(problem)
-
     parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
@@ -76,11 +72,11 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
-        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
+        ledger=_ledger(settings, name),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -97,6 +93,7 @@ def run_gateway(settings: Settings) -> int:
 
 
 def _name(settings: Settings) -> str:
+    """Return which gateway this process is; raises ConfigError for one that there is not."""
     from fastness.core.gateways import FIRST, gateway_names
 
     name = os.environ.get(GATEWAY_VARIABLE, FIRST)
@@ -106,6 +103,12 @@ def _name(settings: Settings) -> str:
             f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
         )
     return name
+
+
+def _ledger(settings: Settings, name: str) -> CallbackLedger:
+    from fastness.ledger.loop import LoopLedger
+
+    return LoopLedger.open(*log_place(settings, name), signing=signing(settings))
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
@@ -129,16 +132,3 @@ def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines]
     context, check = membership.client_context(), checking(membership)
 
     return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
-
-
-def _name(settings: Settings) -> str:
-    """Return what this gateway is called; raises ConfigError for one that the installation does not know."""
-    from fastness.core.gateways import FIRST, gateway_names
-
-    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
-    if name not in gateway_names(settings.gateway.processes):
-        raise ConfigError(
-            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
-            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
-        )
-    return name
