@@ -133,20 +133,16 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(
-            *offered,
-            *_proving(settings, store, ledger, explained),
-            *cluster_routes(settings, ledger, policies),
-        ),
+        extra_routes=(*offered, *_proving(settings, store, ledger, explained, policies)),
         companions=(finishing, *running),
     )
 
 
 def _proving(
-    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation]
+    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation], policies: Policies
 ) -> tuple[ApiRoute, ...]:
-    proofs = proof_routes(settings.home, ledger)
-    return (*proofs, *evidence_routes(settings.home, store.database, ledger, explained))
+    evidence = evidence_routes(settings.home, store.database, ledger, explained)
+    return (*proof_routes(settings.home, ledger), *evidence, *cluster_routes(settings, ledger, policies))
 
 
 def _served(settings: Settings, store: SqlStore, library: ModelLibrary, lattice: Lattice) -> Served:
