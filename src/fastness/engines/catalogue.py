@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Final
 
@@ -12,6 +14,7 @@ from fastness.engines.port import Dialect, Engine
 
 _DIALECTS: Final = MappingProxyType[str, Dialect]({"llamacpp": LlamaCppDialect(), "fake": FakeDialect()})
 _ENGINES: Final = MappingProxyType[str, Engine]({"llamacpp": LlamaCppEngine(), "fake": FakeEngine()})
+_PACKAGES: Final = MappingProxyType({"llamacpp": "xllamacpp", "vllm": "vllm"})
 ENGINES: Final = tuple(_ENGINES)
 """The names of the engines there are."""
 
@@ -19,6 +22,16 @@ ENGINES: Final = tuple(_ENGINES)
 def dialect(name: str) -> Dialect:
     """Return how the engine `name` is spoken to; raises KeyError."""
     return _DIALECTS[name]
+
+
+@cache
+def build(name: str) -> str:
+    """Return the package and version that the engine `name` comes out of, such as `xllamacpp 2026.10.11549`; or ``."""
+    package = _PACKAGES.get(name, "")
+    try:
+        return f"{package} {version(package)}" if package else ""
+    except PackageNotFoundError:
+        return ""
 
 
 def engine(name: str) -> Engine:

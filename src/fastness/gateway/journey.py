@@ -72,7 +72,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
             except Superseded as superseded:
                 begin_anew(gateway, trip, superseded)
         await commit(gateway, trip)
-        finish(trip)
+        finish(gateway, trip)
     except Refusal as refusal:
         refuse(gateway, trip, refusal)
     except asyncio.CancelledError:
@@ -89,6 +89,7 @@ def authenticate(gateway: Gateway, trip: Trip) -> None:
     """Who asks."""
     trip.principal = gateway.authenticate(trip.exchange)
     trip.access_version = gateway.access_version
+    trip.receipt_line = gateway.binding.head_line(trip.exchange.request_id)  # from here on there will be an entry
 
 
 def mark(gateway: Gateway, trip: Trip) -> None:
@@ -113,6 +114,7 @@ def parse(gateway: Gateway, trip: Trip) -> None:
 
 def authorise(gateway: Gateway, trip: Trip) -> None:
     """Whether this caller may have it, marked so, with what it sets. No engine hears of it before it passed."""
+    gateway.witnessed.check()
     request, principal, mark = trip.request, trip.principal, trip.mark
     assert request and principal and mark
     kind = EMBEDS if trip.operation is EMBEDDING else CHATS
@@ -291,19 +293,19 @@ async def commit(gateway: Gateway, trip: Trip) -> None:
     if trip.retains is not None:
         await keeping.seal(gateway, trip)
     try:
-        await gateway.ledger.commit(event_of(gateway, trip))
+        trip.position = await gateway.ledger.commit(event_of(gateway, trip))
     except LedgerUnavailable as error:
         message = f"The ledger cannot record this answer, so it may not be given: {error}"
         raise Refusal("ledger_unavailable", message, retry_after_s=5) from None
     trip.commit_s = gateway.now() - began
 
 
-def finish(trip: Trip) -> None:
-    """Give the answer, or the end of its stream."""
-    if trip.streams and trip.answer:
+def finish(gateway: Gateway, trip: Trip) -> None:
+    """Give the answer, or the end of its stream, which says where its entry stands."""
+    if trip.streams and trip.answer and trip.position:
         if not trip.exchange.started:
             trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
-        trip.exchange.finish(trip.body)
+        trip.exchange.finish(gateway.binding.comment(trip.exchange.request_id, trip.position.index) + trip.body)
     else:
         trip.exchange.respond(200, JSON_HEADERS + trip.head_lines, trip.body)
 

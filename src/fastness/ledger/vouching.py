@@ -51,7 +51,7 @@ def vouched(directory: Path, log: str, keys: Iterable[VerifierKey], kept: Iterab
         trusted = trusted or _beside(directory)
         note = read_checkpoint(directory)
         if note is not None:
-            own, signed_by = checked(note, trusted)
+            own, signed_by = checked(note, trusted, whole=True)
             roots[own.size].add(own.root)
         elif trusted:
             raise NoteInvalid("it is missing, and this log was signed before")
@@ -65,14 +65,22 @@ def vouched(directory: Path, log: str, keys: Iterable[VerifierKey], kept: Iterab
     return Vouched(own.origin if own else None, roots, own.size if own else 0, signed_by, known)
 
 
-def checked(note: Note, keys: Iterable[VerifierKey]) -> tuple[Checkpoint, tuple[str, ...]]:
-    """Return what a checkpoint says and which keys signed it; raises NoteInvalid unless one of its log's own did."""
+def checked(note: Note, keys: Iterable[VerifierKey], *, whole: bool = False) -> tuple[Checkpoint, tuple[str, ...]]:
+    """Return what a checkpoint says and which keys signed it; raises NoteInvalid unless one of its log's own did.
+
+    With `whole`, a key of each kind that is known for the log must have: nobody takes the stronger signature away.
+    """
     from fastness.ledger.signing import verify_note  # here, so that what is not signed is read without `cryptography`
 
+    keys = list(keys)
     checkpoint = parse_checkpoint(note.text)
     signed = verify_note(note, keys)
-    if not any(one.key.name == checkpoint.origin for one in signed):
+    kinds = {one.key.type for one in signed if one.key.name == checkpoint.origin}
+    if not kinds:
         raise NoteInvalid(f"the checkpoint of {checkpoint.origin} is signed by none of the keys known for that log")
+    missing = {key.type.name for key in keys if key.name == checkpoint.origin and key.type not in kinds}
+    if whole and missing:
+        raise NoteInvalid(f"{checkpoint.origin} has no signature with {missing.pop()}, and a key for one is known")
     return checkpoint, tuple(f"{one.key.name}+{one.key.id.hex()}" for one in signed)
 
 

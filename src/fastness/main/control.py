@@ -15,7 +15,7 @@ from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
 from fastness.main.process import (
     die_with_supervisor,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
     signing,
@@ -90,6 +90,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.fleet import FleetControl
     from fastness.main.identities import identities
     from fastness.main.limits import limits
+    from fastness.main.receipts import Companion, receipts
     from fastness.main.retention import retention
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import store_url
@@ -97,9 +98,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
     explained = load(os.environ)[1]
     store = SqlStore.open(store_url(settings.store.url, settings.home))
-    ledger = FileLedger.open(
-        settings.home / "ledger/control", "control", settings.ledger, milliseconds, signing=signing(settings)
-    )
+    ledger = FileLedger.open(*log_place(settings, "control"), signing=signing(settings))
     pepper = load_or_create(settings.home / "secrets/pepper")
     library = ModelLibrary(settings.home)
     policies = _policies(settings, run, store, ledger)
@@ -115,9 +114,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     kept_routes, sealing = retention(settings, run, store.database, ledger, access, policies, log)
     watching = fleet.reconciler if process else None
+    receipt_routes, proving = receipts(settings, run, log)
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
-    offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes())
-    running = (identities_kept, counting, sealing, batches.serve, fleet.reconciling) if process else ()
+    offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes(), *receipt_routes)
+    running: tuple[Companion, ...] = (identities_kept, counting, sealing, batches.serve, fleet.reconciling, *proving)
     return ControlDeps(
         access=access,
         policies=policies,
@@ -134,7 +134,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
         extra_routes=(*offered, *_proving(settings, store, ledger, explained, policies)),
-        companions=(finishing, *running),
+        companions=(finishing, *(running if process else ())),
     )
 
 

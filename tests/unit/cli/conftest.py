@@ -71,8 +71,10 @@ class World:
             environ=self.environ,
             load_settings=self.load_settings,
             run_up=lambda *given: self.run_up(*given),
+            run_node=lambda settings, progress, unsealed, joined: self.started.append("node") or 0,
             run_gateway=lambda settings: self.started.append("gateway") or 0,
             run_control=lambda settings: self.started.append("control") or 0,
+            run_door=lambda settings: self.started.append("door") or 0,
             local_api=self.local_api,
             machine_facts=lambda settings: self.facts,
         )

@@ -16,6 +16,7 @@ from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.letters import REPORT, WORD, SealedPost
 from fastness.control.neighbours import Neighbours
 from fastness.control.node_files import NodeFiles
+from fastness.control.wanted_models import WantedModels
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.event import EventType
 from fastness.core.fleet_event import Part
@@ -88,6 +89,7 @@ class Two:
         self.node_is = self.cluster.host(NODE, labels=(("rack", "b7"),), pool="gpu")
         self.now_s, self.refused, self.recorded = 0.0, list[tuple[str, str]](), Recorded()
         self.revoked = ""
+        self.models, self.records = WantedModels(lambda: None), list[str]()
         self.run, self.there = folder / "head", folder / "node"
         for one in (self.run, self.there):
             one.mkdir()
@@ -95,6 +97,7 @@ class Two:
             self.run,
             SealedPost(self.head_is, WORD, REPORT, self.clock_ms),
             place,
+            7443,
             lambda: self.revoked,
             lambda: self.now_s,
             LEASE_S,
@@ -119,12 +122,13 @@ class Two:
             SealedPost(self.node_is, REPORT, WORD, self.clock_ms),
             lambda: FleetNode(claimed, (), 1, labels=(("spot", ""),)),
             lambda: ("ab" * 32,),
-            lambda one: f"tls://10.0.0.7:7443/{one.id}.{NODE}",
             lambda pem: self.node_is.take_revoked(pem.encode()) and None,
             make,
             self.clock_ms,
             lambda: self.now_s,
             LEASE_S,
+            self.models,
+            self.records.append,
         )
         self.node = LeasedNode(parts, self.recorded)  # type: ignore[arg-type]
         self.head.begin()
@@ -188,7 +192,7 @@ def test_what_control_orders_runs_and_is_routed_by_the_name_and_place_of_the_cer
     async def journey(two: Two) -> None:
         await serving(two)
         (one,) = two.head.replicas()
-        assert (one.node, one.socket) == (NODE, f"tls://10.0.0.7:7443/chat-1.{NODE}")
+        assert (one.node, one.socket) == (NODE, f"tls://10.0.0.7:7443/chat-1.{NODE}.fastness.internal")
         assert [(each.name, each.jurisdiction, str(each.ceiling)) for each in two.head.places()] == [
             (NODE, "GB", "OFFICIAL")
         ]
