@@ -11,9 +11,15 @@ from fastness.engines.fake.engine import FakeDialect, FakeEngine
 from fastness.engines.llamacpp.dialect import LlamaCppDialect
 from fastness.engines.llamacpp.engine import LlamaCppEngine
 from fastness.engines.port import Dialect, Engine
+from fastness.engines.vllm.dialect import VllmDialect
+from fastness.engines.vllm.engine import VllmEngine
 
-_DIALECTS: Final = MappingProxyType[str, Dialect]({"llamacpp": LlamaCppDialect(), "fake": FakeDialect()})
-_ENGINES: Final = MappingProxyType[str, Engine]({"llamacpp": LlamaCppEngine(), "fake": FakeEngine()})
+_DIALECTS: Final = MappingProxyType[str, Dialect](
+    {"llamacpp": LlamaCppDialect(), "vllm": VllmDialect(), "fake": FakeDialect()}
+)
+_ENGINES: Final = MappingProxyType[str, Engine](
+    {"llamacpp": LlamaCppEngine(), "vllm": VllmEngine(), "fake": FakeEngine()}
+)
 _PACKAGES: Final = MappingProxyType({"llamacpp": "xllamacpp", "vllm": "vllm"})
 ENGINES: Final = tuple(_ENGINES)
 """The names of the engines there are."""

@@ -171,10 +171,12 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
     if isinstance(trip.request, ChatRequest):
         tier = TIERS[trip.band]
         head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}", tier)
-        trip.generations, trip.answer = prepare_chat(trip.request, head, card, dialect, gateway.settings.limits)
+        trip.generations, trip.answer = prepare_chat(
+            trip.request, head, card, dialect, gateway.settings.limits, trip.band
+        )
     else:
         head = Head(f"cmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}")
-        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect)
+        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect, trip.band)
     if trip.retains is not None:
         trip.answer = keeping.KeptAnswer(trip.answer)
 

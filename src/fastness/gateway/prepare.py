@@ -8,6 +8,7 @@ from dataclasses import replace
 from fastness.config import LimitSettings
 from fastness.core.error import Refusal
 from fastness.core.model import ModelCard
+from fastness.core.priority import Band
 from fastness.core.request import (
     ChatRequest,
     CompletionRequest,
@@ -34,7 +35,12 @@ TOKEN_BYTES_MAX = 256
 
 
 def prepare_chat(
-    request: ChatRequest, head: Head, card: ModelCard, dialect: Dialect, limits: LimitSettings
+    request: ChatRequest,
+    head: Head,
+    card: ModelCard,
+    dialect: Dialect,
+    limits: LimitSettings,
+    band: Band = Band.STANDARD,
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice, and the answer; raises Refusal."""
     tools = _tools(request, card, head.model, limits)
@@ -42,19 +48,19 @@ def prepare_chat(
     if request.tools or _tools_shown(messages):
         messages = tell_of_tools(request, card.tool_format)
     streams = request.stream or not dialect.cancels_whole
-    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams)
+    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams, band=band)
     _refuse_unsupported(one, dialect)
     return _choices(one, request.choices), ChatAnswer(request, head, tools)
 
 
 def prepare_completion(
-    request: CompletionRequest, head: Head, dialect: Dialect
+    request: CompletionRequest, head: Head, dialect: Dialect, band: Band = Band.STANDARD
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice of each prompt, and the answer; raises Refusal."""
     generations: tuple[Generation, ...] = ()
     streams = request.stream or not dialect.cancels_whole
     for prompt in request.prompts:
-        one = Generation(request.sampling, prompt=prompt, stream=streams)
+        one = Generation(request.sampling, prompt=prompt, stream=streams, band=band)
         _refuse_unsupported(one, dialect)
         generations += _choices(one, request.choices)
     return generations, CompletionAnswer(request, head)
