@@ -135,7 +135,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
         extra_routes=(
             *offered,
-            *_proving(settings, store, ledger, explained),
+            *_proving(settings, store, ledger, explained, policies),
             *cluster_routes(settings, ledger, policies),
         ),
         companions=(finishing, *(running if process else ())),
@@ -143,10 +143,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
 
 def _proving(
-    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation]
+    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation], policies: Policies
 ) -> tuple[ApiRoute, ...]:
-    proofs = proof_routes(settings.home, ledger)
-    return (*proofs, *evidence_routes(settings.home, store.database, ledger, explained))
+    evidence = evidence_routes(settings.home, store.database, ledger, explained)
+    return (*proof_routes(settings.home, ledger), *evidence, *cluster_routes(settings, ledger, policies))
 
 
 def _served(settings: Settings, store: SqlStore, library: ModelLibrary, lattice: Lattice) -> Served:
