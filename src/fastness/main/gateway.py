@@ -27,7 +27,10 @@ from fastness.main.process import (
 from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
+    import socket
+
     from fastness.gateway.http.remote import RemoteEngines
+    from fastness.gateway.process import GatewayParts
     from fastness.sealed.writer import Sealer
 
 
@@ -37,6 +40,18 @@ def run_gateway(settings: Settings) -> int:
 
     import uvloop
 
+    from fastness.gateway.process import serve
+
+    name = _name(settings)
+    write_no_core()
+    die_with_supervisor()
+    inherited = os.environ.get(LISTENER_VARIABLE)
+    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+    stay_local()
+    return uvloop.run(serve(_parts(settings, name, listener)))
+
+
+def _parts(settings: Settings, name: str, listener: socket.socket) -> GatewayParts:
     from fastness.core.batch import SOCKET_NAME
     from fastness.core.gateways import socket_of
     from fastness.core.identity import IdentitySnapshot
@@ -46,19 +61,13 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.tenant import AccessSnapshot
     from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
-    from fastness.gateway.process import GatewayParts, serve
+    from fastness.gateway.process import GatewayParts
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
-    name = _name(settings)
-    write_no_core()
-    die_with_supervisor()
-    inherited = os.environ.get(LISTENER_VARIABLE)
-    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
-    stay_local()
     run = prepare_directories(settings)
     log = open_log(settings, name)
 
@@ -69,7 +78,7 @@ def run_gateway(settings: Settings) -> int:
         if settings.ledger.witness_policy:  # else there are no witnesses to tell of
             report(problem)
 
-    parts = GatewayParts(
+    return GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
         access_reader=SnapshotReader(run / "access.json", AccessSnapshot, report),
@@ -93,7 +102,6 @@ def run_gateway(settings: Settings) -> int:
         name=name,
         remote=remote_engines(settings, run),
     )
-    return uvloop.run(serve(parts))
 
 
 def _name(settings: Settings) -> str:
