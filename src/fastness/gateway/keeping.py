@@ -48,6 +48,10 @@ class KeptAnswer:
         """See Answer."""
         self._answer.restart(choice)
 
+    def said(self) -> bytes:
+        """See Answer."""
+        return self._answer.said()
+
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""
         return self._answer.finish_reasons()

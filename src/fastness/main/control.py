@@ -87,6 +87,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.main.fleet import FleetControl
     from fastness.main.identities import identities
     from fastness.main.limits import limits
+    from fastness.main.receipts import Companion, receipts
     from fastness.main.retention import retention
     from fastness.registry.library import ModelLibrary
     from fastness.store.database import store_url
@@ -109,9 +110,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     kept_routes, sealing = retention(settings, run, store.database, ledger, access, policies, log)
     watching = fleet.reconciler if process else None
+    receipt_routes, proving = receipts(settings, run, log)
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
-    offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes())
-    running = (identities_kept, counting, sealing, batches.serve, fleet.reconciling) if process else ()
+    offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes(), *receipt_routes)
+    running: tuple[Companion, ...] = (identities_kept, counting, sealing, batches.serve, fleet.reconciling, *proving)
     return ControlDeps(
         access=access,
         policies=policies,
@@ -128,7 +130,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
         extra_routes=(*offered, *proof_routes(settings.home, ledger), *cluster_routes(settings, ledger, policies)),
-        companions=(finishing, *running),
+        companions=(finishing, *(running if process else ())),
     )
 
 

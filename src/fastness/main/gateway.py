@@ -14,6 +14,8 @@ from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
+    RECEIPT_SALTS,
+    WITNESSED,
     die_with_supervisor,
     log_place,
     open_log,
@@ -42,6 +44,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.replica import RoutingSnapshot
     from fastness.core.retention import SealingSnapshot
     from fastness.core.tenant import AccessSnapshot
+    from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
@@ -62,6 +65,10 @@ def run_gateway(settings: Settings) -> int:
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
+    def told(problem: SnapshotProblem) -> None:
+        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
+            report(problem)
+
     parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
@@ -69,6 +76,7 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
@@ -81,6 +89,7 @@ def run_gateway(settings: Settings) -> int:
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
+        secret=load_or_create(settings.home / RECEIPT_SALTS),
         name=name,
         remote=remote_engines(settings, run),
     )
@@ -120,3 +129,16 @@ def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines]
     context, check = membership.client_context(), checking(membership)
 
     return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
+
+
+def _name(settings: Settings) -> str:
+    """Return what this gateway is called; raises ConfigError for one that the installation does not know."""
+    from fastness.core.gateways import FIRST, gateway_names
+
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
+    return name

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings, load, run_directory
+from fastness.main.door import keep_to_ports
 from fastness.main.process import PARENT_VARIABLE, die_with_supervisor, open_log, write_no_core
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def run_outside() -> None:
     write_no_core()
     die_with_supervisor()
     settings, _ = load(os.environ)
+    keep_to_ports(settings.cluster.port, *ray_host(settings).ports.all())  # each of them gives up more by itself
     os.environ[PARENT_VARIABLE] = str(os.getpid())  # theirs is this process
     uvloop.run(_keep(settings, open_log(settings, "outside")))
 
