@@ -137,3 +137,16 @@ def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines]
     context, check = membership.client_context(), checking(membership)
 
     return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
+
+
+def _name(settings: Settings) -> str:
+    """Return what this gateway is called; raises ConfigError for one that the installation does not know."""
+    from fastness.core.gateways import FIRST, gateway_names
+
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
+    return name
