@@ -13,8 +13,9 @@ from typing import Any
 
 from cluster_world import World
 from fastness.fleet.door.connector import connect
+from fastness.fleet.door.guests import Refused
 from fastness.fleet.door.orders import ENGINE_PROTOCOL, DoorOrders, DoorRoute, remote_socket, server_name
-from fastness.fleet.door.server import Door, Refused
+from fastness.fleet.door.server import Door
 from fastness.gateway.http.client import EngineConnections
 from fastness.gateway.http.remote import RemoteEngines
 from fastness.identity.cluster.certificate import NotTrusted

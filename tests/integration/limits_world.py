@@ -51,10 +51,12 @@ def listens(path: str) -> bool:
 
 
 class World:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, store_url: str = "") -> None:
         self.home, self.run = home, run_directory(home, os.getuid())
         self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.environ = os.environ | {"FASTNESS_HOME": str(home), "FASTNESS__GATEWAY__PROCESSES": str(len(GATEWAYS))}
+        if store_url:
+            self.environ["FASTNESS__STORE__URL"] = store_url
         self.processes: list[subprocess.Popen[bytes]] = []
         self.listeners: dict[str, socket.socket] = {}
         self.control = httpx.Client(
@@ -142,8 +144,8 @@ class World:
 
 
 @contextmanager
-def world(home: Path) -> Iterator[World]:
-    made = World(home)
+def world(home: Path, store_url: str = "") -> Iterator[World]:
+    made = World(home, store_url)
     try:
         yield made
     finally:

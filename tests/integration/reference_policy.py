@@ -219,7 +219,7 @@ class Reference:
         who, label = world.principal, world.label
         if not self.knows(label) or not self.honest_operator(who):
             return False
-        if world.action in (Action.OPEN_SEALED, Action.BATCH):
+        if world.action in (Action.OPEN_SEALED, Action.BREAK_GLASS, Action.BATCH):
             return self.cleared_person(who, label)
         if world.action is Action.ADMIT:
             return who.credential is Credential.LOCAL or self.cleared_person(who, label)
@@ -237,6 +237,8 @@ class Reference:
             Action.BATCH: {"developer", "admin"},
             Action.MANAGE_FLEET: {"admin", "operator"},
             Action.HEDGE: set(),
+            Action.BREAK_GLASS: {"auditor"} if who.tenant == "default" else set(),
+            Action.SHRED_SEALED: {"admin", "auditor", "operator"},
         }[action]
         tenants = world.deployment.tenants
         reads_own = (

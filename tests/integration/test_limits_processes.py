@@ -79,8 +79,14 @@ def test_control_that_is_killed_under_load_counts_on_from_where_it_was(tmp_path:
         assert used["tenant:health", "tokens_per_day"]["used"] == tokens
 
 
-def test_two_gateways_share_a_limit_and_all_of_it_is_used_and_no_more(tmp_path: Path) -> None:
-    with world(tmp_path) as made:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The setting: SQLite in the home, or a database of a real PostgreSQL."""
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgresql").new())
+
+
+def test_two_gateways_share_a_limit_and_all_of_it_is_used_and_no_more(tmp_path: Path, store_url: str) -> None:
+    with world(tmp_path, store_url) as made:
         key = prepared(made, requests_per_day=150)
         names = ("gateway-0", "gateway-1")
         for name in names:
@@ -93,3 +99,29 @@ def test_two_gateways_share_a_limit_and_all_of_it_is_used_and_no_more(tmp_path: 
         assert load.statuses[200] >= 145, "hardly any of it lies idle at the other gateway"
         assert made.usage()["tenant:health", "requests_per_day"]["used"] == load.statuses[200]
         assert min(made.recorded(name)[0] for name in names) >= 20
+
+
+def test_of_two_gateways_either_is_killed_and_a_limit_is_neither_lost_nor_doubled(
+    tmp_path: Path, store_url: str
+) -> None:
+    """What it spent is counted from its ledger; what it held beyond that comes back with its next start."""
+    limit = 600
+    with world(tmp_path, store_url) as made:
+        key = prepared(made, requests_per_day=limit, concurrent=64)
+        names = ("gateway-0", "gateway-1")
+        gateways = {name: made.start_gateway(name) for name in names}
+        load = Load(made, key, names, threads=8)
+        try:
+            for killed, answered in zip((*names, *names), (60, 140, 220, 300), strict=True):
+                until(lambda answered=answered: load.statuses[200] >= answered, f"{answered} answers came", 60)
+                gateways[killed].kill()
+                gateways[killed].wait()
+                gateways[killed] = made.start_gateway(killed)
+            until(lambda: load.statuses[429] >= 200, "both refuse", 90)
+        finally:
+            load.end()
+        requests, _ = made.recorded(*names)
+        assert load.statuses[200] <= requests <= limit, "what was cut off by a kill may be in the ledger, never beyond"
+        assert requests >= limit - 8, "nothing of it was lost with a gateway"
+        used = made.usage()["tenant:health", "requests_per_day"]
+        assert used["used"] == requests

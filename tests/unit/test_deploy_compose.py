@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "deploy/compose"
 (SERVICE,) = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["services"].values()
 PROFILE: dict[str, Any] = json.loads((COMPOSE / "seccomp.json").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SEALING = {"unshare", "prctl", "seccomp", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
 OUR_OWN = {
     "memfd_create",
@@ -72,9 +74,12 @@ def test_the_image_is_built_with_no_network_and_of_hashed_files_only() -> None:
         part for kind, text in instructions() if kind == "RUN" for part in text.split("&&") if "install " in part
     ]
     pip = [part for part in installs if "/pip install" in part]
-    assert len(pip) == 3
+    assert len(pip) == 4
     assert all("--no-index" in part for part in pip)
-    assert [("--require-hashes" in part) for part in pip] == [True, True, False], "the third is our own wheel"
+    assert [("--require-hashes" in part) for part in pip] == [True, True, True, False], "the last is our own wheel"
+    (extras,) = [part for part in pip if "$extra" in part]
+    for name in extras.partition(" in ")[2].partition(";")[0].split():
+        assert name in PROJECT["project"]["optional-dependencies"]
     assert not re.search(r"https?://|apt-get|curl|wget", " ".join(text for _, text in instructions()))
 
 

@@ -18,9 +18,12 @@ from fastness.cli import (
     deploy,
     doctor,
     events,
+    evidence,
     explain,
+    join,
     keys,
     ledger,
+    ledger_proof,
     limits,
     logs,
     models,
@@ -30,6 +33,7 @@ from fastness.cli import (
     policy,
     processes,
     ps,
+    retention,
     roll,
     run,
     sbom,
@@ -38,9 +42,12 @@ from fastness.cli import (
     simulate,
     stop,
     tenants,
+    trust,
     undeploy,
     up,
+    verify,
     why,
+    witness,
 )
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import spoken
@@ -74,13 +81,17 @@ ORDER = (
     "keys",
     "limits",
     "usage",
+    "retention",
     "batches",
     "files",
     "policy",
     "logs",
     "explain",
     "ledger",
+    "verify",
+    "witness",
     "perimeter",
+    "evidence",
     "simulate",
     "sbom",
     "doctor",
@@ -163,6 +174,7 @@ def build_app(composition: Composition) -> typer.Typer:
     _noun(app, "tenants", "The departments that are served and charged.", tenants.ACTS)
     _noun(app, "keys", "Credentials of tenants, each shown once.", keys.ACTS)
     _noun(app, "limits", "What tenants, keys and models may use.", limits.ACTS)
+    _noun(app, "retention", "What departments have kept, sealed; opened by two people.", retention.ACTS)
     _verb(app, "usage", limits.usage, limits.USAGE_EXAMPLES)
     _noun(app, "batches", "Many requests that can wait, of all tenants.", batches.ACTS)
     _noun(app, "files", "Files that tenants keep for batches.", batches.FILE_ACTS)
@@ -176,16 +188,7 @@ def build_app(composition: Composition) -> typer.Typer:
     })  # fmt: skip
     _verb(app, "logs", logs.logs, logs.EXAMPLES)
     _verb(app, "explain", explain.explain, explain.EXAMPLES)
-    _noun(app, "ledger", "The record behind every answer, read and verified.", {
-        "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
-        "show": (ledger.show, ledger.SHOW_EXAMPLES),
-        "find": (ledger.find, ledger.FIND_EXAMPLES),
-        "verify": (ledger.verify, ledger.VERIFY_EXAMPLES),
-    })  # fmt: skip
-    _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
-        "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
-        "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
-    })  # fmt: skip
+    _proof(app)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
@@ -196,7 +199,30 @@ def build_app(composition: Composition) -> typer.Typer:
     _verb(app, "stop", stop.stop, stop.EXAMPLES)
     app.command("gateway", hidden=True)(processes.gateway)
     app.command("control", hidden=True)(processes.control)
+    app.command("door", hidden=True)(processes.door)
     return app
+
+
+def _proof(app: typer.Typer) -> None:
+    _noun(app, "ledger", "The record behind every answer, read and verified.", {
+        "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
+        "show": (ledger.show, ledger.SHOW_EXAMPLES),
+        "find": (ledger.find, ledger.FIND_EXAMPLES),
+        "verify": (ledger_proof.verify, ledger_proof.VERIFY_EXAMPLES),
+        "checkpoint": (ledger_proof.checkpoint, ledger_proof.CHECKPOINT_EXAMPLES),
+        "trust": (trust.trust, trust.EXAMPLES),
+    })  # fmt: skip
+    _verb(app, "verify", verify.verify, verify.EXAMPLES)
+    _noun(app, "witness", "Another department's eye on the ledger.", {
+        "serve": (witness.serve, witness.SERVE_EXAMPLES),
+        "init": (witness.init, witness.INIT_EXAMPLES),
+        "show": (witness.show, witness.SHOW_EXAMPLES),
+    })  # fmt: skip
+    _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
+        "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
+        "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
+    })  # fmt: skip
+    _noun(app, "evidence", "What an auditor gets, to verify alone.", evidence.ACTS)
 
 
 def _fleet(app: typer.Typer) -> None:
@@ -210,7 +236,12 @@ def _fleet(app: typer.Typer) -> None:
     _noun(app, "plan", "What would happen, and what would be needed.", plan.ACTS)
     _noun(app, "nodes", "The machines that replicas run on.", nodes.ACTS)
     _noun(app, "init", "What is made once for an installation.", cluster.INIT_ACTS)
-    _noun(app, "node", "Hosts of a cluster: certified, invited, revoked.", cluster.NODE_ACTS)
+    _noun(
+        app,
+        "node",
+        "Hosts of a cluster: certified, invited, revoked.",
+        cluster.NODE_ACTS | {"join": (join.join, join.EXAMPLES)},
+    )
     _noun(app, "shares", "What departments are guaranteed of the devices.", shares.ACTS)
 
 

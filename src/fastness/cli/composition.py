@@ -39,6 +39,17 @@ class UpReady:
     sealed: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """What a host tells once its head has answered. `elapsed_s` counts from the command; `pid` is the supervisor's."""
+
+    node: str
+    head: str
+    pid: int
+    elapsed_s: float
+    sealed: bool = True
+
+
 class UpProgress(Protocol):
     """Where the supervisor tells what it does. Calls return at once and may come from one thread at a time.
 
@@ -100,7 +111,8 @@ class LoadSettings(Protocol):
 class Composition:
     """The callables behind the verbs. Those that run return the exit code of the process.
 
-    `run_up` supervises until a signal. `local_api` builds the management API in this process, for when nothing runs;
+    `run_up` supervises until a signal; `run_node` does so on a host that another one gives orders to.
+    `local_api` builds the management API in this process, for when nothing runs;
     it may be called only then, since it writes to the store. `machine_facts` are the findings of `doctor` that need
     the other rooms: the seal's proof, the engine, the models.
     """
@@ -108,7 +120,9 @@ class Composition:
     environ: Mapping[str, str]
     load_settings: LoadSettings
     run_up: Callable[[Settings, UpProgress, bool], int]
+    run_node: Callable[[Settings, UpProgress, bool, Callable[[NodeJoined], None]], int]
     run_gateway: Callable[[Settings], int]
     run_control: Callable[[Settings], int]
+    run_door: Callable[[Settings], int]
     local_api: Callable[[Settings], AsgiApp]
     machine_facts: Callable[[Settings], list[Finding]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from fastness.cli.talk import Talk
 
 POLL_S: Final = 0.25
 TIMEOUT_S: Final = 600.0
+PROGRESS_EVERY_S: Final = 2.0
+"""How often it is told how far a model is that comes from another host."""
+_FETCHED: Final = re.compile(r"fetch (\d+)% of (.*)")
 REASONS_AFTER_S: Final = 5.0
 """How long a deployment may be without a place before it is told why."""
 
@@ -32,6 +36,7 @@ class _Seen:
     began_s: float
     current: bool
     stages: list[tuple[str, float]] = field(default_factory=list)
+    progress_s: float = 0.0
     left_s: float | None = None
     told: bool = False
 
@@ -135,11 +140,23 @@ class Following:
             seen.left_s = now_s if seen.left_s is None else seen.left_s
             return
         stage = "ready" if one["state"] == "ready" else one["stage"] or one["state"] or "placed"
-        if not seen.stages or seen.stages[-1][0] != stage:
+        if not seen.stages or _word(seen.stages[-1][0]) != _word(stage):
             seen.stages.append((stage, now_s))
+        elif seen.stages[-1][0] != stage:
+            seen.stages[-1] = stage, seen.stages[-1][1]
+            self._tell_progress(one, seen, stage, now_s)
         if stage == "ready" and not seen.told:
             seen.told = True
             self.talk.say(f"{self._number(view)}{one['id']} on {' '.join(one['devices'])}   {_took(seen.stages)}")
+
+    def _tell_progress(self, one: dict[str, Any], seen: _Seen, stage: str, now_s: float) -> None:
+        """Tell how far a model is that has to come from another host, now and then."""
+        found = _FETCHED.fullmatch(stage)
+        if found and now_s - seen.progress_s >= PROGRESS_EVERY_S:
+            seen.progress_s = now_s
+            done = int(found[1]) // 10
+            bar = "█" * done + "░" * (10 - done)
+            self.talk.say(f"      {one['id']} on {' '.join(one['devices'])}   fetch {bar} {found[1]}% of {found[2]}")
 
     def _number(self, view: dict[str, Any]) -> str:
         if not self.count:
@@ -215,8 +232,14 @@ def only_recorded(talk: Talk) -> None:
     talk.say("Recorded. Nothing runs here: it takes effect at the next start (fastness up).")
 
 
+def _word(stage: str) -> str:
+    return stage.partition(" ")[0]
+
+
 def _took(stages: list[tuple[str, float]]) -> str:
     told = []
-    for (name, began_s), (_, ended_s) in pairwise(stages):
+    for (stage, began_s), (_, ended_s) in pairwise(stages):
+        fetched = _FETCHED.fullmatch(stage)
+        name = f"fetch {fetched[2]}" if fetched else _word(stage)
         told.append(f"{name} {render.duration(ended_s - began_s)}")
     return "   ".join([*told, "ready"])

@@ -1,4 +1,4 @@
-"""The hidden verbs `gateway` and `control`: the processes that `fastness up` starts beneath itself."""
+"""The hidden verbs `gateway`, `control` and `door`: the processes that `fastness up` starts beneath itself."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def control(ctx: typer.Context) -> None:
     composition: Composition = ctx.obj
     settings, _ = composition.load_settings({})
     raise typer.Exit(composition.run_control(settings))
+
+
+def door(ctx: typer.Context) -> None:
+    """Be the door of this host, through which others of the cluster reach it; started by the supervisor."""
+    composition: Composition = ctx.obj
+    settings, _ = composition.load_settings({})
+    raise typer.Exit(composition.run_door(settings))

@@ -27,6 +27,13 @@ def up(
     port: Annotated[
         int | None, typer.Option(metavar="PORT", help="Port to listen on; 0 picks a free one (gateway.port).")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Be the head of a cluster; its Ray listens on this address of ours (ray.address).",
+        ),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings file, instead of config.toml in FASTNESS_HOME.")
     ] = None,
@@ -49,7 +56,7 @@ def up(
     composition: Composition = ctx.obj
     if drill is not None:
         raise typer.Exit(run_drill(Talk(as_json, quiet), drill, composition.environ))
-    settings, _ = composition.load_settings({"gateway.host": host, "gateway.port": port}, config)
+    settings, _ = composition.load_settings({"gateway.host": host, "gateway.port": port, "ray.address": ray}, config)
     _refuse_a_second(settings)
     progress = Progress(Talk(as_json, quiet))
     try:

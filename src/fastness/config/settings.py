@@ -252,6 +252,25 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RaySettings:
+    """Ray, which carries letters between the hosts of a cluster."""
+
+    address: str = _setting(
+        "", "Address of the head, where its Ray listens; on the head itself too. Empty on the head: this machine alone."
+    )
+    port: int = _setting(
+        6379, "First of 20 ports in a row that Ray uses, the same on every host; the first is the head's.", 1, 65_516
+    )
+    lease_s: float = _setting(
+        3.5,
+        "After so long without a word from the head a node ends its engines; the same on every host. Half a second "
+        "later it is lost, and its replicas are placed elsewhere.",
+        1.0,
+        3_600,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSettings:
     """The record behind every answer."""
 
@@ -261,6 +280,17 @@ class LedgerSettings:
     )
     segment_bytes_max: int = _setting(
         67_108_864, "A log file is closed and a new one begun at this size.", 65_536, 1_099_511_627_776
+    )
+    origin: str = _setting(
+        "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
+    )
+    checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
+    witness_policy: str = _setting(
+        "", "File with witnesses, where they are, and how many must cosign (C2SP tlog-policy). Empty: no witnesses."
+    )
+    witness_interval_s: float = _setting(10.0, "How often checkpoints are submitted to witnesses.", 0.05, 86_400)
+    witness_grace_s: float = _setting(
+        0.0, "How long answers go on while too few witnesses cosign; 0: for ever, and receipts say so.", 0, 31_536_000
     )
 
 
@@ -317,6 +347,7 @@ class Settings:
     identity: IdentitySettings = IdentitySettings()
     store: StoreSettings = StoreSettings()
     cluster: ClusterSettings = ClusterSettings()
+    ray: RaySettings = RaySettings()
     ledger: LedgerSettings = LedgerSettings()
     retention: RetentionSettings = RetentionSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

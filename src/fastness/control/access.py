@@ -22,6 +22,7 @@ from fastness.control.validation import KeyWish, TenantWish
 from fastness.core.event import Event, EventType, Scalar
 from fastness.core.ids import base62
 from fastness.core.marking import Label
+from fastness.core.retention import Retention
 from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
 from fastness.identity import keys
 from fastness.ledger.port import Ledger
@@ -70,6 +71,10 @@ class Access:
         """Return all tenants and keys; raises store.port.Unavailable."""
         return await asyncio.to_thread(self._store.access)
 
+    async def version(self) -> int:
+        """Return the version of what there is; raises store.port.Unavailable."""
+        return await asyncio.to_thread(self._store.version)
+
     async def create_tenant(self, wish: TenantWish, by: str = LOCAL.id) -> Tenant:
         """Make a tenant; raises Refusal (invalid_value, conflict, limit_exceeded)."""
         async with self._order:
@@ -92,6 +97,18 @@ class Access:
             share = validation.checked_share(share)
             await self._record(EventType.TENANT_CHANGED, by, tenant=tenant_id, share=f"{share:g}")
             tenant = await asyncio.to_thread(self._store.set_share, tenant_id, share)
+            await self._publish()
+            return tenant
+
+    async def set_retention(self, tenant_id: str, retention: Retention, by: str = LOCAL.id) -> Tenant:
+        """Give a tenant another retention; raises store.port.Missing."""
+        async with self._order:
+            before = next((one for one in (await self.snapshot()).tenants if one.id == tenant_id), None)
+            if before is None:
+                raise Missing(f"there is no tenant {tenant_id[: validation.MODEL_CHARS_MAX]}")
+            said = {"retention": str(retention), "before": str(before.retention)}
+            await self._record(EventType.RETENTION_SET, by, tenant=tenant_id, **said)
+            tenant = await asyncio.to_thread(self._store.set_retention, tenant_id, retention)
             await self._publish()
             return tenant
 

@@ -21,12 +21,13 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 
 from fastness.config import Explanation
-from fastness.control import policy_api, served_wire, wire
+from fastness.control import ledger_tiles, policy_api, served_wire, wire
 from fastness.control.access import Access
 from fastness.control.declaration import Served
 from fastness.control.door import Authenticator, Door
 from fastness.control.evidence import Evidence
 from fastness.control.failures import Failures, Log, Silence, refuse_route
+from fastness.control.ledger_tiles import LedgerTiles
 from fastness.control.observed import Observed, tail_logs
 from fastness.control.policies import Policies
 from fastness.control.policy_api import PolicyApi
@@ -300,4 +301,6 @@ def all_routes(deps: ControlDeps) -> tuple[ApiRoute, ...]:
         return found if found.deployments else deps.declared(deps.policies.lattice)
 
     policy = PolicyApi(deps.policies, deps.access, served, deps.declared, deps.clock)
-    return (*bound(ROUTES, Api(deps, observed)), *bound(policy_api.ROUTES, policy), *deps.extra_routes)
+    tiles = LedgerTiles(deps.ledger_directory)
+    ours = (*bound(ROUTES, Api(deps, observed)), *bound(policy_api.ROUTES, policy), *bound(ledger_tiles.ROUTES, tiles))
+    return (*ours, *deps.extra_routes)

@@ -16,6 +16,7 @@ from fastness.core.ids import is_name
 from fastness.core.marking import Label, Lattice, Node, Profile, UnknownMarking
 from fastness.core.model import ModelCard
 from fastness.core.policy import PolicySnapshot
+from fastness.identity.cluster.claims import HostClaims
 from fastness.policy.port import PolicyProblem
 from fastness.policy.profile import PROFILE_BYTES_MAX, read_profile, shipped_profile, shipped_profiles
 from fastness.store.snapshot_file import SnapshotReader
@@ -132,6 +133,25 @@ def declare(settings: Settings, lattice: Lattice) -> Declaration:
         ceiling=_label("engine.ceiling", settings.engine.ceiling, lattice),
         lattice=lattice,
     )
+
+
+def certified_place(claims: HostClaims, lattice: Lattice) -> Node:
+    """Return where another host stands, by its certificate under a profile; raises ValueError, which says what not.
+
+    What a profile does not define permits nothing, so a host with it is not used at all.
+    """
+    profile, name = lattice.profile, claims.name
+    operators = {one.id: one for one in profile.operators}
+    if claims.jurisdiction not in [code for code, _ in profile.jurisdictions]:
+        raise ValueError(f"{name} is certified for {claims.jurisdiction}, which the profile {profile.name} has not")
+    if claims.operator and claims.operator not in operators:
+        raise ValueError(f"{name} is certified to be run by {claims.operator}, unknown to the profile {profile.name}")
+    owner = operators[claims.operator].owner if claims.operator else ""
+    try:
+        ceiling = lattice.read(claims.ceiling)
+    except UnknownMarking as error:
+        raise ValueError(f"{name} is certified for {claims.ceiling}: {error} (profile {profile.name})") from None
+    return Node(name, claims.jurisdiction, claims.operator, owner, ceiling)
 
 
 def _label(setting: str, text: str, lattice: Lattice) -> Label:

@@ -33,8 +33,12 @@ class LogView(msgspec.Struct, frozen=True):
     segments: int
     size_bytes: int
     chain: str
+    root: str
     vouched_entries: int
     torn_bytes: int
+    origin: str | None
+    checkpoint_entries: int
+    signed_by: tuple[str, ...]
     fault: FaultView | None
 
 
@@ -136,8 +140,12 @@ def _log_view(report: ledger.LogReport) -> LogView:
         segments=report.segments,
         size_bytes=report.size_bytes,
         chain=report.chain,
+        root=report.root,
         vouched_entries=report.vouched_entries,
         torn_bytes=report.torn_bytes,
+        origin=report.origin,
+        checkpoint_entries=report.checkpoint_entries,
+        signed_by=report.signed_by,
         fault=None if fault is None else FaultView(fault.index, fault.segment, fault.line, fault.reason),
     )
 

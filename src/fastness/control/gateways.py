@@ -20,6 +20,8 @@ from fastness.fleet.supervised import Supervised
 
 BACKLOG: Final = 1_024
 """Connections that may wait at one listener."""
+_AWAY: Final = (ReplicaState.BACKING_OFF, ReplicaState.STOPPED)
+"""Nobody accepts. One that starts may listen already, and is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,6 @@ class Gateways:
     def __init__(self, fronts: Sequence[Front]) -> None:
         self._fronts = tuple(fronts)
         self._processes: tuple[Supervised, ...] = ()
-        self._served: set[int] = set()  # those that were ready in this run
         self._tell: Callable[[], None] = _nobody
 
     @property
@@ -88,9 +89,15 @@ class Gateways:
         await asyncio.gather(*(process.stop() for process in self._processes))
 
     def _changed(self) -> None:
-        ready = {at for at, process in enumerate(self._processes) if process.state is ReplicaState.READY}
-        self._served |= ready
-        for at in self._served - ready if ready else ():
-            with suppress(OSError):  # it does not listen any more
-                self._fronts[at].listener.shutdown(socket.SHUT_RDWR)
+        if any(one.state is ReplicaState.READY for one in self._processes):
+            for front, process in zip(self._fronts, self._processes, strict=True):
+                if process.state in _AWAY:
+                    _let_nobody_wait(front.listener)
         self._tell()
+
+
+def _let_nobody_wait(listener: socket.socket) -> None:
+    """Listen no more, where it does. Once only: from a second time on, Linux would break whatever is accepted later."""
+    with suppress(OSError):  # it was closed
+        if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.shutdown(socket.SHUT_RDWR)

@@ -11,13 +11,17 @@ from typing import Final
 from fastness.control.letters import Pigeonhole, Post, put, read_word, write
 from fastness.control.recording import Recording
 from fastness.control.run_files import HEAD, LETTERS_IN, LETTERS_OUT
+from fastness.control.wanted_models import WantedModels
 from fastness.core.event import EventType
 from fastness.core.node import FleetNode
 from fastness.core.replica import Replica
+from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
+from fastness.fleet.door.orders import DoorOrders, DoorRoute, server_name
 from fastness.fleet.lease import Lease
 from fastness.fleet.node import LocalNode
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.claims import HostRole
+from fastness.store.snapshot_file import write_snapshot
 
 REPORT_PERIOD_S: Final = 0.5
 """How often the head hears of a node on which nothing changes. A lease is several of these."""
@@ -27,8 +31,10 @@ REPORT_PERIOD_S: Final = 0.5
 class LeasedParts:
     """What it stands on. `offer` is what this machine has, `digests` which models are on its disk.
 
-    `door` says where gateways of other hosts reach a replica. `take_revoked` keeps the head's list of revoked
-    certificates; it raises NotTrusted. `node` is given whom to tell of changes.
+    `models` is told who has what is missing here, and says what the door shall fetch; `take_record` keeps a record of
+    admission, and raises ValueError. `take_revoked` keeps the head's list of revoked certificates; it raises
+    NotTrusted. `node` is given whom to tell of changes. `now` is CLOCK_MONOTONIC, in seconds, which the door of this
+    host has, too.
     """
 
     run_directory: Path
@@ -36,12 +42,13 @@ class LeasedParts:
     post: Post
     offer: Callable[[], FleetNode]
     digests: Callable[[], tuple[str, ...]]
-    door: Callable[[Replica], str]
     take_revoked: Callable[[str], None]
     node: Callable[[Callable[[Replica | None], None]], LocalNode]
     clock_ms: Callable[[], int]
     now: Callable[[], float]
     lease_s: float
+    models: WantedModels
+    take_record: Callable[[str], None]
 
 
 class LeasedNode:
@@ -53,6 +60,7 @@ class LeasedNode:
         self._came = Pigeonhole(parts.run_directory / LETTERS_IN / HEAD)
         self._reported_s, self._at_ms = float("-inf"), 0
         self._is_due = True
+        self._door = DoorOrders(parts.clock_ms(), 0.0)
         self.leased = False
         """Whether the head's word still holds."""
         self.changed = asyncio.Event()
@@ -67,6 +75,7 @@ class LeasedNode:
             for left in folder.iterdir():
                 left.unlink(missing_ok=True)
         self._node.begin(None)
+        self._open_door()
         self._report()
 
     def observe(self) -> tuple[Replica, ...]:
@@ -80,13 +89,15 @@ class LeasedNode:
             await self._hear(letter)
         if self.leased and not self._lease.left_s(self._parts.now()):
             self._lapse()
+        self._open_door()
         if self._is_due or self._parts.now() - self._reported_s >= REPORT_PERIOD_S:
             self._report()
 
     async def close(self) -> None:
         """End every engine, and leave no letter that says otherwise."""
         await self._node.close()
-        (self._parts.run_directory / LETTERS_OUT / HEAD).unlink(missing_ok=True)
+        for left in (f"{LETTERS_OUT}/{HEAD}", DOOR_ORDERS):
+            (self._parts.run_directory / left).unlink(missing_ok=True)
 
     async def _hear(self, letter: bytes) -> None:
         try:
@@ -96,6 +107,8 @@ class LeasedNode:
             word = read_word(opened.body)
             if word.revoked:
                 self._parts.take_revoked(word.revoked)
+            for record in word.records:
+                self._parts.take_record(record)
         except (NotTrusted, ValueError) as error:
             self._record.fails("letter.refused", str(error))
             return
@@ -105,8 +118,21 @@ class LeasedNode:
             self.leased = True
             self._record.append(EventType.LEASE_GRANTED, node=self._node.orders.node, head=self._parts.head)
             self.changed.set()
+        self._parts.models.offer(word.missing)
         if self.leased and word.orders is not None:
             await self._node.obey(word.orders)
+
+    def _open_door(self) -> None:
+        """Let the door lead to the engines there are, for as long as the lease holds."""
+        host = self._node.orders.node
+        routes = tuple(
+            DoorRoute(server_name(one.id, host), one.socket) for one in self._node.observe() if one.pid and one.socket
+        )
+        until_s = self._lease.until_s if self.leased else 0.0
+        told = DoorOrders(self._door.version, until_s, routes, wanted=self._parts.models.wanted())
+        if told != self._door:
+            self._door = replace(told, version=told.version + 1)
+            write_snapshot(self._parts.run_directory / DOOR_ORDERS, self._door, durable=False)
 
     def _lapse(self) -> None:
         """End every engine at once: nobody may be sure that they are ours any more."""
@@ -121,10 +147,9 @@ class LeasedNode:
         self._at_ms = max(self._at_ms + 1, parts.clock_ms())
         node = replace(parts.offer(), digests=parts.digests())
         report = self._node.report(node, self._at_ms)
-        replicas = tuple(replace(one, socket=parts.door(one)) for one in report.replicas)
         self._lease.wrote(self._at_ms, parts.now())
         try:
-            letter = parts.post.seal(parts.head, write(replace(report, replicas=replicas)))
+            letter = parts.post.seal(parts.head, write(report))
         except ValueError as error:
             self._record.fails("letter.not_sealed", str(error))
         else:

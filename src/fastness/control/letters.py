@@ -10,6 +10,7 @@ from typing import Final, Protocol
 import msgspec
 
 from fastness.core.observation import NodeOrders, NodeReport
+from fastness.fleet.door.orders import WantedModel
 from fastness.identity.cluster.counters import Counters
 from fastness.identity.cluster.membership import Membership
 from fastness.identity.cluster.vouching import Vouched, Voucher, open_vouched
@@ -25,12 +26,15 @@ class Word:
     """From the head to a node: that its report of `answers_ms` was heard, and all that it has to run.
 
     `orders` are None while control has given none yet; the node keeps to what it has. `revoked` is the list of revoked
-    certificates, as PEM.
+    certificates, as PEM. `missing` are models that the node lacks and who has them, `records` those of the admission of
+    what it was ordered to run, as JSON.
     """
 
     answers_ms: int
     orders: NodeOrders | None = None
     revoked: str = ""
+    missing: tuple[WantedModel, ...] = ()
+    records: tuple[str, ...] = ()
 
 
 class Post(Protocol):

@@ -11,12 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
 from fastness.control.letters import Pigeonhole, Post, Word, put, read_report, write
 from fastness.control.run_files import LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
 from fastness.core.ids import is_name
 from fastness.core.marking import Node
 from fastness.core.observation import NodeOrders, NodeReport
 from fastness.core.replica import Replica, ReplicaState
+from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
+from fastness.fleet.door.orders import DoorOrders, remote_socket
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.claims import HostClaims
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
@@ -35,6 +38,7 @@ class _Neighbour:
     report: NodeReport
     heard_s: float
     place: Node
+    door: str
     orders_file: SnapshotReader[NodeOrders]
     orders: NodeOrders | None = None
     routed: tuple[Replica, ...] = ()
@@ -43,8 +47,9 @@ class _Neighbour:
 class Neighbours:
     """`place` says what a certificate's claims mean under the policy in force; raises ValueError where nothing.
 
-    `revoked` returns the list of revoked certificates. `now` goes forward only, in seconds. `tell` is told of each
-    letter that is refused: by which way it came, and why.
+    `door_port` is that of every host's door. `revoked` returns the list of revoked certificates. `now` goes forward
+    only, in seconds. `tell` is told of each letter that is refused: by which way it came, and why. `models` are
+    those of this host.
     """
 
     def __init__(
@@ -52,19 +57,24 @@ class Neighbours:
         run_directory: Path,
         post: Post,
         place: Callable[[HostClaims], Node],
+        door_port: int,
         revoked: Callable[[], str],
         now: Callable[[], float],
         lease_s: float,
         tell: Callable[[str, str], None],
+        models: ModelsKnown | None = None,
     ) -> None:
         self._run, self._post, self._place, self._revoked = run_directory, post, place, revoked
         self._now, self._lease_s, self._tell = now, lease_s, tell
+        self._models = models or NoModels()
+        self._door_port, self._door = door_port, DoorOrders(0)
         self._withheld: frozenset[str] = frozenset()
         self._ways: dict[str, Pigeonhole] = {}
         self._nodes: dict[str, _Neighbour] = {}
 
     def begin(self) -> None:
         """Make the directories, and forget what a run before left in them. Raises OSError."""
+        (self._run / DOOR_ORDERS).unlink(missing_ok=True)
         for name in (LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS):
             folder = self._run / name
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -87,6 +97,7 @@ class Neighbours:
                 if silent_s >= self._lease_s * SUSPECT_PART:
                     one.routed = tuple(replace(each, state=ReplicaState.DRAINING) for each in one.routed)
                 changed = changed or before != (one.place, one.routed)
+        self._connect()
         return changed
 
     def withhold(self, models: frozenset[str]) -> None:
@@ -100,6 +111,13 @@ class Neighbours:
     def replicas(self) -> tuple[Replica, ...]:
         """Return the replicas that control wants where they are, of nodes that were heard of within a lease."""
         return tuple(replica for one in self._nodes.values() for replica in one.routed)
+
+    def _connect(self) -> None:
+        """Tell the door of this host to which others our gateways may be connected."""
+        places = tuple(one.door for one in self._nodes.values())
+        if places != self._door.places:
+            self._door = DoorOrders(self._door.version + 1, places=places)
+            write_snapshot(self._run / DOOR_ORDERS, self._door, durable=False)
 
     def _letters(self) -> list[tuple[str, bytes]]:
         folder = self._run / LETTERS_IN
@@ -127,8 +145,11 @@ class Neighbours:
         one = self._nodes.get(name)
         if one is None:
             path = self._run / ORDERS_OF_OTHERS / f"{name}.json"
-            one = self._nodes[name] = _Neighbour(way, report, 0.0, report.node.place, SnapshotReader(path, NodeOrders))
+            one = self._nodes[name] = _Neighbour(
+                way, report, 0.0, report.node.place, "", SnapshotReader(path, NodeOrders)
+            )
         one.way, one.report, one.heard_s = way, report, self._now()
+        one.door = place_of(opened.claims.addresses[0], self._door_port)
         write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", report, durable=False)
         return name
 
@@ -143,10 +164,22 @@ class Neighbours:
 
     def _answer(self, name: str, one: _Neighbour) -> None:
         try:
-            letter = self._post.seal(name, write(Word(one.report.at_ms, self._permitted(one.orders), self._revoked())))
+            letter = self._post.seal(name, write(self._word(name, one)))
             put(self._run / LETTERS_OUT / one.way, letter)
         except (ValueError, OSError) as error:
             self._tell(one.way, str(error))
+
+    def _word(self, name: str, one: _Neighbour) -> Word:
+        orders = self._permitted(one.orders)
+        heard = (each for other, each in self._nodes.items() if other != name and self._is_heard(each))
+        hosts = (
+            ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests) for each in heard
+        )
+        missing = missing_models(one.report.node, orders, hosts, self._models)
+        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models))
+
+    def _is_heard(self, one: _Neighbour) -> bool:
+        return self._now() - one.heard_s < self._lease_s
 
     def _permitted(self, orders: NodeOrders | None) -> NodeOrders | None:
         if orders is None or not self._withheld:
@@ -167,5 +200,11 @@ def _routed(one: _Neighbour) -> tuple[Replica, ...]:
         order = ordered.get(replica.id)
         if order is not None and order.term == replica.term:
             state = replica.state if order.routed else ReplicaState.DRAINING
-            found.append(replace(replica, state=state, memory_bytes=None, pid=None))
+            socket = remote_socket(one.door, replica.id, one.place.name)
+            found.append(replace(replica, state=state, socket=socket, memory_bytes=None, pid=None))
     return tuple(found)
+
+
+def place_of(address: str, port: int) -> str:
+    """Return where a door is, as `address:port`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

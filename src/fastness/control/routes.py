@@ -20,7 +20,18 @@ from fastness.core.policy import Action
 from fastness.core.tenant import Credential, Principal
 
 Answer = tuple[int, Any]
-"""An HTTP status, and what msgspec encodes as the body."""
+"""An HTTP status, and what msgspec encodes as the body; or `Bytes`, sent as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A body that is no JSON, and what its `Content-Type` and `Cache-Control` say."""
+
+    content: bytes
+    media_type: str
+    caching: str
+
+
 Endpoint = Callable[[Request], Awaitable[Answer]]
 
 LOCAL: Final = Principal("local", "", frozenset({"operator"}), credential=Credential.LOCAL)
@@ -73,6 +84,8 @@ def _endpoint(methods: Mapping[str, ApiRoute], admit: Admit) -> Callable[[Reques
         route = methods["GET" if request.method == "HEAD" else request.method]
         request.state.principal = await admit(request, route.action)
         status, body = await route.answer(request)
+        if isinstance(body, Bytes):
+            return Response(body.content, status, {"Cache-Control": body.caching}, media_type=body.media_type)
         return Response(msgspec.json.encode(body), status, media_type="application/json")
 
     return answer

@@ -23,6 +23,8 @@ class Action(StrEnum):
     BATCH = "batch"
     MANAGE_FLEET = "manage_fleet"
     HEDGE = "hedge"
+    BREAK_GLASS = "break_glass"
+    SHRED_SEALED = "shred_sealed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +20,7 @@ _DIALECTS: Final = MappingProxyType[str, Dialect](
 _ENGINES: Final = MappingProxyType[str, Engine](
     {"llamacpp": LlamaCppEngine(), "vllm": VllmEngine(), "fake": FakeEngine()}
 )
+_PACKAGES: Final = MappingProxyType({"llamacpp": "xllamacpp", "vllm": "vllm"})
 ENGINES: Final = tuple(_ENGINES)
 """The names of the engines there are."""
 READS: Final = MappingProxyType({"llamacpp": "gguf", "vllm": "safetensors"})
@@ -27,6 +30,16 @@ READS: Final = MappingProxyType({"llamacpp": "gguf", "vllm": "safetensors"})
 def dialect(name: str) -> Dialect:
     """Return how the engine `name` is spoken to; raises KeyError."""
     return _DIALECTS[name]
+
+
+@cache
+def build(name: str) -> str:
+    """Return the package and version that the engine `name` comes out of, such as `xllamacpp 2026.10.11549`; or ``."""
+    package = _PACKAGES.get(name, "")
+    try:
+        return f"{package} {version(package)}" if package else ""
+    except PackageNotFoundError:
+        return ""
 
 
 def engine(name: str) -> Engine:

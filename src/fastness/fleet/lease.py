@@ -34,6 +34,11 @@ class Lease:
                 return True
         return False
 
+    @property
+    def until_s(self) -> float:
+        """When it ends, or has ended; long ago where there never was one."""
+        return float("-inf") if self._from_s is None else self._from_s + self.length_s
+
     def left_s(self, now_s: float) -> float:
         """Return for how long it still holds; 0.0: it lapsed, or there never was one."""
-        return 0.0 if self._from_s is None else max(0.0, self._from_s + self.length_s - now_s)
+        return max(0.0, self.until_s - now_s)

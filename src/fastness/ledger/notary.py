@@ -18,14 +18,14 @@ from typing import Final
 from fastness.ledger.checkpoint import Checkpoint, parse_checkpoint
 from fastness.ledger.following import Place, place_of, take_lines
 from fastness.ledger.log_key import LogKey
-from fastness.ledger.note import Note, NoteInvalid, parse_note
+from fastness.ledger.note import Note, NoteInvalid
 from fastness.ledger.port import LedgerCorrupt, LedgerUnavailable
 from fastness.ledger.signing import sign_note, verify_note
 from fastness.ledger.stored_tree import TreeDamaged, TreeWriter, Writing
 from fastness.ledger.tiles import CHECKPOINT_PATH, TILE_WIDTH
 from fastness.ledger.tree import EMPTY_ROOT, leaf_hash
+from fastness.ledger.vouching import KEYS_NAME, read_checkpoint
 
-KEYS_NAME: Final = "keys"
 STEP_ENTRIES: Final = 65_536
 """A checkpoint is signed after so many entries at the latest, so that a long log is not begun anew after a crash."""
 RETRY_S: Final = 1.0
@@ -62,10 +62,11 @@ class Notary:
         self._idle, self._wake = False, threading.Event()
         self._lock = threading.Lock()
         self._asked: list[tuple[int, Told]] = []
-        self.checkpoint, self._signed = self._last_checkpoint()
+        note, self._signed = self._last_checkpoint()
         self.origin = self._signed.origin
         self._signers = signing.key.signers(self.origin)
         self._place = self._resume(self._signed)
+        self.checkpoint = note or self._sign()  # of nothing yet: from its first entry on, no log is without one
         self._write_keys()
         self._thread = threading.Thread(target=self._follow, name=f"notary-{log}", daemon=True)
         self._thread.start()
@@ -102,13 +103,15 @@ class Notary:
     def _last_checkpoint(self) -> tuple[Note | None, Checkpoint]:
         path = self._directory / CHECKPOINT_PATH
         try:
-            note = parse_note(path.read_bytes())
+            note = read_checkpoint(self._directory)
+            if note is None and (self._directory / KEYS_NAME).exists():
+                raise NoteInvalid("it is missing, and this log was signed before")
+            if note is None:
+                return None, Checkpoint(self._signing.origin(self._log), 0, EMPTY_ROOT)
             signed = parse_checkpoint(note.text)
             keys = [signer.verifier for signer in self._signing.key.signers(signed.origin)]
             if not verify_note(note, keys):
                 raise NoteInvalid("it is signed by none of the keys of this installation (secrets/ledger.key)")
-        except FileNotFoundError:
-            return None, Checkpoint(self._signing.origin(self._log), 0, EMPTY_ROOT)
         except ValueError as error:
             raise LedgerCorrupt(f"{path} is not what was written there: {error}. {_ADVICE}") from None
         if signed.origin.rpartition("/")[2] != self._log:
@@ -159,7 +162,7 @@ class Notary:
 
     @property
     def _behind(self) -> bool:
-        return self._tree.size < self._entries or self.checkpoint is None
+        return self._tree.size < self._entries
 
     def _wait(self, due: float) -> None:
         """Return when there is something to sign: at once if somebody asked, else not before `due`."""
@@ -178,17 +181,22 @@ class Notary:
         signed = self._tree.size
         try:
             place = self._extend(self._place, min(self._entries, signed + STEP_ENTRIES))
-            self._tree.sync()
-            checkpoint = Checkpoint(self.origin, self._tree.size, self._tree.root(self._tree.size))
-            note = sign_note(str(checkpoint), self._signers, int(time.time()))
-            self._replace(CHECKPOINT_PATH, str(note).encode())
+            note = self._sign()
         except TreeDamaged:  # somebody removed the hashes
             self._place = self._resume(self._signed)
         except OSError:
             self._tree.size = signed  # after a failed sync it is not known what is there: it is written again
             raise
         else:
-            self._place, self._signed, self.checkpoint = place, checkpoint, note
+            self._place, self.checkpoint = place, note
+
+    def _sign(self) -> Note:
+        self._tree.sync()
+        checkpoint = Checkpoint(self.origin, self._tree.size, self._tree.root(self._tree.size))
+        note = sign_note(str(checkpoint), self._signers, int(time.time()))
+        self._replace(CHECKPOINT_PATH, str(note).encode())
+        self._signed = checkpoint
+        return note
 
     def _extend(self, place: Place, size: int) -> Place:
         """Hash the entries from `place` on until the tree has `size`; returns where it goes on."""
@@ -198,10 +206,8 @@ class Notary:
             time.sleep(0)  # the event loop may have something to do
         return place
 
-    def _tell(self, outcome: Note | LedgerUnavailable | None) -> None:
+    def _tell(self, outcome: Note | LedgerUnavailable) -> None:
         """Tell those whose entries are covered, or everybody that they cannot be."""
-        if outcome is None:
-            return
         with self._lock:
             size = self._tree.size
             ripe = [asked for asked in self._asked if asked[0] <= size or isinstance(outcome, LedgerUnavailable)]

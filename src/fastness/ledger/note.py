@@ -110,6 +110,19 @@ def parse_note(content: bytes) -> Note:
     return Note(signed + "\n", found)
 
 
+def parse_notes(content: bytes) -> list[Note]:
+    """Read notes that stand one after the other, as a file of kept checkpoints has them; raises NoteInvalid."""
+    notes, start, signed = [], 0, False
+    lines = content.splitlines(keepends=True)
+    for place, line in enumerate(lines):
+        is_signature = line.startswith(_DASH.encode())
+        if signed and not is_signature:
+            notes.append(parse_note(b"".join(lines[start:place])))
+            start = place
+        signed = is_signature
+    return [*notes, parse_note(b"".join(lines[start:]))] if start < len(lines) else notes
+
+
 def parse_signature(line: str) -> Signature:
     """Read one signature line, without its newline; raises NoteInvalid."""
     name, separator, encoded = line.removeprefix(_DASH).partition(" ")

@@ -13,7 +13,7 @@ from fastness.ledger.following import take_lines
 from fastness.ledger.locating import locate
 from fastness.ledger.note import NOTE_BYTES_MAX, Note, parse_note
 from fastness.ledger.stored_tree import StoredTree
-from fastness.ledger.tiles import CHECKPOINT_PATH, Tile, bundle, width_of
+from fastness.ledger.tiles import CHECKPOINT_PATH, Tile, bundle, tiles_of, width_of
 from fastness.ledger.tlog_proof import TlogProof
 from fastness.ledger.tree import consistency_proof, inclusion_proof
 
@@ -55,6 +55,20 @@ class StoredLog:
     def prove_growth(self, old: int, size: int) -> list[bytes]:
         """Return the proof that the log of `size` entries begins with that of `old`; raises ValueError."""
         return consistency_proof(old, size, self._tree.node)
+
+    def export(self, directory: Path) -> int:
+        """Write checkpoint, tiles and bundles below `directory` as the files of C2SP tlog-tiles; returns how many.
+
+        What is there already is written over, so a copy of an earlier time becomes one of now.
+        """
+        note, checkpoint = self.checkpoint()
+        tiles = list(tiles_of(checkpoint.size))
+        for tile in [*tiles, *(Tile(None, tile.index, tile.width) for tile in tiles if tile.level == 0)]:
+            path = directory / str(tile)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.tile(tile))
+        (directory / CHECKPOINT_PATH).write_text(str(note), encoding="utf-8")  # last: what it names is there
+        return len(tiles) + 1
 
     def root(self, size: int) -> bytes:
         """Return the root over the first `size` entries, by the hashes on disk."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from fastness.cli.composition import Composition
 from fastness.config import Explanation, Settings, load
 from fastness.main.control import local_api, run_control
+from fastness.main.door import run_door
 from fastness.main.gateway import run_gateway
+from fastness.main.host import run_node
 from fastness.main.machine import machine_facts
 from fastness.main.process import LISTENER_VARIABLE, PARENT_VARIABLE, prepare_directories
 from fastness.main.up import run_up
@@ -30,8 +32,10 @@ def main() -> None:
             environ=os.environ,
             load_settings=load_settings,
             run_up=run_up,
+            run_node=run_node,
             run_gateway=run_gateway,
             run_control=run_control,
+            run_door=run_door,
             local_api=local_api,
             machine_facts=machine_facts,
         )

@@ -30,7 +30,7 @@ def controls(settings: Settings, socket: Path, on_change: Callable[[], None]) ->
         leads = leader(settings.home)
         if leads == made[number].pid:
             return await status_of(socket, "/api/v1/status", ANSWER_TIMEOUT_S) == 200
-        return leads in [one.pid for one in made]
+        return leads is not None and leads in [one.pid for one in made]
 
     made.extend(
         own_process(settings, "control", partial(is_ready, number), STOP_TIMEOUT_S, on_change=on_change)

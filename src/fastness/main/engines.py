@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from fastness.registry.library import ModelLibrary
 
 
+Obtain = Callable[[str, Callable[[], bool], Callable[[str], None]], Awaitable[None]]
+"""Brings weights by digest from another host; see WantedModels.obtain."""
+
+
 class Engines:
-    """Prepares replicas for the node: see fleet.node.Workshop. Nothing is prepared before `allowed` is set."""
+    """Prepares replicas for the node: see fleet.node.Workshop. Nothing is prepared before `allowed` is set.
+
+    `obtain` brings models that are not here; None: there is nobody to bring any.
+    """
 
     def __init__(
         self,
@@ -34,11 +41,12 @@ class Engines:
         *,
         unsealed: bool,
         starter: Starter | None = None,
+        obtain: Obtain | None = None,
     ) -> None:
         from fastness.registry.shared_copies import SharedCopies
 
         self._settings, self._run, self._perimeter, self._library = settings, run, perimeter, library
-        self._allowed, self._unsealed, self._starter = allowed, unsealed, starter
+        self._allowed, self._unsealed, self._obtain, self._starter = allowed, unsealed, obtain, starter
         self._copies = SharedCopies()
 
     async def prepare(self, assignment: Assignment, tell: Callable[[str], None]) -> Execution:
@@ -52,7 +60,7 @@ class Engines:
         await self._allowed.wait()
         tell("verify")
         try:
-            card, path = await asyncio.to_thread(self._found, spec)
+            card, path = await self._present(spec, tell)
             copies = await self._copies.take(assignment.replica, card, path)
         except ModelRefused as error:
             raise CannotRun(Diagnosis("model_refused", str(error), "")) from None
@@ -67,6 +75,28 @@ class Engines:
     def release(self, replica: str) -> None:
         """See Workshop."""
         self._copies.release(replica)
+
+    async def _present(self, spec: DeploymentSpec, tell: Callable[[str], None]) -> tuple[ModelCard, Path]:
+        """Return a model that is on this disk; where it is not, and other hosts may have it, it is fetched first."""
+        from fastness.control.wanted_models import NobodyHasIt
+        from fastness.registry.library import ModelUnavailable
+
+        lacked = ""
+        try:
+            card, path = await asyncio.to_thread(self._found, spec)
+            if self._obtain is None or path.exists():
+                return card, path
+        except ModelUnavailable as error:  # it comes with a distribution that is not installed here
+            if self._obtain is None or not self._library.is_shipped(spec.model):
+                raise
+            lacked = f"{error} "
+        weights = self._library.weights_of(spec.model_digest)
+        try:
+            await self._obtain(spec.model_digest, weights.exists, tell)
+        except NobodyHasIt as error:
+            raise ModelUnavailable(f"{lacked}{error}") from None
+        tell("verify")
+        return await asyncio.to_thread(self._found, spec)
 
     def _found(self, spec: DeploymentSpec) -> tuple[ModelCard, Path]:
         from fastness.registry.library import ModelRefused
@@ -85,7 +115,7 @@ class Engines:
         `copies` are the descriptors of the sealed copy of its files, by their paths in the model. The engine gets them,
         and no way to the directory of models.
         """
-        from fastness.engines.catalogue import engine
+        from fastness.engines.catalogue import build, engine
         from fastness.fleet.devices import device_environ
         from fastness.fleet.keeper import Execution
 
@@ -114,6 +144,7 @@ class Engines:
             revision=assignment.revision,
             model_digest=spec.model_digest,
             term=assignment.term,
+            build=build(kind.name),
             start=self._starter.start if launch.family and self._starter else None,
         )
 

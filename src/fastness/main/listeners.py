@@ -26,9 +26,14 @@ def bind_listeners(settings: Settings, count: int) -> tuple[socket.socket, ...]:
     host, port = settings.gateway.host, settings.gateway.port
     with _said(settings), ExitStack() as undone:
         bound = [undone.enter_context(_bound(host, port, shared=False))]
+        if not port and count > 1:  # a port that was not asked for by number is lost when a socket stops listening
+            scout = bound.pop()
+            port = scout.getsockname()[1]
+            bound.append(undone.enter_context(_bound(host, port, shared=False)))
+            scout.close()
         bound[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(count > 1))
         while len(bound) < count:
-            bound.append(undone.enter_context(_bound(host, bound[0].getsockname()[1], shared=True)))
+            bound.append(undone.enter_context(_bound(host, port, shared=True)))
         undone.pop_all()
     return tuple(bound)
 

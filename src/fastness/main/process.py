@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastness.config import Settings, run_directory
+from fastness.config import LedgerSettings, Settings, run_directory
 
 if TYPE_CHECKING:
+    from fastness.ledger.notary import Signing
     from fastness.telemetry.log import JsonLog
 
 LISTENER_VARIABLE = "FASTNESS_LISTENER"
@@ -18,6 +20,11 @@ GATEWAY_VARIABLE = "FASTNESS_GATEWAY"
 """Name of a gateway, of which an installation has `gateway.processes`; without it: the first one."""
 PARENT_VARIABLE = "FASTNESS_PARENT"
 """Process id of the supervisor: its children end when it does."""
+
+WITNESSED = "witnessed.json"
+"""In the run directory: what witnesses have seen of the logs."""
+RECEIPT_SALTS = "secrets/receipts"
+"""Below FASTNESS_HOME: what the salts of commitments follow from. Without it no receipt can be made any more."""
 
 UNSEALED_VARIABLE = "FASTNESS_UNSEALED"
 """Set for the children of a supervisor that was started with --unsealed."""
@@ -80,9 +87,29 @@ def open_log(settings: Settings, process: str) -> JsonLog:
     )
 
 
-def die_with_supervisor() -> None:
-    """Have the kernel end this process when the supervisor is gone, however it went."""
-    import signal
+def log_place(settings: Settings, log: str) -> tuple[Path, str, LedgerSettings, Callable[[], int]]:
+    """Return what a log of this installation is opened with: where, its name, its bounds, and the clock."""
+    return settings.home / "ledger" / log, log, settings.ledger, milliseconds
+
+
+def signing(settings: Settings) -> Signing:
+    """Return how the logs of this installation are signed; raises LogKeyUnusable, ConfigError, OSError."""
+    from fastness.config import ConfigError
+    from fastness.ledger.log_key import KEY_NAME, load_or_create_key
+    from fastness.ledger.notary import Signing
+    from fastness.ledger.note import is_key_name
+
+    origin = settings.ledger.origin
+    if origin and (not is_key_name(origin) or origin.endswith("/")):
+        raise ConfigError(
+            f"ledger.origin is {origin!r}; it needs a name without white space, plus signs and a / at its end"
+        )
+    key = load_or_create_key(settings.home / "secrets" / KEY_NAME)
+    return Signing(key, origin, settings.ledger.checkpoint_interval_s)
+
+
+def die_with_supervisor(by: int = 9) -> None:
+    """Have the kernel send this process a signal when the supervisor is gone, however it went; 9 is SIGKILL."""
     import sys
 
     from fastness.perimeter import kernel
@@ -90,6 +117,6 @@ def die_with_supervisor() -> None:
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is None:
         return
-    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.Kernel().prctl(kernel.PR_SET_PDEATHSIG, by)
     if os.getppid() != int(parent):
         sys.exit("fastness: the supervisor that started this process is gone")

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from fastness.core.marking import Lattice
     from fastness.ledger.port import Ledger
     from fastness.registry.library import ModelLibrary
+    from fastness.scheduling.plan import PlanBounds
     from fastness.telemetry.log import JsonLog
+
+LAPSED_S = 0.5
+"""From the end of a lease to when nothing runs under it any more: killing takes milliseconds, and clocks may differ."""
 
 
 class HostedFleet:
@@ -74,6 +78,7 @@ class HostedFleet:
             self._log,
             configured.settle,
             lambda: self._policies.lattice.dominates,
+            _bounds(self._settings),
         )
 
     @asynccontextmanager
@@ -82,6 +87,13 @@ class HostedFleet:
         await asyncio.to_thread(lambda: self.log.state)
         async with self.reconciler.running():
             yield
+
+
+def _bounds(settings: Settings) -> PlanBounds:
+    """A node of a cluster is lost once its lease has certainly lapsed, and its engines have been killed."""
+    from fastness.scheduling.plan import PlanBounds
+
+    return PlanBounds(lost_after_s=settings.ray.lease_s + LAPSED_S) if settings.ray.address else PlanBounds()
 
 
 def _wanted(settings: Settings, policies: Policies, library: ModelLibrary) -> Callable[[], Wanted | None]:

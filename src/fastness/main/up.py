@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from fastness.cli.composition import UpProgress
@@ -15,13 +16,16 @@ from fastness.main.children import own_process
 from fastness.main.controls import controls
 from fastness.main.identities import check_identities
 from fastness.main.listeners import bind_listeners
+from fastness.main.neighbours import neighbours
 from fastness.main.node import digests, ensuring, keeping, offer
+from fastness.main.outside import outside
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     UNSEALED_VARIABLE,
-    milliseconds,
+    log_place,
     open_log,
     prepare_directories,
+    signing,
     stay_local,
     write_no_core,
 )
@@ -76,7 +80,11 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     listeners = bind_listeners(settings, settings.gateway.processes)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
-    with broker(settings, run), starter(settings, unsealed=unsealed) as starts:
+    with (
+        broker(settings, run),
+        outside(settings) if settings.ray.address else nullcontext(),
+        starter(settings, unsealed=unsealed) as starts,
+    ):
         stay_local(unsealed)  # from here on neither this process nor one that it starts makes a socket to the outside
         return uvloop.run(supervise())
 
@@ -121,7 +129,7 @@ def site(
         settings=settings,
         declared=declared,
         run_directory=run,
-        ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
+        ledger=FileLedger.open(*log_place(settings, "node"), signing=signing(settings)),
         log=log,
         clock=time.time,
         ensure_model=ensuring(settings, library),
@@ -137,6 +145,7 @@ def site(
         why=lambda name: asyncio.to_thread(why, run / CONTROL, name),
         controls=partial(controls, settings, run / CONTROL),
         gateways=Gateways([Front(name, one, partial(gateway, name, one)) for name, one in named]),
+        neighbours=neighbours(settings, declared, log) if settings.ray.address else None,
     )
 
 

@@ -19,10 +19,14 @@ from fastness.perimeter.port import ProbeResult
 from fastness.perimeter.probe_reach import table_of
 from fastness.perimeter.witness import witness_of_reach
 
-KINDS: Final = ("engine", "inspector", "gateway", "control", "supervisor", "broker")
+KINDS: Final = ("engine", "inspector", "gateway", "control", "supervisor", "broker", "door")
+KINDS_BEFORE_DOORS: Final = KINDS[:-1]
+"""Reports of versions that had no doors have no probes of them, and hold as they did."""
 SEALED: Final = ("engine", "inspector")
 SAMPLE: Final = Address("192.0.2.1", 443)
 """What the broker is probed with where nothing is configured: an address that nobody has (RFC 5737)."""
+DOOR_PORT: Final = 7_443
+"""What the door is probed with: the port where doors listen unless somebody chose another."""
 _ROOT: Final = str(Path(fastness.__file__).resolve().parents[1])
 _PROGRAM: Final = (
     f"import sys; sys.path.append({_ROOT!r}); from fastness.perimeter import probe_reach; "
@@ -35,8 +39,8 @@ def probe_kind(kind: str, addresses: tuple[Address, ...] = ()) -> tuple[ProbeRes
     if kind in SEALED:
         return LocalPerimeter().prove().results
     spoken = addresses or (SAMPLE,)
-    names = any(one.is_name for one in spoken)
-    ports = sorted({one.port for one in spoken})
+    names = kind == "broker" and any(one.is_name for one in spoken)
+    ports = [DOOR_PORT] if kind == "door" else sorted({one.port for one in spoken})
     table = table_of(kind, judged=tcp_is_judged(), names=names)
     spelled = (kind, ",".join(map(str, ports)), "names" if names else "addresses")
     with _ground(ports) as ground:

@@ -15,7 +15,7 @@ from fastness.perimeter import probe
 from fastness.perimeter.probe_kernel import KERNEL_PROBES
 from fastness.perimeter.probe_network import NETWORK_PROBES
 from fastness.perimeter.probing import Ground, Probe
-from fastness.perimeter.reach import speak_to, stay_local
+from fastness.perimeter.reach import keep_to, speak_to, stay_local
 from fastness.perimeter.seal import NotSealed
 
 _OUTSIDE4, _OUTSIDE6 = "192.0.2.1", "2001:db8::1"
@@ -83,6 +83,12 @@ def _connect(family: int, host: str, port: int) -> None:
         speaker.connect((host, port))
 
 
+def _bind(port: int) -> None:
+    with socket.socket(socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+
+
 def _own(probes: tuple[Probe, ...], wanted: frozenset[str]) -> tuple[Probe, ...]:
     """Return the named probes, as ones that the reach of a process refuses."""
     return tuple(
@@ -126,6 +132,11 @@ _OTHER_PORT = (
         leaves=True,
     ),
 )
+_DOOR = (
+    Probe(
+        "listen-elsewhere", "reach", "listen on a port that is not the door's", lambda ground: _bind(ground.other_port)
+    ),
+)
 
 
 def table_of(kind: str, *, judged: bool, names: bool) -> tuple[Probe, ...]:
@@ -133,20 +144,26 @@ def table_of(kind: str, *, judged: bool, names: bool) -> tuple[Probe, ...]:
 
     A broker that looks up `names` may send datagrams. Raises KeyError.
     """
-    broker = _BROKER + (() if names else _own(NETWORK_PROBES, _DATAGRAMS)) + (_OTHER_PORT if judged else ())
+    few = _OTHER_PORT if judged else ()
+    datagrams = _own(NETWORK_PROBES, _DATAGRAMS)
+    broker = _BROKER + (() if names else datagrams) + few
     turned = _LISTENER if judged else ()
     return {
         "gateway": _LOCAL + turned + (_CONNECTION if judged else ()),
         "control": _LOCAL,
         "supervisor": _LOCAL + turned,
         "broker": broker,
+        "door": _BROKER + datagrams + few + (_DOOR if judged else ()),
     }[kind]
 
 
 def main(kind: str, ports: tuple[int, ...], names: bool) -> int:
     """Become a process of `kind`, as far as its reach goes, and try its table."""
     try:
-        judged = speak_to(ports, names=names) if kind == "broker" else stay_local()
+        if kind == "door":
+            judged = keep_to(ports)
+        else:
+            judged = speak_to(ports, names=names) if kind == "broker" else stay_local()
     except NotSealed as error:
         sys.stderr.write(f"{error}\n")
         return errno.EPERM

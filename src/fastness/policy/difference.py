@@ -22,7 +22,7 @@ QUESTIONS_MAX: Final = 100_000
 """Questions put to each of the two policies; each takes a few tenths of a millisecond."""
 CHANGES_MAX: Final = 10_000
 
-_LABELLED: Final = (Action.INFER, Action.ADMIT, Action.OPEN_SEALED)
+_LABELLED: Final = (Action.INFER, Action.ADMIT, Action.OPEN_SEALED, Action.BREAK_GLASS)
 """Actions that the label decides on; the others are asked about under the default."""
 
 

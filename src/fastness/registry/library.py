@@ -111,6 +111,18 @@ class ModelLibrary:
         """Return where the weights of a model are, or will be once they are laid down; they are not looked at."""
         return self._records.weights(card.digest)
 
+    def weights_of(self, digest: str) -> Path:
+        """Return where weights with that SHA-256 are, or will be."""
+        return self._records.weights(digest)
+
+    def record_text(self, name: str) -> str:
+        """Return the record of a model's admission, for another host; empty when there is none."""
+        return "" if self.is_shipped(name) else self._records.text(name)
+
+    def take_record(self, text: str) -> None:
+        """Keep a record that came from whoever admits for this host; raises ValueError for one that is none."""
+        self._records.take(text)
+
     def is_shipped(self, name: str) -> bool:
         """Tell whether a model of that name comes with Fastness."""
         return name in self._cards

@@ -80,6 +80,10 @@ class Safe:
                     pass
         return opened
 
+    def requests(self, tenant: str) -> tuple[str, ...]:
+        """Name all requests of a tenant that are here, each once."""
+        return tuple(sorted({frame.head.request_id for _, _, frame in self._frames(tenant) if not frame.destroyed}))
+
     def expire(self, tenant: str, days_now: int, today: int) -> list[tuple[DayKey, int]]:
         """Destroy the keys of the days that are over; returns them, each with how many requests it had."""
         over = [day for day in self.keyring.days(tenant) if is_over(day.key, days_now, today)]

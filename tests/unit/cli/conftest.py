@@ -27,6 +27,8 @@ from fastness.control.policies import Policies
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
+from fastness.ledger.log_key import LogKey
+from fastness.ledger.notary import Signing
 from fastness.main.cluster import cluster_routes
 from fastness.main.fleet import FleetControl
 from fastness.main.limits import limits
@@ -69,8 +71,10 @@ class World:
             environ=self.environ,
             load_settings=self.load_settings,
             run_up=lambda *given: self.run_up(*given),
+            run_node=lambda settings, progress, unsealed, joined: self.started.append("node") or 0,
             run_gateway=lambda settings: self.started.append("gateway") or 0,
             run_control=lambda settings: self.started.append("control") or 0,
+            run_door=lambda settings: self.started.append("door") or 0,
             local_api=self.local_api,
             machine_facts=lambda settings: self.facts,
         )
@@ -88,9 +92,9 @@ class World:
         return build_api(self.deps())
 
     def deps(self):
-        ledger = FileLedger.open(
-            self.home / "ledger/control", "control", self.settings.ledger, lambda: time.time_ns() // 1_000_000
-        )
+        signing = Signing(LogKey(bytes(32), bytes(32)), "health.example")
+        settings, directory = self.settings.ledger, self.home / "ledger/control"
+        ledger = FileLedger.open(directory, "control", settings, lambda: time.time_ns() // 1_000_000, signing=signing)
         store = SqlStore.open(sqlite_url(self.home / "fastness.db"))
         policies = Policies(
             SqlPolicyStore(store.database),

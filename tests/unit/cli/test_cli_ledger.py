@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -66,9 +67,10 @@ def test_what_is_not_there_is_told(recorded, words, exit_code, said):
 def test_a_sound_ledger_is_verified(recorded):
     out = recorded.ok("ledger", "verify")
     lines = out.splitlines()
-    assert lines[0].split() == ["LOG", "ENTRIES", "FILES", "SIZE", "CHAIN", "VERDICT"]
-    assert re.match(r"control +4 +1 +[\d.]+ k?B +[0-9a-f]{12}… +ok$", lines[1])
-    assert lines[-1] == "Every entry is in its place and unchanged."
+    assert lines[0].split() == ["LOG", "ENTRIES", "SIGNED", "FILES", "SIZE", "CHAIN", "VERDICT"]
+    assert re.match(r"control +4 +4 +1 +[\d.]+ k?B +[0-9a-f]{12}… +ok$", lines[1])
+    assert lines[-2] == "Every entry is in its place and unchanged."
+    assert lines[-1].startswith("Whose keys signed is not shown: they were found beside the logs.")
     report = recorded.document("ledger", "verify")
     assert report["sound"] is True
     assert report["logs"][0]["entries"] == 4
@@ -76,9 +78,7 @@ def test_a_sound_ledger_is_verified(recorded):
 
 def test_a_changed_entry_is_found_and_a_copy_can_be_verified_elsewhere(recorded, tmp_path):
     copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in (recorded.home / "ledger/control").iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(recorded.home / "ledger/control", copy)
     assert recorded.document("ledger", "verify", copy)["sound"] is True
 
     segment = copy / "00000000.jsonl"
@@ -92,6 +92,45 @@ def test_a_changed_entry_is_found_and_a_copy_can_be_verified_elsewhere(recorded,
     assert report["sound"] is False
     assert report["logs"][0]["fault"]["index"] == 2
     assert recorded.document("ledger", "verify")["sound"] is True
+
+
+def test_a_checkpoint_kept_elsewhere_shows_later_what_was_cut(recorded, tmp_path):
+    kept, keys = tmp_path / "kept.txt", tmp_path / "keys.txt"
+    kept.write_text(recorded.ok("ledger", "checkpoint"))
+    keys.write_text(recorded.ok("ledger", "checkpoint", "--keys"))
+    assert kept.read_text().startswith("health.example/control\n4\n")
+    assert recorded.document("ledger", "checkpoint")["checkpoints"] == [kept.read_text()]
+    with management(recorded.composition, recorded.settings) as api:
+        api.post("/tenants", {"id": "justice"})
+    kept.write_text(kept.read_text() + recorded.ok("ledger", "checkpoint", "--log", "control"))
+
+    given = ("--key", keys, "--checkpoint", kept)
+    out = recorded.ok("ledger", "verify", *given)
+    assert out.splitlines()[-1] == "Every entry is in its place and unchanged."
+    segment = recorded.home / "ledger/control/00000000.jsonl"
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:2]))
+    for name in ("head.json", "checkpoint", "keys"):
+        (recorded.home / "ledger/control" / name).unlink()
+    assert recorded("ledger", "verify").exit_code == 0
+    result = recorded("ledger", "verify", *given)
+    assert result.exit_code == 1
+    assert "it is missing, and this log was signed before" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "said"),
+    [
+        (("checkpoint", "--log", "attic"), 4, "There is no signed log attic in "),
+        (("verify", "--key", "/nowhere"), 2, "The keys cannot be read: "),
+        (("verify", "--checkpoint", "/nowhere"), 2, "Kept checkpoints cannot be read: "),
+        (("verify", "--key", "/etc/hostname"), 2, "is not a key; it needs to be name+id+base64"),
+        (("verify", "--checkpoint", "/etc/hostname"), 2, "a note is a text, an empty line, and signature lines"),
+    ],
+)
+def test_what_does_not_help_to_verify_is_told(recorded, words, exit_code, said):
+    result = recorded("ledger", *words)
+    assert result.exit_code == exit_code
+    assert said in result.stderr
 
 
 def test_a_ledger_too_damaged_to_be_written_can_still_be_verified(recorded):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastness.control import artefacts, kept, limits_api, policy_api, proof
+from fastness.control import artefacts, kept, ledger_tiles, limits_api, policy_api, proof
 from fastness.control.api import ROUTES, all_routes, build_app
 from fastness.control.routes import ApiRoute, bound, caller_of
 from fastness.core.policy import Action, PolicyText
@@ -12,7 +12,7 @@ from fastness.policy.bundle import make_bundle, shipped_bundle
 from fastness.policy.profile import shipped_profile
 from fastness.store.memory import MemoryPolicyStore
 
-TABLE = (*ROUTES, *policy_api.ROUTES)
+TABLE = (*ROUTES, *policy_api.ROUTES, *ledger_tiles.ROUTES)
 EVERYWHERE = (*TABLE, *artefacts.ROUTES, *proof.ROUTES, *limits_api.ROUTES, *kept.ROUTES)
 """With those that main mounts beside ours."""
 OPEN = {"/api/v1/status", "/api/v1/errors", "/api/v1/errors/{code}"}
@@ -36,7 +36,13 @@ def acting(text):
 
 def path_of(route):
     path = route.path.removeprefix("/api/v1")
-    for name, value in (("{id}", "nobody"), ("{log}", "nowhere"), ("{index}", "0"), ("{code}", "conflict")):
+    for name, value in (
+        ("{id}", "nobody"),
+        ("{log}", "nowhere"),
+        ("{index}", "0"),
+        ("{code}", "conflict"),
+        ("{path:path}", "0/000"),
+    ):
         path = path.replace(name, value)
     return path
 

@@ -11,6 +11,7 @@ from fastness.control import (
     api,
     evidence,
     kept,
+    ledger_tiles,
     observed,
     policies,
     policy_api,
@@ -91,7 +92,7 @@ LIMITS = (
 def test_every_route_has_its_heading_and_there_are_no_others():
     headings = re.findall(r"^### `([A-Z]+) ([^`]+)`$", PAGE, re.MULTILINE)
     assert sorted(headings) == sorted(
-        (method, path) for method, path, *_ in (*api.ROUTES, *policy_api.ROUTES, *kept.ROUTES)
+        (method, path) for method, path, *_ in (*api.ROUTES, *policy_api.ROUTES, *kept.ROUTES, *ledger_tiles.ROUTES)
     )
 
 

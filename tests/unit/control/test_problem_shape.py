@@ -1,8 +1,10 @@
 """Every error of every route has the one shape, and says something true in each of its fields."""
 
+import re
+
 import pytest
 
-from fastness.control import policy_api
+from fastness.control import ledger_tiles, policy_api
 from fastness.control.api import ROUTES
 from fastness.control.policy_wire import POLICY_BODY_BYTES_MAX
 from fastness.control.problem import HINTS
@@ -20,7 +22,9 @@ FIELDS = {
     "hint": str,
     "param": (str, type(None)),
 }
-EVERY_ROUTE = [(method, path.removeprefix("/api/v1")) for method, path, *_ in (*ROUTES, *policy_api.ROUTES)]
+TABLE = (*ROUTES, *policy_api.ROUTES, *ledger_tiles.ROUTES)
+EVERY_ROUTE = [(method, path.removeprefix("/api/v1")) for method, path, *_ in TABLE]
+READING = [(method, path) for method, path in EVERY_ROUTE if re.match("/ledger/(?!logs)", path)]
 POSTS = [path for method, path in EVERY_ROUTE if method == "POST"]
 LARGE = ("/policy/apply", "/policy/diff", "/policy/test")
 """Those that take a whole policy."""
@@ -28,7 +32,13 @@ LARGE = ("/policy/apply", "/policy/diff", "/policy/test")
 
 def filled(path):
     """A path with its parameters filled in by what is not there."""
-    for name, value in (("{id}", "nobody"), ("{log}", "nowhere"), ("{index}", "0"), ("{code}", "no_such_code")):
+    for name, value in (
+        ("{id}", "nobody"),
+        ("{log}", "nowhere"),
+        ("{index}", "0"),
+        ("{code}", "no_such_code"),
+        ("{path:path}", "0/000"),
+    ):
         path = path.replace(name, value)
     return path
 
@@ -205,7 +215,7 @@ def test_a_ledger_that_cannot_record_is_said_so(admin, path, body):
     assert "disk full" in problem_of(admin.ask("POST", path, json=body), "ledger_unavailable")["detail"]
 
 
-@pytest.mark.parametrize(("method", "path"), [route for route in EVERY_ROUTE if route[1].startswith("/ledger")])
+@pytest.mark.parametrize(("method", "path"), READING)
 def test_a_ledger_that_cannot_be_read_is_said_so(world, monkeypatch, method, path):
     (world.deps.ledger_directory / "nowhere").mkdir(parents=True)
     for name in ("verify", "read", "tail", "find"):

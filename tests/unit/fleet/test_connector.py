@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from fastness.fleet.door import connector as under_test
-from fastness.fleet.door.connector import Connector, ConnectorClient
+from fastness.fleet.door.connector import Connector, ask_for
 
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -35,17 +35,16 @@ async def serving() -> tuple[asyncio.Server, str]:
 def test_a_gateway_is_connected_to_a_place_that_was_named(tmp_path):
     async def main():
         server, place = await serving()
-        connector, client = Connector(tmp_path / "s"), ConnectorClient(tmp_path / "s")
+        connector = Connector(tmp_path / "s")
         connector.places = frozenset({place})
         try:
-            made = await asyncio.gather(*(client.connect(place) for _ in range(20)))
+            made = await asyncio.gather(*(ask_for(tmp_path / "s", place) for _ in range(20)))
             for one in made:
                 assert await asyncio.get_running_loop().sock_recv(one, 10) == b"hello"
                 assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2_000
                 one.close()
             assert (tmp_path / "s").stat().st_mode & 0o777 == 0o600
         finally:
-            client.close()
             await connector.close()
             server.close()
 
@@ -56,12 +55,11 @@ def test_a_gateway_is_connected_to_a_place_that_was_named(tmp_path):
 def test_no_other_place_is_connected_to(tmp_path, place):
     async def main():
         server, there = await serving()
-        connector, client = Connector(tmp_path / "s"), ConnectorClient(tmp_path / "s")
+        connector = Connector(tmp_path / "s")
         try:
             with pytest.raises(OSError, match="not the door of a host"):
-                await client.connect(place.format(place=there))
+                await ask_for(tmp_path / "s", place.format(place=there))
         finally:
-            client.close()
             await connector.close()
             server.close()
 
@@ -72,13 +70,12 @@ def test_a_place_where_nobody_is_is_told(tmp_path):
     async def main():
         server, place = await serving()
         server.close()
-        connector, client = Connector(tmp_path / "s"), ConnectorClient(tmp_path / "s")
+        connector = Connector(tmp_path / "s")
         connector.places = frozenset({place})
         try:
             with pytest.raises(OSError, match="no connection to"):
-                await client.connect(place)
+                await ask_for(tmp_path / "s", place)
         finally:
-            client.close()
             await connector.close()
 
     run(main)
@@ -87,16 +84,13 @@ def test_a_place_where_nobody_is_is_told(tmp_path):
 def test_a_gateway_outlives_the_door_of_its_host(tmp_path):
     async def main():
         server, place = await serving()
-        client = ConnectorClient(tmp_path / "s")
         with pytest.raises(OSError, match="does not run"):
-            await client.connect(place)
+            await ask_for(tmp_path / "s", place)
         for _ in range(2):
             connector = Connector(tmp_path / "s")
             connector.places = frozenset({place})
-            (await client.connect(place)).close()
+            (await ask_for(tmp_path / "s", place)).close()
             await connector.close()
-            await asyncio.sleep(0.01)
-        client.close()
         server.close()
 
     run(main)
@@ -105,12 +99,11 @@ def test_a_gateway_outlives_the_door_of_its_host(tmp_path):
 def test_too_much_at_once_is_refused(tmp_path, monkeypatch):
     async def main():
         monkeypatch.setattr(under_test, "UNDER_WAY_MAX", 0)
-        connector, client = Connector(tmp_path / "s"), ConnectorClient(tmp_path / "s")
+        connector = Connector(tmp_path / "s")
         try:
-            with pytest.raises(OSError, match="are being made already"):
-                await client.connect("127.0.0.1:1")
+            with pytest.raises(OSError, match="being made already"):
+                await ask_for(tmp_path / "s", "127.0.0.1:1")
         finally:
-            client.close()
             await connector.close()
 
     run(main)
@@ -118,15 +111,21 @@ def test_too_much_at_once_is_refused(tmp_path, monkeypatch):
 
 def test_who_waits_hears_that_the_door_went_away(tmp_path):
     async def main():
-        client = ConnectorClient(tmp_path / "s")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(tmp_path / "s"))
-            listener.listen(1)
-            waiting = asyncio.ensure_future(client.connect("127.0.0.1:1"))
-            await asyncio.sleep(0)
-            listener.accept()[0].close()
-            with pytest.raises(OSError, match="went away"):
-                await waiting
-        client.close()
+        connector = Connector(tmp_path / "s")
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+            place = f"127.0.0.1:{full.getsockname()[1]}"
+            connector.places = frozenset({place})
+            first = [await ask_for(tmp_path / "s", place)]
+            waiting = [asyncio.ensure_future(ask_for(tmp_path / "s", place)) for _ in range(8)]
+            await asyncio.sleep(0.05)
+            await connector.close()
+            for one in await asyncio.gather(*waiting, return_exceptions=True):
+                if isinstance(one, socket.socket):
+                    first.append(one)
+                else:
+                    assert "went away" in str(one)
+            assert len(first) < 9
+            for one in first:
+                one.close()
 
     run(main)

@@ -191,9 +191,14 @@ def exchange(log: Path, signing: Signing) -> None:
     (log / "checkpoint").write_text(str(sign_note(text, signing.key.signers("fastness.example/control"), 1)))
 
 
+def remove(log: Path, signing: Signing) -> None:
+    (log / "checkpoint").unlink()
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
+        (remove, "it is missing, and this log was signed before"),
         (cut, "has 99 entries, and 100 when its checkpoint was signed: its end was cut"),
         (damage, "is not what was written there"),
         (forge, "signed by none of the keys of this installation"),

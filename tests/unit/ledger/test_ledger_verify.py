@@ -1,3 +1,4 @@
+import base64
 import shutil
 import subprocess
 import sys
@@ -382,7 +383,8 @@ def test_the_few_lines_of_the_documentation_verify_a_log_too(log):
     program = page.read_text().split("```python\n")[1].split("```")[0]
 
     ran = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [str(COUNT), tail(log, 1)[0].chain]
+    root = base64.b64encode(bytes.fromhex(verify(log).logs[0].root)).decode()
+    assert ran.stdout.split() == [str(COUNT), tail(log, 1)[0].chain, root]
 
     content = segments(log)[1].read_bytes()
     segments(log)[1].write_bytes(content.replace(b"req_1", b"req_2", 1))

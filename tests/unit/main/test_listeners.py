@@ -37,8 +37,10 @@ def taken(listener: socket.socket) -> int:
         count += 1
 
 
-def test_connections_are_dealt_out_and_one_that_stops_listening_gets_none_until_it_listens_again():
-    with bound(2) as (first, second):
+@pytest.mark.parametrize("turned", [False, True])
+def test_connections_are_dealt_out_and_one_that_stops_listening_gets_none_until_it_listens_again(turned):
+    with bound(2) as both:
+        first, second = both[::-1] if turned else both
         port = first.getsockname()[1]
         assert second.getsockname()[1] == port
         for one in (first, second):
@@ -53,6 +55,23 @@ def test_connections_are_dealt_out_and_one_that_stops_listening_gets_none_until_
         second.listen(256)
         connected(port, 64)
         assert taken(second) > 8
+        assert is_served(second, port)
+
+
+def is_served(listener: socket.socket, port: int) -> bool:
+    """Whether a connection that this listener accepts carries anything."""
+    listener.setblocking(False)
+    for _ in range(64):
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            try:
+                accepted, _ = listener.accept()
+            except BlockingIOError:
+                continue  # it went to the other one
+            with accepted:
+                client.sendall(b"x")
+                accepted.settimeout(5)
+                return accepted.recv(1) == b"x"
+    return False
 
 
 def test_a_port_on_which_somebody_listens_is_refused_also_by_a_second_installation_of_ours():

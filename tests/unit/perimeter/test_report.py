@@ -70,7 +70,9 @@ def test_a_clean_proof_holds_and_says_what_it_proves_and_what_not() -> None:
     assert judgement.holds
     assert judgement.signer == fingerprint(PUBLIC)
     proved = texts(judgement, Claim.PROVED)
-    assert "0 of 6 probes passed (engine 1, inspector 1, gateway 1, control 1, supervisor 1, broker 1)" in proved
+    assert (
+        "0 of 7 probes passed (engine 1, inspector 1, gateway 1, control 1, supervisor 1, broker 1, door 1)" in proved
+    )
     assert "0 of 274 captured packets left the perimeter (on lo)" in proved
     assert "3 steps of work were done meanwhile: up, chat, stop" in proved
     assert "the 1 processes of the running installation held no socket to anybody outside" in proved
@@ -88,10 +90,10 @@ def test_a_packet_outside_fails_the_proof_and_is_named() -> None:
 
 def test_a_probe_that_got_through_fails_the_proof_and_is_named() -> None:
     through = replace(REFUSED, refused=False, answer="allowed")
-    judgement = judge(signed(body(kinds=(*KINDS_PROBED[:-1], KindProbed("broker", (REFUSED, through)))), KEY))
+    judgement = judge(signed(body(kinds=(*KINDS_PROBED[:-1], KindProbed("door", (REFUSED, through)))), KEY))
     assert not judgement.holds
-    assert "1 of 7 probes passed" in texts(judgement, Claim.FAILED)
-    assert "from inside broker: open a packet socket (packet: allowed)" in texts(judgement, Claim.FAILED)
+    assert "1 of 8 probes passed" in texts(judgement, Claim.FAILED)
+    assert "from inside door: open a packet socket (packet: allowed)" in texts(judgement, Claim.FAILED)
 
 
 @pytest.mark.parametrize(

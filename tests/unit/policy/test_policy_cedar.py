@@ -178,13 +178,15 @@ def test_parameters_are_bounded_as_widely_as_the_api(parameters, rule):
         (Action.BATCH, {"developer", "admin"}),
         (Action.MANAGE_FLEET, {"admin"}),
         (Action.HEDGE, set()),
+        (Action.BREAK_GLASS, set()),
+        (Action.SHRED_SEALED, {"admin", "auditor"}),
     ],
 )
 def test_each_role_has_its_rights_on_the_installation_and_no_others(action, roles):
     everybody = ("developer", "admin", "approver", "auditor", "visitor", "")
     assert {role for role in everybody if ask(Query(with_role(role), action, OFFICIAL)).allowed} == roles
     assert ask(Query(LOCAL, action, OFFICIAL)).allowed is (
-        action not in (Action.OPEN_SEALED, Action.BATCH, Action.HEDGE)
+        action not in (Action.OPEN_SEALED, Action.BREAK_GLASS, Action.BATCH, Action.HEDGE)
     )
 
 
@@ -205,6 +207,14 @@ def test_sealed_content_is_opened_up_to_ones_clearance_and_by_nobody_for_running
     assert denied(ask(Query(with_role("auditor"), Action.OPEN_SEALED, SECRET)), "ceilings/1")
     assert not ask(Query(LOCAL, Action.OPEN_SEALED, OFFICIAL)).allowed
     assert not ask(Query(with_role("admin"), Action.OPEN_SEALED, OFFICIAL)).allowed
+
+
+def test_the_glass_is_broken_by_auditors_of_the_installation_alone_up_to_their_clearance():
+    ours = with_role("auditor", tenant="default")
+    assert ask(Query(ours, Action.BREAK_GLASS, SENSITIVE)).allowed
+    assert denied(ask(Query(ours, Action.BREAK_GLASS, SECRET)), "ceilings/1")
+    assert not ask(Query(with_role("auditor"), Action.BREAK_GLASS, OFFICIAL)).allowed
+    assert not ask(Query(with_role("admin", tenant="default"), Action.BREAK_GLASS, OFFICIAL)).allowed
 
 
 @pytest.mark.parametrize("credential", [one for one in Credential if one is not Credential.LOCAL])

@@ -1,7 +1,7 @@
 """Connections for gateways, which make none themselves: to the doors that the supervisor named, and to no other place.
 
-A gateway keeps one Unix socket (SOCK_SEQPACKET) to its host's door. A request is `NUMBER ADDRESS:PORT`; the answer is
-`NUMBER` with the connection beside it, or `NUMBER WHY`. What is said over the connection is not seen here.
+A request is `ADDRESS:PORT` on a Unix socket; the answer is `granted` with the connection beside it, or why not. What
+is said over the connection is not seen here.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Final
 
 from fastness.fleet.door.keepalive import notice_dead_links
 
-CHANNELS_MAX: Final = 64
-"""Gateways of one host."""
 UNDER_WAY_MAX: Final = 1_024
-"""Connections that are being made at the same time."""
+"""Requests at the same time."""
+BACKLOG: Final = 256
 TIMEOUT_S: Final = 2.0
+"""Until a door has taken the connection."""
 REQUEST_BYTES_MAX: Final = 128
+ANSWER_BYTES_MAX: Final = 1_024
+GRANTED: Final = b"granted"
 
 
 class Connector:
@@ -32,13 +34,12 @@ class Connector:
         self._loop = asyncio.get_running_loop()
         self._path = path
         self.places: frozenset[str] = frozenset()
-        self._channels: set[socket.socket] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(str(path))
         path.chmod(0o600)
-        self._listener.listen(CHANNELS_MAX)
+        self._listener.listen(BACKLOG)
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     async def close(self) -> None:
@@ -46,65 +47,67 @@ class Connector:
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         self._path.unlink(missing_ok=True)
-        for channel in tuple(self._channels):
-            self._drop(channel)
         for task in self._under_way:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def _accept(self) -> None:
         with suppress(BlockingIOError, ConnectionError):
-            channel, _ = self._listener.accept()
-            _, uid, _ = struct.unpack("3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            if uid != os.getuid() or len(self._channels) >= CHANNELS_MAX:
-                channel.close()
+            asking, _ = self._listener.accept()
+            asking.setblocking(False)
+            _, uid, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            if uid != os.getuid() or len(self._under_way) >= UNDER_WAY_MAX:
+                with asking, suppress(OSError):
+                    asking.send(f"{UNDER_WAY_MAX} connections are being made already".encode())
                 return
-            channel.setblocking(False)
-            self._channels.add(channel)
-            self._loop.add_reader(channel.fileno(), self._read, channel)
+            task = self._loop.create_task(self._attend(asking))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
 
-    def _drop(self, channel: socket.socket) -> None:
-        if channel in self._channels:
-            self._channels.discard(channel)
-            self._loop.remove_reader(channel.fileno())
-            channel.close()
+    async def _attend(self, asking: socket.socket) -> None:
+        with asking, suppress(OSError, TimeoutError):  # it left, or says nothing: then it gets nothing
+            async with asyncio.timeout(2 * TIMEOUT_S):
+                place = (await self._loop.sock_recv(asking, REQUEST_BYTES_MAX)).decode("ascii", "replace").rstrip("\n")
+                if place not in self.places:
+                    asking.send(f"{place[:64]!r} is not the door of a host of this cluster".encode())
+                    return
+                try:
+                    made = await connect(place, TIMEOUT_S)
+                except OSError as error:
+                    asking.send(f"no connection to {place}: {error.strerror or error}".encode())
+                    return
+                with made:
+                    socket.send_fds(asking, [GRANTED], [made.fileno()])
 
-    def _read(self, channel: socket.socket) -> None:
+
+async def ask_for(path: Path, place: str) -> socket.socket:
+    """Return a connection to a door at `address:port`, made by the door of this host, which listens at `path`.
+
+    Raises OSError, which says why there is none.
+    """
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as asking:
         try:
-            request = channel.recv(REQUEST_BYTES_MAX)
+            asking.connect(str(path))
         except BlockingIOError:
-            return
-        except OSError:
-            request = b""
-        if not request:
-            self._drop(channel)
-            return
-        number, _, place = request.decode("ascii", "replace").partition(" ")
-        if len(self._under_way) >= UNDER_WAY_MAX:
-            self._answer(channel, f"{number} {UNDER_WAY_MAX} connections are being made already", None)
-            return
-        task = self._loop.create_task(self._attend(channel, number, place))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-
-    async def _attend(self, channel: socket.socket, number: str, place: str) -> None:
-        if place not in self.places:
-            self._answer(channel, f"{number} {place[:64]} is not the door of a host of this cluster", None)
-            return
-        try:
-            made = await connect(place, TIMEOUT_S)
+            raise OSError("the door of this host has too much to do") from None
         except OSError as error:
-            self._answer(channel, f"{number} no connection to {place}: {error.strerror or error}", None)
-            return
-        with made:
-            self._answer(channel, number, made)
-
-    def _answer(self, channel: socket.socket, text: str, made: socket.socket | None) -> None:
-        with suppress(OSError):  # it left, or does not read: then it does not get it
-            if made is None:
-                channel.send(text.encode())
-            else:
-                socket.send_fds(channel, [text.encode()], [made.fileno()])
+            raise OSError(f"the door of this host does not run: {error.strerror}") from None
+        readable = asyncio.Event()
+        try:
+            asking.send(f"{place}\n".encode())
+            loop.add_reader(asking.fileno(), readable.set)
+            await readable.wait()
+            answer, descriptors, _, _ = socket.recv_fds(asking, ANSWER_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionError:
+            answer, descriptors = b"", []
+        finally:
+            loop.remove_reader(asking.fileno())
+    if not descriptors:
+        raise OSError(answer.decode("utf-8", "replace") or "the door of this host went away")
+    made = socket.socket(fileno=descriptors[0])
+    made.setblocking(False)
+    return made
 
 
 async def connect(place: str, timeout_s: float) -> socket.socket:
@@ -124,78 +127,3 @@ async def connect(place: str, timeout_s: float) -> socket.socket:
         made.close()
         raise
     return made
-
-
-class ConnectorClient:
-    """A gateway's side. Opens its socket when it is first needed, and again when the door was started anew."""
-
-    def __init__(self, path: Path) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._path = path
-        self._channel: socket.socket | None = None
-        self._asked: dict[str, asyncio.Future[socket.socket]] = {}
-        self._number = 0
-
-    async def connect(self, place: str) -> socket.socket:
-        """Return a connection to a door at `address:port`; raises OSError, which says why there is none."""
-        self._number += 1
-        number = str(self._number)
-        future: asyncio.Future[socket.socket] = self._loop.create_future()
-        self._asked[number] = future
-        try:
-            self._open().send(f"{number} {place}".encode())
-            made = await future
-        except BlockingIOError:
-            raise OSError("the door of this host is too busy to connect") from None
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                future.result().close()
-            raise
-        else:
-            return made
-        finally:
-            del self._asked[number]
-
-    def close(self) -> None:
-        """Give the socket up; who waits is told."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            self._loop.remove_reader(channel.fileno())
-            channel.close()
-        for future in self._asked.values():
-            if not future.done():
-                future.set_exception(OSError("the door of this host went away"))
-
-    def _open(self) -> socket.socket:
-        if self._channel is None:
-            channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-            try:
-                channel.connect(str(self._path))
-            except OSError as error:
-                channel.close()
-                raise OSError(f"the door of this host does not run: {error.strerror}") from None
-            self._loop.add_reader(channel.fileno(), self._read, channel)
-            self._channel = channel
-        return self._channel
-
-    def _read(self, channel: socket.socket) -> None:
-        try:
-            answer, descriptors, _, _ = socket.recv_fds(channel, 1_024, 1, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            return
-        except OSError:
-            answer, descriptors = b"", []
-        if not answer:
-            self.close()
-            return
-        number, _, why = answer.decode("ascii", "replace").partition(" ")
-        made = socket.socket(fileno=descriptors[0]) if descriptors else None
-        future = self._asked.get(number)
-        if future is None or future.done():
-            if made is not None:  # whoever asked has left
-                made.close()
-        elif made is None:
-            future.set_exception(OSError(why))
-        else:
-            made.setblocking(False)
-            future.set_result(made)

@@ -7,10 +7,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 from weakref import WeakKeyDictionary
 
+from fastness.fleet.door.guests import Guest, Judge, Refused, Tell
 from fastness.fleet.door.keepalive import STREAM_BUFFER_BYTES, notice_dead_links
+from fastness.fleet.door.listening import listening
 from fastness.fleet.door.orders import ENGINE_PROTOCOL, MODEL_PROTOCOL, DoorOrders
 from fastness.fleet.door.relay import Relay
 
@@ -18,35 +20,6 @@ CONNECTIONS_MAX: Final = 8_192
 """Open connections; further ones are closed at once."""
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 BACKLOG: Final = 512
-
-
-class Refused(Exception):  # noqa: N818 - an outcome
-    """Somebody is not let in; the message says why, for our own log: a stranger hears nothing."""
-
-
-class Guest(Protocol):
-    """Who comes, as the authority has it."""
-
-    @property
-    def name(self) -> str:
-        """The host's name."""
-        ...
-
-    @property
-    def gives_orders(self) -> bool:
-        """Whether it is a head."""
-        ...
-
-    @property
-    def serial(self) -> int:
-        """The serial number of its certificate."""
-        ...
-
-
-Judge = Callable[[bytes], Guest]
-"""Takes a certificate (DER) whose chain and dates TLS has verified; raises Refused when it does not count."""
-Tell = Callable[[str, str], None]
-"""Takes whom it was about, and why it was refused."""
 
 
 class Door:
@@ -67,7 +40,7 @@ class Door:
         self._asked: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         self._inside: dict[_Doorway, None] = {}
         self._empty = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL])
         context.sni_callback = self._note_name
 
@@ -79,20 +52,21 @@ class Door:
     @property
     def ports(self) -> tuple[int, ...]:
         """Where it listens."""
-        sockets = self._server.sockets if self._server else ()
-        return tuple(one.getsockname()[1] for one in sockets)
+        return tuple(one.getsockname()[1] for server in self._servers for one in server.sockets)
 
     async def listen(self, addresses: list[str], port: int) -> None:
-        """Listen on each of these addresses; raises OSError."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Doorway(self),
-            addresses,
-            port,
-            ssl=self._context,
-            backlog=BACKLOG,
-            reuse_address=True,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-        )
+        """Listen on each of these IP addresses; raises OSError."""
+        loop = asyncio.get_running_loop()
+        for address in addresses:
+            listener = listening(address, port)
+            server = await loop.create_server(
+                lambda: _Doorway(self),
+                sock=listener,
+                ssl=self._context,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
+            )
+            self._servers.append(server)
 
     def obey(self, orders: DoorOrders) -> None:
         """Lead to these engines from now on. Who is at one that is gone, or is another one now, is put out."""
@@ -117,15 +91,15 @@ class Door:
 
     async def close(self) -> None:
         """Listen no more, and put everybody out."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for one in tuple(self._inside):
             one.put_out()
         if self._inside:
             self._empty.clear()
             await self._empty.wait()
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     # ---- what a doorway asks
 

@@ -7,6 +7,7 @@ from fastness.gateway.http.client import Answer, EngineConnections
 from fastness.gateway.http.engine_stream import EngineStream, Sink
 from fastness.gateway.http.errors import EngineBroken, EngineLost, EngineUnreachable
 from fastness.gateway.http.exchange import Exchange
+from fastness.gateway.http.remote import RemoteEngines
 from fastness.gateway.http.server import HttpServer
 from fastness.gateway.http.sse import EventTooLarge, SseSplitter
 from fastness.gateway.http.wire import ResponseHeaders
@@ -21,6 +22,7 @@ __all__ = [
     "EventTooLarge",
     "Exchange",
     "HttpServer",
+    "RemoteEngines",
     "ResponseHeaders",
     "Sink",
     "SseSplitter",

@@ -213,7 +213,8 @@ class EngineConnections:
         ):  # by the sweep: a timeout of its own for each connection would cost as much again
             call.fail(EngineUnreachable(f"the engine accepted no connection within {self._connect_timeout_s:g} s"))
         except OSError as error:
-            call.fail(EngineUnreachable(f"no engine listens on its socket: {error.strerror or error}"))
+            where = "no engine is reached" if call.socket.startswith(SCHEME) else "no engine listens on its socket"
+            call.fail(EngineUnreachable(f"{where}: {error.strerror or error}"))
         else:
             if connection is not None and call.done:
                 connection.drop()

@@ -32,12 +32,13 @@ Check = Callable[[bytes], None]
 class RemoteEngines:
     """TLS connections by `tls://ADDRESS:PORT/SERVER-NAME`. `context` checks that whoever answers has that name.
 
-    `connect` makes the TCP connections: this process may have no right to. Used on one event loop.
+    `connect` makes the TCP connections: this process may have no right to. Made and used on the running
+    event loop.
     """
 
     def __init__(self, context: ssl.SSLContext, protocol: str, connect: Connect, check: Check) -> None:
         context.set_alpn_protocols([protocol])
-        self._context, self._protocol, self._connect, self._check = context, protocol, connect, check
+        self._context, self._connect, self._check = context, connect, check
         self._loop = asyncio.get_running_loop()
         self._idle: dict[str, list[Carrier]] = {}
         self._open: dict[Carrier, None] = {}

@@ -63,6 +63,26 @@ class Records:
         except (OSError, msgspec.MsgspecError) as error:
             raise ValueError(f"the record of {name} in {self._records} cannot be read: {error}") from None
 
+    def text(self, name: str) -> str:
+        """Return the record of that name as it is written; empty when there is none, or it is damaged."""
+        try:
+            record = self.read(name)
+        except ValueError:
+            return ""
+        return "" if record is None else msgspec.json.encode(record).decode()
+
+    def take(self, text: str) -> None:
+        """Keep a record that another host wrote, unless it is what is here; raises ValueError."""
+        try:
+            record = msgspec.json.decode(text, type=Record)
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"a record of admission that came cannot be read: {error}") from None
+        name = record.admission.artefact.name
+        if not is_name(name) or len(text) > RECORD_BYTES_MAX:
+            raise ValueError(f"{name[:80]!r} is no name of a model, or its record is too large")
+        if self.text(name) != text:
+            self.write(record)
+
     def all(self) -> tuple[Record, ...]:
         """Return every record, by name; raises ValueError."""
         found = (self.read(file.stem) for file in sorted(self._records.glob("*.json")))

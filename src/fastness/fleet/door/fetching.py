@@ -1,0 +1,224 @@
+"""Fetching models from other hosts: by digest, in pieces, from whoever has them, and verified before anybody sees them.
+
+What has come lies beside the models as `DIGEST.fetched` and is gone on with after whatever interrupted it. Whole, it is
+hashed; only then does it get the name under which engines look for it. Bytes that came from one host alone and are
+wrong are that host's: it is asked no more for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from fastness.fleet.door.on_disk import CHUNK_BYTES, SUFFIX, digest_of, give_name, write_at
+from fastness.fleet.door.orders import FetchState, ModelSource, WantedModel
+from fastness.fleet.door.threads import in_thread
+
+FETCHED_MAX: Final = 2
+"""Models fetched at the same time; the others wait."""
+STALL_TIMEOUT_S: Final = 10.0
+"""A source that sends nothing for so long is given up for another."""
+RETRY_FIRST_S: Final = 0.5
+RETRY_MAX_S: Final = 30.0
+"""Between two rounds in which no source had anything to give."""
+DISTRUST_S: Final = 3_600.0
+"""For so long a host is not asked for a model of which it gave wrong bytes."""
+LINE_BYTES_MAX: Final = 512
+EARLIER: Final = "an earlier start"
+"""Whoever gave what lay here when this process began."""
+
+Reach = Callable[[ModelSource], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
+"""Connects to the door of a host, which is proved to be its own; raises OSError."""
+Tell = Callable[[str, str, str], None]
+"""Takes an event, a digest or a host it is about, and why."""
+
+
+class NotGiven(Exception):  # noqa: N818 - an outcome
+    """A source gives nothing, or gives up; the message says why."""
+
+
+class Fetching:
+    """Keeps fetching what is wanted into `folder`, until told that it is not."""
+
+    def __init__(self, folder: Path, reach: Reach, tell: Tell) -> None:
+        self._folder, self._reach, self._tell = folder, reach, tell
+        self._lanes: dict[str, _Lane] = {}
+        self._room = asyncio.Semaphore(FETCHED_MAX)
+
+    def want(self, models: tuple[WantedModel, ...]) -> None:
+        """Fetch these, and no others. What was begun of others stays on the disk."""
+        wanted = {one.digest: one for one in models}
+        for digest in self._lanes.keys() - wanted.keys():
+            self._lanes.pop(digest).task.cancel()
+        for digest, model in wanted.items():
+            lane = self._lanes.get(digest)
+            if lane is None:
+                lane = self._lanes[digest] = _Lane(self._folder, model, self._reach, self._tell, self._room)
+            lane.model = model
+
+    def states(self) -> tuple[FetchState, ...]:
+        """Return how far each wanted model is."""
+        return tuple(lane.state() for lane in self._lanes.values())
+
+    async def close(self) -> None:
+        """Stop."""
+        tasks = [lane.task for lane in self._lanes.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Lane:
+    """One model on its way here."""
+
+    def __init__(self, folder: Path, model: WantedModel, reach: Reach, tell: Tell, room: asyncio.Semaphore) -> None:
+        self.model, self._reach, self._tell, self._room = model, reach, tell, room
+        self._target, self._partial = folder / f"{model.digest}.gguf", folder / f"{model.digest}{SUFFIX}"
+        self._done_bytes, self._source, self._trouble, self._done = 0, "", "", False
+        self._gave: set[str] = set()
+        """Which hosts gave bytes of what lies here."""
+        self._alone = False
+        """Whoever has to give all of it, since of several somebody gave wrong bytes."""
+        self._distrusted: dict[str, float] = {}
+        self.task = asyncio.get_running_loop().create_task(self._keep())
+
+    def state(self) -> FetchState:
+        """Return how far it is."""
+        model = self.model
+        return FetchState(model.digest, self._done_bytes, model.size_bytes, self._source, self._trouble, self._done)
+
+    async def _keep(self) -> None:
+        wait_s = RETRY_FIRST_S
+        while not self._done:
+            before = self._done_bytes
+            async with self._room:
+                try:
+                    await self._round()
+                except OSError as error:  # of this disk
+                    self._fail(f"{self._partial} cannot be written: {error.strerror or error}")
+                except Exception as error:  # noqa: BLE001 - it is told, and tried again
+                    self._fail(f"it could not be fetched: {error!r}")
+                finally:
+                    self._source = ""
+            if not self._done:
+                wait_s = RETRY_FIRST_S if self._done_bytes > before else min(2 * wait_s, RETRY_MAX_S)
+                await asyncio.sleep(wait_s)
+
+    async def _round(self) -> None:
+        """Ask one source after the other, the nearest first, until it is whole and right, or none has any more."""
+        if await in_thread(self._target.exists):
+            self._done, self._done_bytes = True, self.model.size_bytes
+            return
+        self._done_bytes = await in_thread(self._begun)
+        if self._done_bytes and not self._gave:
+            self._gave.add(EARLIER)
+        self._need_space()
+        for source in self._asked():
+            if self._done_bytes < self.model.size_bytes:
+                try:
+                    await self._take(source)
+                except NotGiven as error:
+                    self._fail(f"{source.host}: {error}")
+                    continue
+            if await self._verified():
+                return
+
+    def _need_space(self) -> None:
+        found = os.statvfs(self._partial.parent)
+        free_bytes, missing_bytes = found.f_bavail * found.f_frsize, self.model.size_bytes - self._done_bytes
+        if free_bytes < missing_bytes:
+            raise OSError(f"{missing_bytes:,} bytes are missing, and {free_bytes:,} are free on that disk")
+
+    def _asked(self) -> list[ModelSource]:
+        """Those to ask now. Where only one may have given it, it is the first that is still trusted."""
+        now = asyncio.get_running_loop().time()
+        trusted = [one for one in self.model.sources if self._distrusted.get(one.host, 0.0) <= now]
+        if not trusted:
+            self._fail("no host that is trusted has it" if self.model.sources else "no host has it")
+        return trusted
+
+    def _begun(self) -> int:
+        """Return how much lies here from before; more than all of it is not it."""
+        try:
+            size_bytes = self._partial.stat().st_size
+        except FileNotFoundError:
+            return 0
+        if size_bytes > self.model.size_bytes:
+            self._partial.unlink()
+            return 0
+        return size_bytes
+
+    async def _take(self, source: ModelSource) -> None:
+        """Take from one source what is still missing; raises NotGiven."""
+        if self._alone and self._gave - {source.host}:
+            self._discard()
+        self._source = source.host
+        transport = None
+        try:
+            reader, transport = await self._reach(source)
+            transport.write(f"GET {self.model.digest} {self._done_bytes}\n".encode())
+            await self._expect(reader)
+            await self._receive(reader, source.host)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
+            raise NotGiven(str(error) or "it fell silent") from None
+        finally:
+            if transport is not None:
+                transport.abort()
+
+    async def _expect(self, reader: asyncio.StreamReader) -> None:
+        line = await asyncio.wait_for(reader.readuntil(b"\n"), STALL_TIMEOUT_S)
+        word, _, rest = line[:LINE_BYTES_MAX].decode("utf-8", "replace").strip().partition(" ")
+        if word != "SIZE":
+            raise NotGiven(f"it says {rest[:200]!r}" if word == "NONE" else "it does not speak as doors do")
+        if rest != str(self.model.size_bytes):
+            raise NotGiven(f"it has {rest[:20]} bytes under that digest; {self.model.size_bytes} were admitted")
+
+    async def _receive(self, reader: asyncio.StreamReader, host: str) -> None:
+        descriptor = await in_thread(
+            os.open, self._partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        try:
+            while self._done_bytes < self.model.size_bytes:
+                chunk = await asyncio.wait_for(reader.read(CHUNK_BYTES), STALL_TIMEOUT_S)
+                if not chunk:
+                    raise NotGiven("it broke off")
+                chunk = chunk[: self.model.size_bytes - self._done_bytes]
+                self._gave.add(host)
+                await in_thread(write_at, descriptor, chunk, self._done_bytes)
+                self._done_bytes += len(chunk)
+                self._trouble = ""
+            await in_thread(os.fsync, descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def _verified(self) -> bool:
+        """Hash what has come, and give it its name if it is what was admitted; else throw it away."""
+        self._source = ""
+        found = await in_thread(digest_of, self._partial)
+        if found == self.model.digest:
+            await in_thread(give_name, self._partial, self._target)
+            self._done, self._trouble = True, ""
+            self._tell("model.fetched", self.model.digest, " ".join(sorted(self._gave)))
+            return True
+        givers = sorted(self._gave)
+        if len(givers) == 1 and givers != [EARLIER]:
+            self._distrusted[givers[0]] = asyncio.get_running_loop().time() + DISTRUST_S
+        self._alone = True
+        who = " and ".join(givers)
+        self._fail(f"what came from {who} has SHA-256 {found}: it was thrown away")
+        self._tell("model.corrupt", self.model.digest, who)
+        self._discard()
+        return False
+
+    def _discard(self) -> None:
+        self._partial.unlink(missing_ok=True)
+        self._gave.clear()
+        self._done_bytes = 0
+
+    def _fail(self, why: str) -> None:
+        if why != self._trouble:
+            self._trouble = why
+            self._tell("model.not_fetched", self.model.digest, why)

@@ -1,0 +1,112 @@
+"""The door of this host, composed: the one process that other hosts of the cluster may speak to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from fastness.config import Settings
+from fastness.main.process import (
+    UNSEALED_VARIABLE,
+    die_with_supervisor,
+    open_log,
+    prepare_directories,
+    write_no_core,
+)
+from fastness.main.trust import checking, judging, refreshing
+
+CONNECT_TIMEOUT_S = 3.0
+READ_BUFFER_BYTES = 1_048_576
+
+if TYPE_CHECKING:
+    from fastness.fleet.door.orders import ModelSource
+    from fastness.identity.cluster.membership import Membership
+
+Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
+
+
+def run_door(settings: Settings) -> int:
+    """Be the door until SIGTERM. Raises NotTrusted when this host belongs to no cluster, OSError."""
+    import uvloop
+
+    from fastness.fleet.door.orders import CONNECTOR, ORDERS, REPORT, DoorOrders
+    from fastness.fleet.door.process import DoorParts, serve
+    from fastness.identity.cluster.folder import cluster_folder
+    from fastness.identity.cluster.membership import Membership
+    from fastness.store.snapshot_file import SnapshotReader, write_snapshot
+
+    write_no_core()
+    die_with_supervisor()
+    membership = Membership(cluster_folder(settings.home))
+    keep_to_ports(settings.cluster.port)
+    run = prepare_directories(settings)
+    log = open_log(settings, "door")
+    parts = DoorParts(
+        context=membership.server_context(),
+        judge=judging(membership),
+        addresses=settings.cluster.address.split() or list(membership.claims.addresses),
+        port=settings.cluster.port,
+        connector=run / CONNECTOR,
+        orders=SnapshotReader(run / ORDERS, DoorOrders).poll,
+        refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
+        counts=lambda serial: serial not in membership.revoked.serials,
+        models=settings.home / "models",
+        reach=reaching(membership),
+        report=lambda report: write_snapshot(run / REPORT, report, durable=False),
+        log=log,
+    )
+    return uvloop.run(serve(parts))
+
+
+def run() -> None:
+    """Be the door, in a process that was started for it."""
+    from fastness.config import load
+
+    sys.exit(run_door(load(os.environ)[0]))
+
+
+def keep_to_ports(*ports: int) -> None:
+    """Give up, for this process and all that it starts, all sockets but Unix ones and TCP on these ports."""
+    from fastness.perimeter import reach
+    from fastness.perimeter.seal import NotSealed
+
+    try:
+        reach.keep_to(ports)
+    except NotSealed:
+        if not os.environ.get(UNSEALED_VARIABLE):
+            raise
+
+
+def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
+    """Return what connects to the door of another host for models."""
+    from fastness.fleet.door.connector import connect
+    from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
+
+    context, check = membership.client_context(), checking(membership)
+    context.set_alpn_protocols([MODEL_PROTOCOL])
+
+    async def reach(source: ModelSource) -> Streams:
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(READ_BUFFER_BYTES)
+        made = await connect(source.place, CONNECT_TIMEOUT_S)
+        try:
+            transport, _ = await loop.create_connection(
+                lambda: asyncio.StreamReaderProtocol(reader),
+                sock=made,
+                ssl=context,
+                server_hostname=models_name(source.host),
+                ssl_handshake_timeout=CONNECT_TIMEOUT_S,
+            )
+        except BaseException:
+            made.close()
+            raise
+        try:
+            check(transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b"")
+        except OSError:
+            transport.abort()
+            raise
+        return reader, transport
+
+    return reach

@@ -1,0 +1,125 @@
+"""A host of a cluster that the head gives orders to, composed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastness.cli.composition import NodeJoined, UpProgress
+from fastness.config import ConfigError, Settings
+from fastness.main.node import digests, offer
+from fastness.main.outside import outside
+from fastness.main.process import (
+    UNSEALED_VARIABLE,
+    milliseconds,
+    open_log,
+    prepare_directories,
+    stay_local,
+    write_no_core,
+)
+
+if TYPE_CHECKING:
+    from fastness.control.host import HostParts
+    from fastness.control.leased_node import LeasedParts
+    from fastness.core.replica import Replica
+    from fastness.fleet.node import LocalNode
+    from fastness.identity.cluster.membership import Membership
+
+
+def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: Callable[[NodeJoined], None]) -> int:
+    """Run the node until it is told to stop; raises ConfigError, SealUnavailable, StartRefused."""
+    import uvloop
+
+    from fastness.control.host import Host
+    from fastness.identity.cluster.certificate import NotTrusted
+    from fastness.identity.cluster.folder import cluster_folder
+    from fastness.identity.cluster.invitation import read_head
+    from fastness.identity.cluster.membership import Membership
+
+    write_no_core()
+    run = prepare_directories(settings)
+    try:
+        membership, head = Membership(cluster_folder(settings.home)), read_head(cluster_folder(settings.home))
+    except NotTrusted as error:
+        raise ConfigError(str(error)) from None
+    settings = replace(settings, node=replace(settings.node, name=membership.claims.name))
+    if unsealed:
+        os.environ[UNSEALED_VARIABLE] = "1"
+
+    def told(elapsed_s: float) -> None:
+        joined(NodeJoined(membership.claims.name, head.name, os.getpid(), elapsed_s, not unsealed))
+
+    async def keep() -> int:
+        parts = _parts(settings, run, membership, head.name, unsealed)
+        return await Host(parts, progress, unsealed=unsealed).run(told)
+
+    with outside(settings):
+        stay_local(unsealed)
+        return uvloop.run(keep())
+
+
+def _parts(settings: Settings, run: Path, membership: Membership, head: str, unsealed: bool) -> HostParts:
+    from fastness.control.host import HostParts
+    from fastness.ledger.file import FileLedger
+    from fastness.perimeter.local import LocalPerimeter
+
+    allowed, perimeter = asyncio.Event(), LocalPerimeter()
+    return HostParts(
+        leased=_leased(settings, run, membership, head, allowed, unsealed),
+        allowed=allowed,
+        ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
+        log=open_log(settings, "supervisor"),
+        clock=time.time,
+        prove_seal=lambda: f"proved: {perimeter.check().summary()}",
+    )
+
+
+def _leased(
+    settings: Settings, run: Path, membership: Membership, head: str, allowed: asyncio.Event, unsealed: bool
+) -> LeasedParts:
+    from fastness.control.leased_node import LeasedParts
+    from fastness.control.letters import REPORT, WORD, SealedPost
+    from fastness.control.wanted_models import WantedModels
+    from fastness.core.marking import Label, Node
+    from fastness.fleet.door.orders import REPORT as REPORT_OF_DOOR
+    from fastness.fleet.door.orders import DoorReport
+    from fastness.fleet.keeper import ReplicaKeeper
+    from fastness.fleet.node import LocalNode
+    from fastness.main.engines import Engines
+    from fastness.perimeter.local import LocalPerimeter
+    from fastness.registry.library import ModelLibrary
+    from fastness.store.snapshot_file import SnapshotReader
+
+    claims = membership.claims
+    place = Node(claims.name, claims.jurisdiction, claims.operator, "", Label(claims.ceiling))
+    offered, library = offer(settings)(place), ModelLibrary(settings.home)
+    models = WantedModels(SnapshotReader(run / REPORT_OF_DOOR, DoorReport).poll)
+
+    def node(tell: Callable[[Replica | None], None]) -> LocalNode:
+        keeper = ReplicaKeeper(settings.engine, tell, time.time)
+        engines = Engines(settings, run, LocalPerimeter(), library, allowed, unsealed=unsealed, obtain=models.obtain)
+        return LocalNode(claims.name, keeper, engines, lambda _orders: None, tell)
+
+    def take_revoked(pem: str) -> None:
+        membership.take_revoked(pem.encode())
+
+    return LeasedParts(
+        run_directory=run,
+        head=head,
+        post=SealedPost(membership, REPORT, WORD, milliseconds),
+        offer=lambda: offered,
+        digests=partial(digests, settings.home),
+        take_revoked=take_revoked,
+        node=node,
+        clock_ms=milliseconds,
+        now=time.monotonic,
+        lease_s=settings.ray.lease_s,
+        models=models,
+        take_record=library.take_record,
+    )
