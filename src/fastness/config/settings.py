@@ -261,7 +261,7 @@ class RaySettings:
         6379, "First of 20 ports in a row that Ray uses, the same on every host; the first is the head's.", 1, 65_516
     )
     lease_s: float = _setting(
-        4.0,
+        3.5,
         "After so long without a word from the head a node ends its engines; the same on every host. Half a second "
         "later it is lost, and its replicas are placed elsewhere.",
         1.0,
@@ -284,6 +284,13 @@ class LedgerSettings:
         "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
     )
     checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
+    witness_policy: str = _setting(
+        "", "File with witnesses, where they are, and how many must cosign (C2SP tlog-policy). Empty: no witnesses."
+    )
+    witness_interval_s: float = _setting(10.0, "How often checkpoints are submitted to witnesses.", 0.05, 86_400)
+    witness_grace_s: float = _setting(
+        0.0, "How long answers go on while too few witnesses cosign; 0: for ever, and receipts say so.", 0, 31_536_000
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,7 @@ class Recording:
 def _loaded(replica: Replica) -> dict[str, Scalar]:
     return {
         "replica": replica.id, "model": replica.model, "model_digest": replica.model_digest, "engine": replica.engine,
+        "build": replica.build,
         "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
         "context_tokens": replica.context_tokens,
     }  # fmt: skip

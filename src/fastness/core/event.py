@@ -69,6 +69,7 @@ class EventType(StrEnum):
     DISCLOSURE_EXPORTED = "disclosure.exported"
     BREAKGLASS_OPENED = "breakglass.opened"
     EVIDENCE_EXPORTED = "evidence.exported"
+    CONFIGURATION_LOADED = "configuration.loaded"
     INFERENCE_COMPLETED = "inference.completed"
     INFERENCE_REFUSED = "inference.refused"
     INFERENCE_FAILED = "inference.failed"

@@ -37,7 +37,7 @@ class Replica:
     """One replica as observed. `epoch` grows with every start of its engine; `memory_bytes` is its resident size.
 
     `deployment` is what callers name, `model_digest` what is loaded: an answer goes on only where that is the same.
-    `term` is that of the order it was started for.
+    `term` is that of the order it was started for. `build` names the very program that its engine is, as far as known.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Replica:
     revision: int = 0
     model_digest: str = ""
     term: int = 0
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)

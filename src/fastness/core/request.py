@@ -103,6 +103,7 @@ class Generation:
     A request with `n` choices or several prompts becomes several generations, so that usage adds up. `slot` is the
     engine's slot that takes it, and `cache_prompt` whether it may build on what that slot has read before.
     `cache_salt` keeps what an engine remembers apart by itself: only prompts of one salt share a prefix (law 12).
+    `band` is for engines that have a queue of their own.
     """
 
     sampling: Sampling
@@ -113,13 +114,22 @@ class Generation:
     cache_prompt: bool = False
     slot: int | None = None
     cache_salt: str | None = None
+    band: Band = Band.STANDARD
 
     def placed(
         self, *, cache_prompt: bool = False, slot: int | None = None, cache_salt: str | None = None
     ) -> Generation:
         """Return it with its place in an engine; what `replace` does, at a fraction of the cost."""
         return Generation(
-            self.sampling, self.messages, self.prompt, self.constraint, self.stream, cache_prompt, slot, cache_salt
+            self.sampling,
+            self.messages,
+            self.prompt,
+            self.constraint,
+            self.stream,
+            cache_prompt,
+            slot,
+            cache_salt,
+            self.band,
         )
 
 

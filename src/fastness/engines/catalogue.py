@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Final
 
@@ -9,9 +11,16 @@ from fastness.engines.fake.engine import FakeDialect, FakeEngine
 from fastness.engines.llamacpp.dialect import LlamaCppDialect
 from fastness.engines.llamacpp.engine import LlamaCppEngine
 from fastness.engines.port import Dialect, Engine
+from fastness.engines.vllm.dialect import VllmDialect
+from fastness.engines.vllm.engine import VllmEngine
 
-_DIALECTS: Final = MappingProxyType[str, Dialect]({"llamacpp": LlamaCppDialect(), "fake": FakeDialect()})
-_ENGINES: Final = MappingProxyType[str, Engine]({"llamacpp": LlamaCppEngine(), "fake": FakeEngine()})
+_DIALECTS: Final = MappingProxyType[str, Dialect](
+    {"llamacpp": LlamaCppDialect(), "vllm": VllmDialect(), "fake": FakeDialect()}
+)
+_ENGINES: Final = MappingProxyType[str, Engine](
+    {"llamacpp": LlamaCppEngine(), "vllm": VllmEngine(), "fake": FakeEngine()}
+)
+_PACKAGES: Final = MappingProxyType({"llamacpp": "xllamacpp", "vllm": "vllm"})
 ENGINES: Final = tuple(_ENGINES)
 """The names of the engines there are."""
 
@@ -19,6 +28,16 @@ ENGINES: Final = tuple(_ENGINES)
 def dialect(name: str) -> Dialect:
     """Return how the engine `name` is spoken to; raises KeyError."""
     return _DIALECTS[name]
+
+
+@cache
+def build(name: str) -> str:
+    """Return the package and version that the engine `name` comes out of, such as `xllamacpp 2026.10.11549`; or ``."""
+    package = _PACKAGES.get(name, "")
+    try:
+        return f"{package} {version(package)}" if package else ""
+    except PackageNotFoundError:
+        return ""
 
 
 def engine(name: str) -> Engine:

@@ -27,11 +27,15 @@ class EngineCall:
 
 @dataclass(frozen=True, slots=True)
 class EngineError(Exception):
-    """An engine's refusal, read. `context_needed` is set when it said how many tokens the input has."""
+    """An engine's refusal, read. `context_needed` is set when it said how many tokens the input has.
+
+    `context_least`: it has these, and maybe more.
+    """
 
     status: int
     message: str
     context_needed: int | None = None
+    context_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,10 @@ class Dialect(Protocol):
 class EngineTask:
     """What a replica must be: the model's card and file, its shape, and where its socket goes.
 
-    `cache_type` is how its KV cache is stored, one of scheduling.fit.CACHE_TYPES.
+    `cache_type` is how its KV cache is stored, one of scheduling.fit.CACHE_TYPES. `files` are those of a model that is
+    a folder, by their names in it, and where each is read from; `weights` is then the folder's place, and not read.
+    `accelerators` is how many graphics processors it holds (0: it runs on the processor), `python` the interpreter of
+    an engine that has one of its own; empty where none was named.
     """
 
     card: ModelCard
@@ -126,16 +133,26 @@ class EngineTask:
     context_tokens: int
     threads: int
     cache_type: str = "f16"
+    files: tuple[tuple[str, Path], ...] = ()
+    accelerators: int = 0
+    python: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What to execute: an argv, its whole environment, the files it may read, and its memory bound in bytes."""
+    """What to execute: an argv, its whole environment, the files it may read, and its memory bound in bytes.
+
+    `links` are symbolic links that it has to find, and where they lead. `family`: it starts processes of its own, which
+    speak to each other; `processes_max` bounds these and their threads.
+    """
 
     argv: tuple[str, ...]
     environ: dict[str, str]
     readable: tuple[Path, ...]
     memory_bytes_max: int
+    links: tuple[tuple[Path, Path], ...] = ()
+    family: bool = False
+    processes_max: int = 512
 
 
 class Engine(Protocol):

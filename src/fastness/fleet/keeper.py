@@ -41,7 +41,7 @@ class Execution:
 
     `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
     `descriptors` stay open in it, under the same numbers. `node` is the machine it is placed on. `deployment`,
-    `revision`, `model_digest` and `term` are those of a Replica.
+    `revision`, `model_digest`, `term` and `build` are those of a Replica.
     """
 
     id: str
@@ -62,6 +62,7 @@ class Execution:
     revision: int = 0
     model_digest: str = ""
     term: int = 0
+    build: str = ""
 
 
 class ReplicaKeeper:
@@ -158,6 +159,7 @@ class ReplicaKeeper:
             revision=execution.revision,
             model_digest=execution.model_digest,
             term=execution.term,
+            build=execution.build,
         )
 
 

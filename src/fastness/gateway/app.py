@@ -14,6 +14,7 @@ import msgspec
 from fastness.core.error import Refusal
 from fastness.core.gateways import FIRST
 from fastness.core.request import Operation
+from fastness.core.tenant import Principal
 from fastness.gateway.batches import Batches, methods_of
 from fastness.gateway.choosing import EXPLAINED_MAX
 from fastness.gateway.fellows import Fellows
@@ -22,6 +23,8 @@ from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
 from fastness.gateway.openapi import openapi_document
+from fastness.gateway.receipts import ROUTE as RECEIPTS
+from fastness.gateway.receipts import receipt_page
 from fastness.gateway.routing import find_model, may_name
 from fastness.gateway.served import Served
 from fastness.gateway.usage import usage_page
@@ -47,10 +50,19 @@ class App:
     """Takes every whole request that the server has parsed."""
 
     def __init__(
-        self, gateway: Gateway, batches: Path | None = None, name: str = FIRST, fellows: Fellows | None = None
+        self,
+        gateway: Gateway,
+        batches: Path | None = None,
+        name: str = FIRST,
+        fellows: Fellows | None = None,
+        control: Path | None = None,
     ) -> None:
-        """`batches` is where files and batches are kept: a Unix socket. `fellows` are the gateways beside this one."""
+        """`batches` is where files and batches are kept, `control` where receipts are made: Unix sockets.
+
+        `fellows` are the gateways beside this one.
+        """
         self._gateway, self._name, self.fellows = gateway, name, fellows
+        self._control = str(control or "")
         self._batches = Batches(gateway, batches)
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -101,6 +113,8 @@ class App:
         page = self._pages.get(exchange.path)
         if page is None and exchange.path.startswith("/v1/models/"):
             page = partial(self._model, name=exchange.path.removeprefix("/v1/models/"))
+        if page is None and exchange.path.startswith(RECEIPTS):
+            page = partial(self._receipt, receipt_id=exchange.path.removeprefix(RECEIPTS))
         if page is None and exchange.inside and exchange.path.startswith(CHOICES):
             page = self._choices  # for the operator: from outside there is no such route
         if page is None:
@@ -157,17 +171,38 @@ class App:
 
     def _usage(self, exchange: Exchange) -> None:
         principal = self._gateway.authenticate(exchange)
-        mark = self._gateway.mark(exchange, principal)
+
+        async def shown() -> bytes:
+            return _encode(await usage_page(self._gateway, principal))
+
+        self._later(exchange, principal, shown())
+
+    def _receipt(self, exchange: Exchange, receipt_id: str) -> None:
+        gateway, principal = self._gateway, self._gateway.authenticate(exchange)
+        self._later(
+            exchange, principal, receipt_page(gateway.engines, self._control, principal, receipt_id, exchange.query)
+        )
+
+    def _later(self, exchange: Exchange, principal: Principal, page: Coroutine[object, object, bytes]) -> None:
+        """Answer with a page that has to be waited for."""
+        try:
+            mark = self._gateway.mark(exchange, principal)
+        except Refusal:
+            page.close()
+            raise
 
         async def answer() -> None:
             try:
-                shown = await usage_page(self._gateway, principal)
+                shown = await page
+            except Refusal as told:
+                self._gateway.meters.page_refused(told)
+                exchange.respond(told.status, error_headers(told) + mark.line, error_body(told))
             except Exception as error:  # noqa: BLE001 - the last resort: nobody is left without an answer
                 self._gateway.note_defect(exchange.request_id, error)
                 refusal = Refusal("internal_error", "A defect in Fastness; the request id finds it in the logs.")
                 exchange.respond(refusal.status, error_headers(refusal) + mark.line, error_body(refusal))
             else:
-                exchange.respond(200, JSON_HEADERS + mark.line, _encode(shown))
+                exchange.respond(200, JSON_HEADERS + mark.line, shown)
 
         self._answer_later(exchange, answer())
 

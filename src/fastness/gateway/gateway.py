@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
 from fastness.config import Settings
+from fastness.config.document import configuration_digest
 from fastness.core.batch import ON_BEHALF_OF
 from fastness.core.error import Refusal
 from fastness.core.event import Event
 from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.tenant import Principal
+from fastness.gateway.binding import Binding
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.leases import Leases
@@ -26,6 +29,8 @@ from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel, Superseded
 from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
+from fastness.gateway.witnessed import Witnessed
+from fastness.ledger.commitment import SALT_BYTES
 from fastness.ledger.port import Ledger, LedgerUnavailable
 from fastness.policy.clearance import refusal
 from fastness.sealed.writer import Sealer
@@ -57,8 +62,8 @@ class Gateway:
     """One gateway process, as the journey sees it. `clock` tells seconds since 1970, `now` the loop's seconds.
 
     `reread_access` looks for a newer access snapshot and tells whether there was one. `policy` is None until one is in
-    force: then nothing is permitted. Without `leases` whatever has a limit is refused, and
-    without `sealer` whatever is to be kept.
+    force: then nothing is permitted. Without `leases` whatever has a limit is refused, and without `sealer` whatever is
+    to be kept; without a `binding` receipts are those of a secret that nobody has.
     """
 
     def __init__(
@@ -74,6 +79,8 @@ class Gateway:
         reread_access: Callable[[], bool] = lambda: False,
         leases: Leases | None = None,
         sealer: Sealer | None = None,
+        binding: Binding | None = None,
+        witnessed: Witnessed | None = None,
     ) -> None:
         self.settings = settings
         self.routing = routing
@@ -84,6 +91,8 @@ class Gateway:
         self.clock = clock
         self.leases = leases or Leases(clock)
         self.sealer = sealer
+        self.binding = binding or Binding("gateway-0", os.urandom(SALT_BYTES), configuration_digest(settings))
+        self.witnessed = witnessed or Witnessed("gateway-0", 0.0, clock)
         self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call
         self.now = self.loop.time
         self._authenticator = authenticator

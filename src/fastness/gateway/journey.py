@@ -26,6 +26,7 @@ from fastness.gateway.prepare import (
     input_tokens_bound,
     input_tokens_least,
     inputs_of,
+    longest_text,
     overflow,
     prepare_chat,
     prepare_completion,
@@ -72,7 +73,7 @@ async def journey(gateway: Gateway, exchange: Exchange, operation: Operation) ->
             except Superseded as superseded:
                 begin_anew(gateway, trip, superseded)
         await commit(gateway, trip)
-        finish(trip)
+        finish(gateway, trip)
     except Refusal as refusal:
         refuse(gateway, trip, refusal)
     except asyncio.CancelledError:
@@ -89,6 +90,7 @@ def authenticate(gateway: Gateway, trip: Trip) -> None:
     """Who asks."""
     trip.principal = gateway.authenticate(trip.exchange)
     trip.access_version = gateway.access_version
+    trip.receipt_line = gateway.binding.head_line(trip.exchange.request_id)  # from here on there will be an entry
 
 
 def mark(gateway: Gateway, trip: Trip) -> None:
@@ -113,6 +115,7 @@ def parse(gateway: Gateway, trip: Trip) -> None:
 
 def authorise(gateway: Gateway, trip: Trip) -> None:
     """Whether this caller may have it, marked so, with what it sets. No engine hears of it before it passed."""
+    gateway.witnessed.check()
     request, principal, mark = trip.request, trip.principal, trip.mark
     assert request and principal and mark
     kind = EMBEDS if trip.operation is EMBEDDING else CHATS
@@ -169,10 +172,12 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
     if isinstance(trip.request, ChatRequest):
         tier = TIERS[trip.band]
         head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}", tier)
-        trip.generations, trip.answer = prepare_chat(trip.request, head, card, dialect, gateway.settings.limits)
+        trip.generations, trip.answer = prepare_chat(
+            trip.request, head, card, dialect, gateway.settings.limits, trip.band
+        )
     else:
         head = Head(f"cmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}")
-        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect)
+        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect, trip.band)
     if trip.retains is not None:
         trip.answer = keeping.KeptAnswer(trip.answer)
 
@@ -185,8 +190,10 @@ async def fit(gateway: Gateway, trip: Trip) -> None:
     for work, output in inputs_of(trip):
         needed = input_tokens_bound(work) + output
         if needed > model.least_context:
-            if (least := input_tokens_least(work)) + output > limit and trip.operation is not EMBEDDING:
+            if (least := input_tokens_least(work)) + output > limit:
                 # An engine that only counts it would need a hundred times its size in memory.
+                if trip.operation is EMBEDDING:
+                    raise longest_text(work, limit, trip.served.name)
                 raise overflow(least, output, limit, trip.served.name, INPUT_FIELDS[trip.operation], least=True)
             needed = await _count(gateway, trip, work) + output
             if needed > limit:
@@ -291,19 +298,19 @@ async def commit(gateway: Gateway, trip: Trip) -> None:
     if trip.retains is not None:
         await keeping.seal(gateway, trip)
     try:
-        await gateway.ledger.commit(event_of(gateway, trip))
+        trip.position = await gateway.ledger.commit(event_of(gateway, trip))
     except LedgerUnavailable as error:
         message = f"The ledger cannot record this answer, so it may not be given: {error}"
         raise Refusal("ledger_unavailable", message, retry_after_s=5) from None
     trip.commit_s = gateway.now() - began
 
 
-def finish(trip: Trip) -> None:
-    """Give the answer, or the end of its stream."""
-    if trip.streams and trip.answer:
+def finish(gateway: Gateway, trip: Trip) -> None:
+    """Give the answer, or the end of its stream, which says where its entry stands."""
+    if trip.streams and trip.answer and trip.position:
         if not trip.exchange.started:
             trip.exchange.start(200, STREAM_HEADERS + trip.head_lines)
-        trip.exchange.finish(trip.body)
+        trip.exchange.finish(gateway.binding.comment(trip.exchange.request_id, trip.position.index) + trip.body)
     else:
         trip.exchange.respond(200, JSON_HEADERS + trip.head_lines, trip.body)
 

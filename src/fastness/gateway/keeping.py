@@ -48,6 +48,10 @@ class KeptAnswer:
         """See Answer."""
         self._answer.restart(choice)
 
+    def said(self) -> bytes:
+        """See Answer."""
+        return self._answer.said()
+
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""
         return self._answer.finish_reasons()
@@ -108,7 +112,8 @@ def _record(gateway: Gateway, trip: Trip, *, whole: bool) -> Kept:
         body=trip.exchange.body,
         answer=sent,
         whole=whole,
-        salts={},
+        said=(answer.said() if answer else trip.body) if whole else b"",
+        salts=gateway.binding.salts(trip.exchange.request_id),
     )
 
 

@@ -11,13 +11,16 @@ from fastness import __version__
 from fastness.config import LimitSettings
 from fastness.core.error import ERROR_CODES
 from fastness.gateway import openapi_batches
+from fastness.gateway.binding import RECEIPT_HEADER
 from fastness.gateway.in_force import MARKING_CHARS_MAX
+from fastness.gateway.receipts import ReceiptOut
 from fastness.gateway.usage import UsageOut
 from fastness.gateway.wire import out
 from fastness.gateway.wire.chat import ChatBody
 from fastness.gateway.wire.completion import CompletionBody
 from fastness.gateway.wire.embedding import EmbeddingBody
 
+_BOUND: Final = ("createChatCompletion", "createCompletion", "createEmbedding")
 _REF: Final = "#/components/schemas/{name}"
 _MARKING: Final = "Fastness-Marking"
 _ASKED: Final = {
@@ -29,6 +32,7 @@ _ASKED: Final = {
     "schema": {"type": "string", "maxLength": MARKING_CHARS_MAX},
 }
 _HANDLED: Final = {_MARKING: {"description": "What it was handled under.", "schema": {"type": "string"}}}
+_RECEIPT: Final = {RECEIPT_HEADER: {"description": "The id of its receipt.", "schema": {"type": "string"}}}
 _LIMITED: Final = {
     f"x-ratelimit-{what}-{of}": {"description": f"{said} (on {of}), where one applies.", "schema": {"type": kind}}
     for of in ("requests", "tokens")
@@ -42,6 +46,7 @@ _BODIES: Final = (ChatBody, CompletionBody, EmbeddingBody, *openapi_batches.BODI
 _ANSWERS: Final = (
     *(out.ChatCompletion, out.Completion, out.EmbeddingList, out.ModelList, out.ModelOut, out.ErrorOut),
     UsageOut,
+    ReceiptOut,
     *openapi_batches.ANSWERS,
 )
 
@@ -66,6 +71,7 @@ def openapi_document() -> bytes:
             "/v1/models": {"get": _get("listModels", refs[out.ModelList])},
             "/v1/models/{model}": {"get": _get("retrieveModel", refs[out.ModelOut], "model")},
             "/v1/usage": {"get": _get("retrieveUsage", refs[UsageOut])},
+            "/v1/receipts/{receipt}": {"get": _receipt(refs[ReceiptOut])},
             **openapi_batches.batch_paths(refs, _post, _get),
             "/livez": {"get": _page("isAlive")},
             "/readyz": {"get": _page("isReady", 503)},
@@ -84,7 +90,7 @@ def _post(operation: str, body: Any, answer: Any, *, streams: bool = False) -> d
     content: dict[str, Any] = {"application/json": {"schema": answer}}
     if streams:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    headers = _HANDLED | _LIMITED
+    headers = _HANDLED | _LIMITED | (_RECEIPT if operation in _BOUND else {})
     return {
         "operationId": operation,
         "parameters": [_ASKED],
@@ -101,6 +107,13 @@ def _get(operation: str, answer: Any, parameter: str | None = None) -> dict[str,
         "parameters": [in_path, _ASKED] if parameter else [_ASKED],
         "responses": {"200": {"description": "The answer.", "headers": _HANDLED, "content": content}, **_errors()},
     }
+
+
+def _receipt(answer: Any) -> dict[str, Any]:
+    chain = {"name": "chain", "in": "query", "required": False, "schema": {"type": "boolean"}}
+    found = _get("retrieveReceipt", answer, "receipt")
+    found["parameters"].append(chain)
+    return found
 
 
 def _page(operation: str, *others: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fastness.config import LimitSettings
 from fastness.core.error import Refusal
 from fastness.core.model import ModelCard
+from fastness.core.priority import Band
 from fastness.core.request import (
     ChatRequest,
     CompletionRequest,
@@ -34,7 +35,12 @@ TOKEN_BYTES_MAX = 256
 
 
 def prepare_chat(
-    request: ChatRequest, head: Head, card: ModelCard, dialect: Dialect, limits: LimitSettings
+    request: ChatRequest,
+    head: Head,
+    card: ModelCard,
+    dialect: Dialect,
+    limits: LimitSettings,
+    band: Band = Band.STANDARD,
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice, and the answer; raises Refusal."""
     tools = _tools(request, card, head.model, limits)
@@ -42,19 +48,19 @@ def prepare_chat(
     if request.tools or _tools_shown(messages):
         messages = tell_of_tools(request, card.tool_format)
     streams = request.stream or not dialect.cancels_whole
-    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams)
+    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams, band=band)
     _refuse_unsupported(one, dialect)
     return _choices(one, request.choices), ChatAnswer(request, head, tools)
 
 
 def prepare_completion(
-    request: CompletionRequest, head: Head, dialect: Dialect
+    request: CompletionRequest, head: Head, dialect: Dialect, band: Band = Band.STANDARD
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice of each prompt, and the answer; raises Refusal."""
     generations: tuple[Generation, ...] = ()
     streams = request.stream or not dialect.cancels_whole
     for prompt in request.prompts:
-        one = Generation(request.sampling, prompt=prompt, stream=streams)
+        one = Generation(request.sampling, prompt=prompt, stream=streams, band=band)
         _refuse_unsupported(one, dialect)
         generations += _choices(one, request.choices)
     return generations, CompletionAnswer(request, head)
@@ -114,6 +120,19 @@ def overflow(needed: int, output: int, limit: int, name: str, param: str, *, lea
         f"{', ask for fewer output tokens,' if output > 1 else ''} or use a deployment with a longer context."
     )
     return Refusal("context_length_exceeded", message, param=param)
+
+
+def longest_text(generation: Generation, limit: int, name: str) -> Refusal:
+    """Make the refusal of a text to embed that is too long to be counted.
+
+    That is said in bytes: to a tokeniser of words, a word that it does not know is one token, however long it is.
+    """
+    text_bytes, bytes_max = _bytes(str(generation.prompt)), limit * TOKEN_BYTES_MAX
+    message = (
+        f"A text of `input` has {text_bytes:,} bytes; {name} takes {bytes_max:,} here, {TOKEN_BYTES_MAX} for each of "
+        f"the {limit:,} tokens of its context. Send it in parts."
+    )
+    return Refusal("context_length_exceeded", message, param="input")
 
 
 def _choices(one: Generation, count: int) -> tuple[Generation, ...]:

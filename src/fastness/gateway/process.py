@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
+from fastness import __version__
 from fastness.config import Settings
+from fastness.config.document import configuration_digest
+from fastness.core.event import Event, EventType, Scalar
 from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
+from fastness.core.witnessed import WitnessSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.app import App
+from fastness.gateway.binding import Binding
 from fastness.gateway.fellows import Fellows
 from fastness.gateway.gateway import Authenticator, Gateway
 from fastness.gateway.http import EngineConnections, HttpServer, RemoteEngines
@@ -32,6 +37,7 @@ from fastness.gateway.reports import Reporter
 from fastness.gateway.routing import Routing
 from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
+from fastness.gateway.witnessed import Witnessed
 from fastness.ledger.port import Ledger
 from fastness.policy.port import PolicyEngine, PolicyProblem
 from fastness.sealed.writer import Sealer
@@ -81,7 +87,8 @@ class GatewayParts:
     `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
     called `name`, which is also its log's name. `reports` is the file that tells of its load. `remote` makes, on the
-    running loop, the connections to engines of other hosts; None: there are none.
+    running loop, the connections to engines of other hosts; None: there are none. The salts of receipts follow from
+    `secret`.
     """
 
     settings: Settings
@@ -90,6 +97,7 @@ class GatewayParts:
     routing_reader: Reader[RoutingSnapshot]
     identity_reader: Reader[IdentitySnapshot]
     policy_reader: PolicyReader
+    witness_reader: Reader[WitnessSnapshot]
     policy_engine: Callable[[PolicyBundle], PolicyEngine]
     sealing_reader: Reader[SealingSnapshot]
     sealer: Sealer
@@ -101,6 +109,7 @@ class GatewayParts:
     probes: Path
     control: Path
     reports: Path
+    secret: bytes
     name: str = "gateway-0"
     batches: Path | None = None
     remote: Callable[[], RemoteEngines] | None = None
@@ -111,21 +120,23 @@ async def serve(parts: GatewayParts) -> int:
     settings, loop = parts.settings, asyncio.get_running_loop()
     engines = EngineConnections(remote=parts.remote() if parts.remote else None)
     routing = Routing(settings.traffic, parts.dialect, engines.forget, loop.time, parts.clock, name=parts.name)
-    meters = Meters(GatewayMetrics())
     gateway = Gateway(
         settings,
         routing,
         parts.access,
         parts.ledger,
         engines,
-        meters,
+        Meters(GatewayMetrics()),
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),
         sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
+        binding=Binding(parts.name, parts.secret, configuration_digest(settings)),
+        witnessed=Witnessed(parts.name, settings.ledger.witness_grace_s, parts.clock),
     )
-    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines))
+    gateway.append(_configured(parts))
+    app = App(gateway, parts.batches, parts.name, _fellows(parts, engines), parts.control)
     server = HttpServer(
         app,
         settings.gateway,
@@ -178,6 +189,13 @@ def _told_to_end(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     return ended
 
 
+def _configured(parts: GatewayParts) -> Event:
+    """The entry that says under which settings the answers after it are given."""
+    digest = configuration_digest(parts.settings)
+    said: dict[str, Scalar] = {"process": parts.name, "configuration": digest, "version": __version__}
+    return Event(EventType.CONFIGURATION_LOADED, round(parts.clock() * 1_000), said)
+
+
 async def _poll(parts: GatewayParts, gateway: Gateway) -> None:
     while True:
         _read_snapshots(parts, gateway)
@@ -198,6 +216,8 @@ def _read_snapshots(parts: GatewayParts, gateway: Gateway) -> None:
         if gateway.routing.portion is None:
             reason = f"the installation has {', '.join(snapshot.gateways)}: nothing is sent anywhere"
             parts.log.record("error", "gateway.not_known", reason=reason, version=snapshot.version)
+    if (seen := parts.witness_reader.poll()) is not None:
+        gateway.witnessed.replace(seen)
 
 
 def _read_access(parts: GatewayParts, gateway: Gateway) -> bool:

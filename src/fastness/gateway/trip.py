@@ -25,6 +25,7 @@ from fastness.gateway.in_force import Mark, PolicyInForce
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel
+from fastness.ledger.port import Position
 from fastness.traffic.fair_queue import Ask, Usable
 from fastness.traffic.limits import Reservation
 
@@ -73,6 +74,8 @@ class Trip:
     runs: list[StreamRun] = field(default_factory=list)
     reservation: Reservation | None = None
     limit_lines: bytes = b""
+    receipt_line: bytes = b""
+    position: Position | None = None
     retried: int = 0
     resumed: int = 0
     paused: bool = False
@@ -88,8 +91,8 @@ class Trip:
 
     @property
     def head_lines(self) -> bytes:
-        """What every answer's head says of the request: what it was handled under, and the limits it met."""
-        return self.mark_line + self.limit_lines
+        """What every answer's head says: what it was handled under, the limits it met, and the id of its receipt."""
+        return self.mark_line + self.limit_lines + self.receipt_line
 
     @property
     def streams(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
+from fastness.ledger.binding_rows import BOUND, CONFIGURATION_ROW
 from fastness.ledger.cluster_rows import CLUSTER_ROWS
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
@@ -100,6 +101,7 @@ _ROWS: Final = (
             **_ENGINE,
             "model_digest": "SHA-256 of the weights",
             "engine": "name of the engine",
+            "build": "package and version of the engine; empty when it is not known",
             "slots": "answers it makes at the same time",
             "context_tokens": "context of each slot",
             "sealed": "whether the engine is sealed off from the network",
@@ -329,6 +331,7 @@ _ROWS: Final = (
     *CLUSTER_ROWS,
     *FLEET_ROWS,
     *RETENTION_ROWS,
+    CONFIGURATION_ROW,
     EventRow(
         EventType.INFERENCE_COMPLETED,
         "gateway-N",
@@ -338,6 +341,7 @@ _ROWS: Final = (
             **_SERVED,
             **_LIMITED,
             **_RETAINED,
+            **BOUND,
             "finish": "`stop`, `length` or `tool_calls` for each choice, with commas",
         },
     ),

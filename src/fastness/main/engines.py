@@ -107,7 +107,7 @@ class Engines:
 
         `weights` is the descriptor of their sealed copy. The engine gets it, and no way to the directory of models.
         """
-        from fastness.engines.catalogue import engine
+        from fastness.engines.catalogue import build, engine
         from fastness.engines.port import EngineTask
         from fastness.fleet.devices import device_environ
         from fastness.fleet.keeper import Execution
@@ -155,4 +155,5 @@ class Engines:
             revision=assignment.revision,
             model_digest=spec.model_digest,
             term=assignment.term,
+            build=build(kind.name),
         )

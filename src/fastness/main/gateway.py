@@ -14,6 +14,8 @@ from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
+    RECEIPT_SALTS,
+    WITNESSED,
     die_with_supervisor,
     log_place,
     open_log,
@@ -25,14 +27,15 @@ from fastness.main.process import (
 from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
+    import socket
+
     from fastness.gateway.http.remote import RemoteEngines
+    from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
 
 
 def run_gateway(settings: Settings) -> int:
     """Run one gateway until SIGTERM."""
-    import socket
-
     import uvloop
 
     from fastness.core.batch import SOCKET_NAME
@@ -42,19 +45,18 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.replica import RoutingSnapshot
     from fastness.core.retention import SealingSnapshot
     from fastness.core.tenant import AccessSnapshot
+    from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
     name = _name(settings)
     write_no_core()
     die_with_supervisor()
-    inherited = os.environ.get(LISTENER_VARIABLE)
-    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+    listener = _listener(settings)
     stay_local()
     run = prepare_directories(settings)
     log = open_log(settings, name)
@@ -69,10 +71,11 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
+        ledger=_ledger(settings, name),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -81,10 +84,38 @@ def run_gateway(settings: Settings) -> int:
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
+        secret=load_or_create(settings.home / RECEIPT_SALTS),
         name=name,
         remote=remote_engines(settings, run),
     )
     return uvloop.run(serve(parts))
+
+
+def _name(settings: Settings) -> str:
+    """Return which gateway this process is; raises ConfigError for one that there is not."""
+    from fastness.core.gateways import FIRST, gateway_names
+
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
+    return name
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Take over the supervisor's listening socket, or make one, before no more sockets can be made."""
+    import socket
+
+    inherited = os.environ.get(LISTENER_VARIABLE)
+    return socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+
+
+def _ledger(settings: Settings, name: str) -> CallbackLedger:
+    from fastness.ledger.loop import LoopLedger
+
+    return LoopLedger.open(*log_place(settings, name), signing=signing(settings))
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
@@ -108,16 +139,3 @@ def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines]
     context, check = membership.client_context(), checking(membership)
 
     return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
-
-
-def _name(settings: Settings) -> str:
-    """Return what this gateway is called; raises ConfigError for one that the installation does not know."""
-    from fastness.core.gateways import FIRST, gateway_names
-
-    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
-    if name not in gateway_names(settings.gateway.processes):
-        raise ConfigError(
-            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
-            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
-        )
-    return name

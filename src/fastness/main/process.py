@@ -21,6 +21,11 @@ GATEWAY_VARIABLE = "FASTNESS_GATEWAY"
 PARENT_VARIABLE = "FASTNESS_PARENT"
 """Process id of the supervisor: its children end when it does."""
 
+WITNESSED = "witnessed.json"
+"""In the run directory: what witnesses have seen of the logs."""
+RECEIPT_SALTS = "secrets/receipts"
+"""Below FASTNESS_HOME: what the salts of commitments follow from. Without it no receipt can be made any more."""
+
 UNSEALED_VARIABLE = "FASTNESS_UNSEALED"
 """Set for the children of a supervisor that was started with --unsealed."""
 

@@ -20,6 +20,9 @@ class Bounds:
 
     __slots__ = (
         "descriptors",
+        "devices",
+        "family",
+        "links",
         "memory_bytes_max",
         "open_files_max",
         "parent_pid",
@@ -42,6 +45,9 @@ class Bounds:
         unsealed: bool,
         parent_pid: int,
         descriptors: tuple[int, ...] = (),
+        devices: tuple[str, ...] = (),
+        links: tuple[tuple[str, str], ...] = (),
+        family: bool = False,
     ) -> None:
         self.program = program
         self.readable = readable
@@ -52,9 +58,13 @@ class Bounds:
         self.unsealed = unsealed
         self.parent_pid = parent_pid
         self.descriptors = descriptors
+        self.devices = devices
+        self.links = links
+        self.family = family
 
 
 _WRITTEN = frozenset(Bounds.__slots__) - {"program"}
+_PATHS = ("readable", "writable", "devices")
 _NUMBERS = ("memory_bytes_max", "open_files_max", "processes_max", "parent_pid")
 
 
@@ -69,6 +79,9 @@ def write_bounds(confinement: Confinement, parent_pid: int) -> str:
             "processes_max": confinement.processes_max,
             "unsealed": confinement.unsealed,
             "descriptors": list(confinement.descriptors),
+            "devices": [str(path) for path in confinement.devices],
+            "links": [[str(path), str(target)] for path, target in confinement.links],
+            "family": confinement.profile == "family",
             "parent_pid": parent_pid,
         },
         separators=(",", ":"),
@@ -81,17 +94,26 @@ def read_bounds(text: str, program: str) -> Bounds:
     if not isinstance(tree, dict) or set(tree) != _WRITTEN:
         came = ", ".join(sorted(tree)) if isinstance(tree, dict) else type(tree).__name__
         raise ValueError(f"a confinement has exactly {', '.join(sorted(_WRITTEN))}; came {came}")
-    for name in ("readable", "writable"):
+    for name in _PATHS:
         came = tree[name]
         if not isinstance(came, list) or not all(isinstance(path, str) and path.startswith("/") for path in came):
             raise ValueError(f"{name} is a list of absolute paths; came {came!r}")
     for name in _NUMBERS:
         if type(tree[name]) is not int or tree[name] <= 0:
             raise ValueError(f"{name} is a positive whole number; came {tree[name]!r}")
-    if type(tree["unsealed"]) is not bool:
-        raise ValueError(f"unsealed is true or false; came {tree['unsealed']!r}")
+    for name in ("unsealed", "family"):
+        if type(tree[name]) is not bool:
+            raise ValueError(f"{name} is true or false; came {tree[name]!r}")
     kept = tree["descriptors"]
     if not isinstance(kept, list) or not all(type(number) is int and number > 2 for number in kept):
         raise ValueError(f"descriptors is a list of numbers above 2; came {kept!r}")
-    lists = {name: tuple(tree[name]) for name in ("readable", "writable", "descriptors")}
-    return Bounds(**{**tree, **lists, "program": program})
+    links = tree["links"]
+    if not isinstance(links, list) or not all(_is_link(one) for one in links):
+        raise ValueError(f"links is a list of pairs of absolute paths; came {links!r}")
+    lists = {name: tuple(tree[name]) for name in (*_PATHS, "descriptors")}
+    pairs = tuple((path, target) for path, target in links)
+    return Bounds(**{**tree, **lists, "links": pairs, "program": program})
+
+
+def _is_link(one: object) -> bool:
+    return isinstance(one, list) and len(one) == 2 and all(isinstance(end, str) and end.startswith("/") for end in one)

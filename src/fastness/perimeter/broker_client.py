@@ -60,8 +60,12 @@ class BrokerClient:
             raise NotFetched(f"{address}: the broker refused: {json.loads(answer)['refused']}")
         raise NotFetched(f"{address}: the broker broke off")
 
+    def secured(self, stream: socket.socket, host: str) -> socket.socket:
+        """Return a connection as one by TLS, with a server that is `host`; raises OSError."""
+        return self._context().wrap_socket(stream, server_hostname=host)
+
     def _fetch(self, url: str) -> bytes:
-        address, path, secure = _read(url)
+        address, path, secure = read_url(url)
         deadline = time.monotonic() + self._timeout_s
         stream = self.connect(address)
         # A server that sends a byte now and then would hold a thread for ever: the whole has one deadline.
@@ -72,7 +76,7 @@ class BrokerClient:
         try:
             stream.settimeout(self._timeout_s)
             if secure:
-                stream = self._context().wrap_socket(stream, server_hostname=address.host)
+                stream = self.secured(stream, address.host)
             connection.sock = stream
             return _get(connection, path, url)
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -100,8 +104,11 @@ def _get(connection: http.client.HTTPConnection, path: str, url: str) -> bytes:
     return body
 
 
-def _read(url: str) -> tuple[Address, str, bool]:
-    """Take a URL apart: where to connect, what to ask for, whether over TLS. Raises NotFetched."""
+def read_url(url: str, *, plain: bool = False) -> tuple[Address, str, bool]:
+    """Take a URL apart: where to connect, what to ask for, whether over TLS. Raises NotFetched.
+
+    `plain` permits http to other machines, for what proves itself.
+    """
     try:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
@@ -109,7 +116,7 @@ def _read(url: str) -> tuple[Address, str, bool]:
         address = parse_address(f"{host}:{parts.port or (443 if secure else 80)}")
     except ValueError as error:
         raise NotFetched(f"{url[:200]!r} cannot be fetched: {error}") from error
-    here = address.host in ("localhost", "127.0.0.1", "::1")
+    here = plain or address.host in ("localhost", "127.0.0.1", "::1")
     if parts.username or parts.fragment or not (secure or (parts.scheme == "http" and here)):
         raise NotFetched(
             f"{url[:200]!r} cannot be fetched: it needs https (or http on this machine), and no credentials"

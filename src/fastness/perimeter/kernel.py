@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 
@@ -37,6 +38,23 @@ class Kernel:
     def unshare(self, flags: int) -> None:
         """Leave the namespaces that `flags` name for new, empty ones."""
         self._checked(self._libc.unshare(ctypes.c_int(flags)))
+
+    def mount(self, source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+        """Mount; an empty `source`, `kind` or `options` is none."""
+        words = [ctypes.c_char_p(text.encode()) if text else None for text in (source, target, kind, options)]
+        self._checked(self._libc.mount(*words[:3], ctypes.c_ulong(flags), words[3]))
+
+    def unmount(self, target: str, flags: int) -> None:
+        """Unmount."""
+        self._checked(self._libc.umount2(ctypes.c_char_p(target.encode()), ctypes.c_int(flags)))
+
+    def pivot_root(self, new: str, old: str) -> None:
+        """Make `new`, a mount, the root, and put the root that was at `old`, below it."""
+        number = {"x86_64": 155, "aarch64": 41}.get(os.uname().machine)
+        if number is None:
+            raise OSError(errno.ENOSYS, "pivot_root has no number here")
+        paths = (ctypes.c_char_p(path.encode()) for path in (new, old))
+        self._checked(self._libc.syscall(ctypes.c_long(number), *paths))
 
     def drop_capabilities(self) -> None:
         """Empty the effective, permitted and inheritable capability sets."""

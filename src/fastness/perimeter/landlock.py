@@ -24,11 +24,12 @@ _SINCE_ABI = ((2, REFER), (3, TRUNCATE), (5, IOCTL_DEV))
 NETWORK_SINCE_ABI, _BIND_AND_CONNECT_TCP, _BIND_TCP, _CONNECT_TCP = 4, 0b11, 0b01, 0b10
 _SCOPES_SINCE_ABI, _ABSTRACT_SOCKETS_AND_SIGNALS = 6, 0b11
 
-_OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
+_OF_A_FILE = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 _READ = READ_FILE | READ_DIR
 # No symbolic links, devices or pipes: whoever looks into the directory later must not be led astray.
 _WRITE = _READ | WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SOCK | REFER
 _PT_INTERP = 3
+PROCESSES, SHARED_MEMORY = "/proc", "/dev/shm"  # noqa: S108 - of a family, which has its own of both
 
 
 def restrict_files(bounds: Bounds, kernel: Kernel) -> None:
@@ -36,12 +37,14 @@ def restrict_files(bounds: Bounds, kernel: Kernel) -> None:
 
     Raises OSError; FileNotFoundError and the like name the path.
     """
-    handled = handled_rights(kernel.landlock_abi())
+    handled = handled_rights(kernel.landlock_abi(), family=bounds.family)
     ruleset = kernel.landlock_create(struct.pack("=QQQ", *handled))
     try:
         for right, paths in (
-            (_READ, bounds.readable),
-            (_WRITE, bounds.writable),
+            (_READ | EXECUTE if bounds.family else _READ, bounds.readable),
+            (_READ, (PROCESSES,) if bounds.family else ()),
+            (_WRITE, (*bounds.writable, SHARED_MEMORY) if bounds.family else bounds.writable),
+            (READ_FILE | WRITE_FILE | IOCTL_DEV, bounds.devices),
             (EXECUTE | READ_FILE, executables(bounds.program)),
         ):
             for path in paths:
@@ -73,13 +76,16 @@ def restrict_tcp(ports: tuple[int, ...], kernel: Kernel, listening: tuple[int, .
     return True
 
 
-def handled_rights(abi: int) -> tuple[int, int, int]:
-    """Return what Landlock of version `abi` is asked to judge: file rights, TCP rights and scopes, as bit sets."""
+def handled_rights(abi: int, *, family: bool = False) -> tuple[int, int, int]:
+    """Return what Landlock of version `abi` is asked to judge: file rights, TCP rights and scopes, as bit sets.
+
+    A family speaks TCP, over the loopback of its own that is all its network.
+    """
     files = _FIRST_ABI
     for since, right in _SINCE_ABI:
         if abi >= since:
             files |= right
-    network = _BIND_AND_CONNECT_TCP if abi >= NETWORK_SINCE_ABI else 0
+    network = _BIND_AND_CONNECT_TCP if abi >= NETWORK_SINCE_ABI and not family else 0
     scopes = _ABSTRACT_SOCKETS_AND_SIGNALS if abi >= _SCOPES_SINCE_ABI else 0
     return files, network, scopes
 

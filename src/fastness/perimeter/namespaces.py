@@ -8,11 +8,15 @@ import os
 from fastness.perimeter.bounds import Bounds
 from fastness.perimeter.kernel import Kernel
 
+CLONE_NEWNS = 0x0002_0000
 CLONE_NEWUTS = 0x0400_0000
 CLONE_NEWIPC = 0x0800_0000
 CLONE_NEWUSER = 0x1000_0000
+CLONE_NEWPID = 0x2000_0000
 CLONE_NEWNET = 0x4000_0000
 _OWN = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+_OF_A_FAMILY = CLONE_NEWNS | CLONE_NEWPID
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 _SWITCHES = (
     ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl kernel.unprivileged_userns_clone=1"),
@@ -26,20 +30,39 @@ _SWITCHES = (
 )
 
 
-def enter_namespaces(_bounds: Bounds, kernel: Kernel) -> None:
+def enter_namespaces(bounds: Bounds, kernel: Kernel) -> None:
     """Enter new network, IPC and host-name namespaces; where that is not ours to do, inside a new user namespace.
 
-    The loopback interface of the new network stays down, so not even 127.0.0.1 exists.
+    The loopback interface of the new network stays down, so not even 127.0.0.1 exists. A family gets one that is up,
+    its only interface, and namespaces for its mounts and its processes (whichever it starts from then on).
     """
+    _enter(_OWN | _OF_A_FAMILY if bounds.family else _OWN, kernel)
+    if bounds.family:
+        raise_loopback()
+
+
+def raise_loopback() -> None:
+    """Bring the loopback interface up; raises OSError."""
+    import fcntl  # here, because a single process needs neither
+    import socket
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("16s24x", b"lo")
+        (flags,) = struct.unpack_from("<H", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request), 16)
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("<16sH22x", b"lo", flags | _IFF_UP))
+
+
+def _enter(namespaces: int, kernel: Kernel) -> None:
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0:
         try:
-            kernel.unshare(_OWN)
+            kernel.unshare(namespaces)
         except PermissionError:  # root of a container that was not given CAP_SYS_ADMIN
             pass
         else:
             return
-    kernel.unshare(CLONE_NEWUSER | _OWN)
+    kernel.unshare(CLONE_NEWUSER | namespaces)
     kernel.write("/proc/self/setgroups", "deny")  # the kernel's condition for the next line
     kernel.write("/proc/self/gid_map", f"{gid} {gid} 1")
     kernel.write("/proc/self/uid_map", f"{uid} {uid} 1")

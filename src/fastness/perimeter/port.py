@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
+
+
+class Profile(StrEnum):
+    """What kind of program is sealed.
+
+    `single`: one process with threads, which makes Unix sockets and connects to none. `family`: it starts processes,
+    which speak to each other over a loopback of their own; it sees no file that is not named, and they end together.
+    """
+
+    SINGLE = "single"
+    FAMILY = "family"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +26,8 @@ class Confinement:
     `readable` and `writable` are files or directories (`writable` also lets it make sockets there). The limits are
     rlimits. `descriptors` stay open in it, under their numbers, if whoever starts it passes them on: files of which it
     can change nothing (opened for reading only, or a memory file sealed against writing), never sockets.
+    `links` are symbolic links that a family finds in a writable directory, and where they lead: it can make none.
+    `devices` are device files that it may open and control; with any, it may control what it opens as it likes.
     `unsealed` starts it without any of this, and must have been allowed by an operator.
     """
 
@@ -24,6 +38,9 @@ class Confinement:
     processes_max: int = 512
     unsealed: bool = False
     descriptors: tuple[int, ...] = ()
+    profile: Profile = Profile.SINGLE
+    devices: tuple[Path, ...] = ()
+    links: tuple[tuple[Path, Path], ...] = ()
 
 
 class SealUnavailable(Exception):  # noqa: N818 - a state of the machine

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 
 from fastness.perimeter.bounds import Bounds
+from fastness.perimeter.household import begin_household, hold_on
 from fastness.perimeter.kernel import Kernel
 from fastness.perimeter.landlock import files_remedy, restrict_files
 from fastness.perimeter.limits import set_limits, set_open_limits
@@ -18,6 +19,7 @@ from fastness.perimeter.process import (
     refuse_privileges,
 )
 from fastness.perimeter.seccomp import restrict_system_calls, system_calls_remedy
+from fastness.perimeter.view import enter_view, view_remedy
 
 EXIT_STATUS = 113
 """What a process exits with that could not seal itself."""
@@ -56,8 +58,18 @@ LAYERS = (
     LIFELINE,
     Layer("system calls", restrict_system_calls, system_calls_remedy),
 )
-"""Each relies on those before it: limits count in our namespace, files are opened without capabilities, and the last
-layer takes away the calls that set the others."""
+"""Those of one process. Each relies on those before it: limits count in our namespace, files are opened without
+capabilities, and the last layer takes away the calls that set the others."""
+
+FAMILY_LAYERS = (
+    *LAYERS[:3],
+    Layer("household", begin_household, "start it from the process that asked for its command line, which must live"),
+    Layer("view", enter_view, view_remedy),
+    *LAYERS[3:7],
+    Layer("lifeline", hold_on, "Linux 3.5 or later is needed"),
+    LAYERS[8],
+)
+"""Those of a program that has processes: they end together, and have a root of their own."""
 
 UNSEALED_LAYERS = (
     Layer("limits", set_open_limits, "raise the limits of this process, or lower those asked for"),
@@ -68,7 +80,9 @@ UNSEALED_LAYERS = (
 
 def layers_of(bounds: Bounds) -> tuple[Layer, ...]:
     """Return the layers that `bounds` ask for."""
-    return UNSEALED_LAYERS if bounds.unsealed else LAYERS
+    if bounds.unsealed:
+        return UNSEALED_LAYERS
+    return FAMILY_LAYERS if bounds.family else LAYERS
 
 
 def seal(layers: tuple[Layer, ...], bounds: Bounds, kernel: Kernel) -> None:

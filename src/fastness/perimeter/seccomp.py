@@ -25,9 +25,10 @@ from fastness.perimeter.bpf import (
     low,
 )
 from fastness.perimeter.kernel import Kernel
-from fastness.perimeter.syscalls import ARCHITECTURES, allowed_numbers, conditional_numbers
+from fastness.perimeter.syscalls import ARCHITECTURES, allowed_numbers, conditional_numbers, family_numbers
 
 _AF_UNIX = _SOCK_STREAM = 1
+_AF_INET, _SOCK_DGRAM, _AF_INET6, _SOCK_RAW, _AF_NETLINK = 2, 2, 10, 3, 16
 _SOCK_TYPE_MASK = 0xF
 _CLONE_THREAD = 0x0001_0000
 _CLONE_NAMESPACES = 0x7E02_0080  # every CLONE_NEW* flag
@@ -38,26 +39,47 @@ _IOCTLS = (0x5401, 0x802C_542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 _FCNTLS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032)
 # Thread and memory names, what the seal looks like, dumpable, speculation; not the lifeline.
 _PRCTLS = (2, 3, 4, 15, 16, 21, 23, 38, 39, 52, 53, 0x5356_4D41)
+# Streams and datagrams, over a loopback that leads nowhere else. Netlink tells of it; to change it, there is no right.
+_FAMILY: dict[str, tuple[int, tuple[Test, ...]]] = {
+    "socket": (
+        errno.EAFNOSUPPORT,
+        (
+            Test(low(0), (_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK)),
+            Test(low(1), (_SOCK_STREAM, _SOCK_DGRAM, _SOCK_RAW), _SOCK_TYPE_MASK),
+        ),
+    ),
+    "clone": (errno.EPERM, (Test(low(0), (0,), _CLONE_NAMESPACES),)),
+    # Signals reach the family only: there is nobody else in its namespace.
+    "kill": (errno.EPERM, ()),
+    "tgkill": (errno.EPERM, ()),
+    "sched_setaffinity": (errno.EPERM, ()),
+}
+_DEVICES: dict[str, tuple[int, tuple[Test, ...]]] = {"ioctl": (errno.EPERM, ())}
 
 
-def restrict_system_calls(_bounds: Bounds, kernel: Kernel) -> None:
+def restrict_system_calls(bounds: Bounds, kernel: Kernel) -> None:
     """Install the filter for this process; raises OSError, with ENOSYS for a machine whose calls we do not know."""
     machine = os.uname().machine
     if machine not in ARCHITECTURES or struct.calcsize("P") != 8:
         raise OSError(errno.ENOSYS, f"there is no table of system calls for a {8 * struct.calcsize('P')}-bit {machine}")
-    kernel.install_filter(filter_program(machine, os.getpid()))
+    wide = bounds.family
+    kernel.install_filter(filter_program(machine, os.getpid(), family=wide, devices=bool(bounds.devices)))
 
 
-def filter_program(machine: str, pid: int) -> bytes:
-    """Assemble the filter: for `machine`, and for a process that keeps the id `pid` through exec."""
+def filter_program(machine: str, pid: int, *, family: bool = False, devices: bool = False) -> bytes:
+    """Assemble the filter: for `machine`, and for a process that keeps the id `pid` through exec.
+
+    `family`: it may have processes and loopback sockets. `devices`: it may control what it can open.
+    """
     refuse = instruction(RETURN, ERRNO | errno.ENOSYS)
     program = [instruction(LOAD_WORD, ARCHITECTURE_AT)]
     # A 32-bit call (int 0x80) has other numbers. An x32 call has bit 30 set, and so is not in the table.
     program += [instruction(JUMP_IF_EQUAL, ARCHITECTURES[machine], 1, 0), refuse]
     program += [instruction(LOAD_WORD, NUMBER_AT)]
-    for number in allowed_numbers(machine).values():
+    more = family_numbers(machine) if family else {}
+    for number in (*allowed_numbers(machine).values(), *more.values()):
         program += [instruction(JUMP_IF_EQUAL, number, 0, 1), instruction(RETURN, ALLOW)]
-    conditions = _conditions(pid)
+    conditions = _conditions(pid) | (_FAMILY if family else {}) | (_DEVICES if devices else {})
     for name, number in conditional_numbers(machine).items():
         tests = body(*conditions[name])
         program += [instruction(JUMP_IF_EQUAL, number, 0, len(tests)), *tests]

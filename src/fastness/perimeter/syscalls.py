@@ -58,6 +58,15 @@ getsockname 51 204      getpeername 52 205      setsockopt 54 208       getsocko
 sendmmsg 307 269
 """
 
+_FAMILY = """
+connect 42 203          fork 57 -               vfork 58 -              setsid 112 157          setpgid 109 154
+sched_setscheduler 144 119                      sched_setparam 142 118  setpriority 141 140     set_mempolicy 238 237
+epoll_create 213 -      eventfd 284 -           preadv2 327 286         pwritev2 328 287        copy_file_range 326 285
+mbind 237 235           migrate_pages 256 238   mincore 27 232          pidfd_open 434 434
+pidfd_send_signal 424 424
+"""
+"""What a family may beside this: it has processes, and speaks over its loopback. Raw sockets need a right it lacks."""
+
 _CONDITIONAL = """
 socket 41 198           socketpair 53 199       clone 56 220            kill 62 129             tgkill 234 131
 prctl 157 167           ioctl 16 29             fcntl 72 25             prlimit64 302 261
@@ -68,6 +77,11 @@ sched_setaffinity 203 122
 def allowed_numbers(machine: str) -> dict[str, int]:
     """Return the calls that are always allowed on `machine`; raises KeyError for one we do not know."""
     return _column(_ALLOWED, machine)
+
+
+def family_numbers(machine: str) -> dict[str, int]:
+    """Return the calls that are always allowed to a family beside these; raises KeyError for a machine unknown."""
+    return _column(_FAMILY, machine)
 
 
 def conditional_numbers(machine: str) -> dict[str, int]:

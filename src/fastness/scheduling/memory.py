@@ -11,6 +11,7 @@ from typing import Final
 from fastness.core.desired import Parameters
 from fastness.scheduling.fit import FitUnknown, MemoryEstimate, ModelShape, kv_token_layer_bytes
 from fastness.scheduling.memory_llamacpp import llamacpp_memory
+from fastness.scheduling.memory_vllm import vllm_memory
 
 FAKE: Final = "fake"
 FAKE_BYTES: Final = 96 << 20
@@ -25,9 +26,11 @@ def replica_memory(shape: ModelShape, parameters: Parameters, devices: int = 1) 
     if parameters.engine == FAKE:
         told = parameters.slots * parameters.slot_context_tokens * FAKE_TOKEN_BYTES
         return MemoryEstimate(shape.file_bytes, 0, told, FAKE_BYTES, devices)
+    if parameters.engine == "vllm":
+        return vllm_memory(shape, parameters, devices)
     if parameters.engine != "llamacpp":
         raise FitUnknown(
-            f"What a replica takes on the engine {parameters.engine} is not known here; it is for llamacpp. "
+            f"What a replica takes on the engine {parameters.engine} is not known here; it is for llamacpp and vllm. "
             "Say yourself what one takes on each device: device_bytes"
         )
     return llamacpp_memory(shape, parameters, devices)

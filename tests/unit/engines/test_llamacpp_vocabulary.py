@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastness.engines.llamacpp.vocabulary import literal_template, read_vocabulary
+from fastness.engines.literal import literal_template
+from fastness.engines.llamacpp.vocabulary import read_vocabulary
 
 
 def text(value: str) -> bytes:

@@ -172,7 +172,7 @@ def told(heard: Answer) -> Told:
     body = heard.body
     if heard.headers.get("transfer-encoding") == "chunked":
         body = _unchunked(body)
-    events = [event.removeprefix(b"data: ") for event in body.split(b"\n\n") if event]
+    events = [event.removeprefix(b"data: ") for event in body.split(b"\n\n") if event.startswith(b"data: ")]
     assert events[-1] == b"[DONE]", events[-1]
     assert Counter(events)[b"[DONE]"] == 1
     return _told([json.loads(event) for event in events[:-1]], whole=False)

@@ -16,6 +16,7 @@ from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
+from fastness.core.witnessed import WitnessSnapshot
 from fastness.gateway.process import POLL_S, GatewayParts, _poll, _read_policy, _read_snapshots
 from fastness.policy.port import PolicyProblem
 from fastness.sealed.writer import Sealer
@@ -60,11 +61,13 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         sealing_reader=SnapshotReader(door.home / "sealing.json", SealingSnapshot),
         sealer=Sealer(door.home / "sealed", "gateway-0", 1_000_000, 1_000_000, time.time),
         policy_reader=SnapshotReader(door.home / "policy.json", PolicySnapshot),
+        witness_reader=SnapshotReader(door.home / "witnessed.json", WitnessSnapshot),
         policy_engine=engine,
         ledger=cast(Any, door.ledger),
         dialect=cast(Any, None),
         log=door.gateway.log,
         clock=door.gateway.clock,
+        secret=bytes(32),
         listener=cast(Any, None),
         probes=door.home / "gateway-0.sock",
         control=door.home / "control.sock",

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from fastness.engines.llamacpp.vocabulary import literal_template, read_vocabulary
+from fastness.engines.literal import literal_template
+from fastness.engines.llamacpp.vocabulary import read_vocabulary
 
 ERRORS: Final = 1
 """llama.cpp's verbosity. Warnings would be a line or two a request."""

@@ -1,7 +1,6 @@
 """What the process in the seal reads of a GGUF file itself: the chat template, and which texts are control tokens.
 
-llama.cpp reads control tokens out of the text of messages too: `<|im_end|>` sent by a user would end the user's turn.
-So every message passes through `literal_template`, which parts such a text with a space after its first character.
+Control tokens are what `engines/literal.py` keeps out of messages.
 """
 
 from __future__ import annotations
@@ -30,20 +29,6 @@ def read_vocabulary(weights: Path) -> tuple[str | None, tuple[str, ...]]:
             return _Reader(content).read()
         except (struct.error, KeyError, OverflowError):
             raise ValueError("the file is no GGUF file, or ends within its header") from None
-
-
-def literal_template(template: str, controls: tuple[str, ...]) -> str:
-    """Return a template under which control tokens in the text of messages are text."""
-    parts = "".join(f" | replace({_quoted(c)}, {_quoted(f'{c[0]} {c[1:]}')})" for c in controls if len(c) > 1)
-    return (
-        "{%- set kept = namespace(messages=[]) -%}{%- for one in messages -%}"
-        f"{{%- set kept.messages = kept.messages + [{{'role': one.role, 'content': one.content{parts}}}] -%}}"
-        "{%- endfor -%}{%- set messages = kept.messages -%}" + template
-    )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n") + "'"
 
 
 class _Reader:

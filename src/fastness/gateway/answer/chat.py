@@ -17,6 +17,7 @@ from fastness.core.request import (
     Usage,
 )
 from fastness.gateway.answer.port import END_OF_STREAM, Head
+from fastness.gateway.canonical import Call, answer_bytes
 from fastness.gateway.tools import ArgumentsPiece, CallPiece, Piece, TextPiece, ToolCallReader, joined
 from fastness.gateway.wire import out
 
@@ -35,7 +36,7 @@ _PLAIN_WHOLE: Final = (
 class _Choice:
     """One choice in the making."""
 
-    __slots__ = ("begun", "finish", "logprobs", "opening", "pieces", "reader", "texts")
+    __slots__ = ("begun", "finish", "logprobs", "opening", "pieces", "reader", "streamed", "texts")
 
     def __init__(self, constraint: ToolConstraint | None) -> None:
         self.reader = ToolCallReader(constraint.open, constraint.close) if constraint else None
@@ -45,6 +46,11 @@ class _Choice:
         self.finish: FinishReason | None = None
         self.begun = False
         self.opening = b""
+        self.streamed = bytearray()  # the text that went out in events: as bytes, in a tenth of the memory
+
+    def said(self) -> tuple[str, list[Call]]:
+        """The text and the calls of tools that the client has got, or will get."""
+        return joined(self.pieces) if self.reader else ("".join(self.texts) or self.streamed.decode(), [])
 
     def reason(self) -> str:
         """How this choice ended, in OpenAI's words."""
@@ -93,6 +99,7 @@ class ChatAnswer:
         """See Answer."""
         one = self._choices[choice]
         if one.opening and not delta.finish:
+            one.streamed += delta.text.encode()
             return b"%b%b%b" % (one.opening, _encode(delta.text), self._closing) if delta.text else b""
         if delta.finish:
             one.finish = delta.finish
@@ -104,6 +111,7 @@ class ChatAnswer:
         events = b"" if one.begun else self._begin(choice, one)
         if one.reader is None:
             if delta.text:
+                one.streamed += delta.text.encode()
                 events += self._event(choice, one, b'{"content":%b}' % _encode(delta.text))
                 if self._request.constraint:
                     one.texts.append(delta.text)
@@ -111,6 +119,7 @@ class ChatAnswer:
         pieces = one.reader.feed(delta.text) if delta.text else []
         if delta.finish:
             pieces += one.reader.finish()
+        one.pieces += pieces
         return events + b"".join(self._event(choice, one, self._piece(choice, piece)) for piece in pieces)
 
     def texts(self, choice: int, texts: Sequence[str]) -> bytes:
@@ -119,7 +128,9 @@ class ChatAnswer:
         if one.opening:  # plain text, begun before: nearly every event of a stream
             opening, closing = one.opening, self._closing
             if len(texts) == 1:
+                one.streamed += texts[0].encode()
                 return b"%b%b%b" % (opening, _encode(texts[0]), closing)
+            one.streamed += "".join(texts).encode()
             return b"".join([b"%b%b%b" % (opening, _encode(text), closing) for text in texts])
         if one.reader is None and not self._request.stream:
             one.texts += texts
@@ -178,6 +189,10 @@ class ChatAnswer:
     def restart(self, choice: int) -> None:
         """See Answer."""
         self._choices[choice] = _Choice(self._tools)
+
+    def said(self) -> bytes:
+        """See Answer."""
+        return answer_bytes([one.said() for one in self._choices])
 
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""

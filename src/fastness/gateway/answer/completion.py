@@ -9,6 +9,7 @@ import msgspec
 
 from fastness.core.request import CompletionRequest, Delta, FinishReason, TokenLogprob, Usage
 from fastness.gateway.answer.port import END_OF_STREAM, Head
+from fastness.gateway.canonical import answer_bytes
 from fastness.gateway.wire import out
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -17,7 +18,7 @@ _encode: Final = msgspec.json.Encoder().encode
 class _Choice:
     """One choice in the making; `prompt` is what `echo` puts in front, `length` the characters of tokens sent."""
 
-    __slots__ = ("finish", "length", "logprobs", "prompt", "texts")
+    __slots__ = ("finish", "length", "logprobs", "prompt", "streamed", "texts")
 
     def __init__(self, prompt: str) -> None:
         self.prompt = prompt
@@ -25,6 +26,7 @@ class _Choice:
         self.logprobs: list[TokenLogprob] = []
         self.finish: FinishReason | None = None
         self.length = 0
+        self.streamed = bytearray()  # the text that went out in events: as bytes, in a tenth of the memory
 
     def reason(self) -> str:
         """How this choice ended, in OpenAI's words."""
@@ -55,6 +57,7 @@ class CompletionAnswer:
         text = delta.text
         if one.prompt:
             text, one.prompt = one.prompt + text, ""
+        one.streamed += text.encode()
         return self._event(choice, one, text, None) if text else b""
 
     def texts(self, choice: int, texts: Sequence[str]) -> bytes:
@@ -87,6 +90,12 @@ class CompletionAnswer:
     def restart(self, choice: int) -> None:
         """See Answer."""
         self._choices[choice] = _Choice(self._choices[choice].prompt)
+
+    def said(self) -> bytes:
+        """See Answer."""
+        if self._request.stream:
+            return answer_bytes([(one.streamed.decode(), ()) for one in self._choices])
+        return answer_bytes([(one.prompt + "".join(one.texts), ()) for one in self._choices])
 
     def finish_reasons(self) -> tuple[str, ...]:
         """See Answer."""

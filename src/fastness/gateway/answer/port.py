@@ -45,6 +45,10 @@ class Answer(Protocol):
         """Forget what was taken of a choice, of which nobody has seen anything."""
         ...
 
+    def said(self) -> bytes:
+        """Return what was said in all choices in its canonical form: the same of a stream as of a whole answer."""
+        ...
+
     def finish_reasons(self) -> tuple[str, ...]:
         """Return how each choice ended, in order."""
         ...

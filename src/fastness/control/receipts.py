@@ -1,0 +1,116 @@
+"""The desk where receipts are made: it keeps the index of every log, and gateways ask it for what tenants ask them.
+
+It lives in the control process: reading logs is no work for the loop of a gateway. Answers do not need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+
+from fastness.control import wire
+from fastness.control.failures import Log
+from fastness.control.problem import Problem
+from fastness.control.routes import LOCAL, Answer, Table, caller_of
+from fastness.core.policy import Action
+from fastness.ledger.port import LedgerUnavailable
+from fastness.ledger.receipts.receipt import Archive, NotSigned, parse_id
+
+TICK_S: Final = 1.0
+"""How often what was recorded is taken in; whoever asks does not wait for that."""
+FIND_TIMEOUT_S: Final = 2.0
+"""How long one asks for an entry that is not there yet, or that no checkpoint covers yet."""
+LOOK_AGAIN_S: Final = 0.05
+
+
+class ReceiptBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /api/v1/receipts/find. With `chain`, entries that tell how the answer came about come along."""
+
+    id: str
+    tenant: str
+    chain: bool = False
+
+
+class ReceiptDesk:
+    """Makes receipts out of an archive, one at a time."""
+
+    def __init__(self, archive: Archive, log: Log) -> None:
+        self._archive, self._log = archive, log
+        self._turn = asyncio.Lock()
+        self._behind = True
+
+    @asynccontextmanager
+    async def keep_index(self) -> AsyncIterator[None]:
+        """Take in what is recorded, until the block ends."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def find(self, request: Request) -> Answer:
+        """POST /receipts/find: for the gateways of this installation, which come without a credential."""
+        wire.read_query(request)
+        if caller_of(request) != LOCAL:
+            raise Problem(
+                "permission_denied",
+                f"Receipts are made for the gateways of this installation; {caller_of(request).id} asked.",
+                "GET /v1/receipts/ID at a gateway, with a key of the tenant that got the answer.",
+            )
+        wanted = await wire.read_body(request, ReceiptBody)
+        found = await self.receipt(wanted.id, wanted.tenant, chain=wanted.chain)
+        if found is None:
+            raise Problem("not_found", f"There is no receipt {wanted.id[:80]!r}.", "", param="id")
+        return 200, msgspec.Raw(found)
+
+    async def receipt(self, text: str, tenant: str, *, chain: bool) -> bytes | None:
+        """Return a receipt; None when this tenant has none such. Raises Problem (receipts_unavailable)."""
+        wanted, until = parse_id(text), time.monotonic() + FIND_TIMEOUT_S
+        if wanted is None:
+            return None
+        while True:
+            try:
+                async with self._turn:
+                    found = await asyncio.to_thread(self._archive.receipt, wanted, tenant, chain=chain)
+                    if found is None:
+                        self._behind = await asyncio.to_thread(self._archive.catch_up)
+                if found is not None or (not self._behind and time.monotonic() > until - FIND_TIMEOUT_S + LOOK_AGAIN_S):
+                    return found
+                unsigned = False
+            except NotSigned:
+                unsigned = True
+            except (LedgerUnavailable, OSError, ValueError, LookupError) as error:
+                self._log.record("error", "receipt.problem", reason=type(error).__name__)
+                raise _unavailable("a log or its index cannot be read; the operator's log says which") from None
+            if time.monotonic() > until:
+                why = (
+                    "the checkpoint that covers its entry is not signed yet" if unsigned else "the index is being made"
+                )
+                raise _unavailable(why)
+            await asyncio.sleep(LOOK_AGAIN_S if unsigned or not self._behind else 0)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with self._turn:
+                    self._behind = await asyncio.to_thread(self._archive.catch_up)
+            except (LedgerUnavailable, OSError, ValueError) as error:
+                self._log.record("error", "receipt.problem", reason=type(error).__name__)
+                self._behind = False
+            await asyncio.sleep(0 if self._behind else TICK_S)
+
+
+def _unavailable(why: str) -> Problem:
+    return Problem("receipts_unavailable", f"The receipt cannot be made now: {why}.", "Try again in a moment.")
+
+
+ROUTES: Final[Table] = (("POST", "/api/v1/receipts/find", Action.READ, ReceiptDesk.find),)
+"""Every route of this file. A test compares it with docs/reference/management-api.md."""

@@ -1,0 +1,172 @@
+"""vLLM as the fleet needs it: what to execute for a replica, and what its end means.
+
+It is a program of its own, in a Python of its own: `engine.vllm_python` says where. We hand it the model as links to
+what was verified, and a socket; it finds nothing else (perimeter/port.py, the profile of families).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import fastness
+from fastness.core.model import ModelKind
+from fastness.core.replica import Diagnosis
+from fastness.engines import diagnosis
+from fastness.engines.port import EngineTask, Launch
+from fastness.scheduling.memory_vllm import BLOCK_TOKENS, CACHE_TYPE, context_blocks
+
+MEMORY_BYTES_MAX: Final = 1 << 46
+"""Address space: a bound for form's sake. CUDA maps more than any machine has; its own memory binds what is used."""
+PROCESSES_MAX: Final = 4_096
+"""Processes and threads of one replica: a process a device, and torch's threads, of which each has many."""
+LEFT_OUT: Final = frozenset({"sentence_bert_config.json"})
+"""It says how long texts were in training, and vLLM takes that for the most that the model can read."""
+DEVICE_PART: Final = 0.9
+"""What part of a device it takes when it starts: all that is left after the weights becomes KV cache."""
+
+_ROOT: Final = str(Path(fastness.__file__).resolve().parents[1])
+_CHILD: Final = (
+    f"import sys; sys.path.append({_ROOT!r}); from fastness.engines.vllm import child; sys.exit(child.main())"
+)
+_SYSTEM: Final = ("/usr/bin", "/sys/devices/system", "/usr/share/zoneinfo")
+"""What it looks at of the machine: tools that tell how many cores there are."""
+_ACCELERATED: Final = ("/proc/driver/nvidia", "/sys/module/nvidia", "/sys/bus/pci", "/sys/devices", "/sys/class/net")
+"""What it looks at beside that, where it has graphics processors: what they are, and how they are wired."""
+
+
+class VllmEngine:
+    """See Engine."""
+
+    name = "vllm"
+
+    def launch(self, task: EngineTask) -> Launch:
+        """See Engine. Raises ValueError where there is no vLLM, and for a model that is no folder of safetensors."""
+        python = interpreter(task.python)
+        if not task.files:
+            raise ValueError(
+                f"{task.card.name} is a GGUF file, which vLLM does not read: it needs a folder with config.json and "
+                'safetensors. Admit that one, or deploy this with engine = "llamacpp"'
+            )
+        if task.cache_type != CACHE_TYPE:
+            raise ValueError(
+                f"cache_type is {task.cache_type}; vLLM keeps keys and values as the model has its numbers: "
+                f"leave it out, or say {CACHE_TYPE}"
+            )
+        folder = task.scratch / "model"
+        files = {name: path for name, path in task.files if name not in LEFT_OUT}
+        told = {
+            "files": {name: str(path) for name, path in files.items()},
+            "folder": str(folder),
+            "arguments": arguments(task),
+            "cache_tokens": _cache_tokens(task),
+        }
+        return Launch(
+            argv=(str(python), "-I", "-c", _CHILD, json.dumps(told)),
+            environ=environ(task),
+            readable=(*homes(python), *seen(task.accelerators)),
+            memory_bytes_max=MEMORY_BYTES_MAX,
+            links=tuple((folder / name, path) for name, path in files.items()),
+            family=True,
+            processes_max=PROCESSES_MAX,
+        )
+
+    def health(self) -> str:
+        """See Engine."""
+        return "/health"
+
+    def diagnose(self, stderr: tuple[str, ...], exit_code: int | None) -> Diagnosis:
+        """See Engine."""
+        return diagnosis.diagnose(stderr, exit_code)
+
+
+def interpreter(said: str) -> Path:
+    """Return the Python that has vLLM; raises ValueError, saying what to set."""
+    python = Path(said)
+    if not said or not python.is_file():
+        found = f"engine.vllm_python is {said!r}, and there is no such file" if said else "engine.vllm_python is empty"
+        raise ValueError(
+            f"{found}; vLLM needs a Python environment of its own. Make one (docs/how-to/run-vllm.md) and name its "
+            "interpreter: FASTNESS_ENGINE_VLLM_PYTHON=/path/to/venv/bin/python"
+        )
+    return python
+
+
+def homes(python: Path) -> tuple[Path, ...]:
+    """Return what must be readable for an environment's interpreter to run: itself, and the Python it was made from."""
+    real = python.resolve()
+    found = [python.parent.parent.resolve(), real.parent.parent] if real.parent.parent != Path("/usr") else []
+    return tuple(dict.fromkeys(found or [python.parent.parent.resolve()]))
+
+
+def seen(accelerators: int) -> tuple[Path, ...]:
+    """Return what it may read of this machine."""
+    wanted = map(Path, (*_SYSTEM, *_ACCELERATED) if accelerators else _SYSTEM)
+    return tuple(path.resolve() for path in wanted if path.exists())
+
+
+def arguments(task: EngineTask) -> list[str]:
+    """Write vLLM's command line, but for where the model is."""
+    words: dict[str, object] = {
+        "served-model-name": "model",
+        "block-size": BLOCK_TOKENS,
+        "chat-template-content-format": "string",
+        "uds": task.socket,
+        "max-model-len": task.context_tokens,
+        "max-num-seqs": task.slots,
+        "generation-config": "vllm",  # a model's own defaults would change what callers did not say
+        "scheduling-policy": "priority",
+        "middleware": "fastness.engines.vllm.texts.Texts",
+        "uvicorn-log-level": "warning",
+    }
+    flags = ["--disable-uvicorn-access-log", "--disable-fastapi-docs", "--enable-prompt-tokens-details"]
+    if task.card.kind is ModelKind.EMBEDDING:
+        words |= {"runner": "pooling"}
+    else:
+        words |= {"structured-outputs-config.backend": "guidance"}
+        flags.append("--enable-prefix-caching")
+    if task.accelerators:
+        words |= {"tensor-parallel-size": task.accelerators, "gpu-memory-utilization": DEVICE_PART}
+    else:
+        # With 16 bits an answer that goes on elsewhere may take another way: the rounding decides between near words.
+        # Its cache is as large as we say; beside that it would ask for nearly all memory of the machine to be free.
+        words |= {"dtype": "float32", "gpu-memory-utilization": 0.01}
+        flags.append("--enforce-eager")
+    return [*(f"--{name}={value}" for name, value in words.items()), *flags]
+
+
+def _cache_tokens(task: EngineTask) -> int:
+    """Return how many tokens its cache holds on the processor; 0: it finds out what is left on its devices.
+
+    An embedding model keeps nothing, but it wants a cache all the same.
+    """
+    if task.accelerators:
+        return 0
+    if task.card.kind is not ModelKind.CHAT:
+        return 2 * task.context_tokens
+    return context_blocks(task.slots, task.context_tokens) * BLOCK_TOKENS
+
+
+def environ(task: EngineTask) -> dict[str, str]:
+    """Return its environment: it asks no hub and tells nobody, and what it caches lies in its scratch directory."""
+    scratch = str(task.scratch)
+    places = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
+    said = dict.fromkeys(places, scratch) | {
+        "LANG": "C.UTF-8",
+        "PATH": "/usr/bin:/bin",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_LOOPBACK_IP": "127.0.0.1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "VLLM_RPC_BASE_PATH": scratch,
+        "VLLM_LOGGING_LEVEL": "INFO",
+        "VLLM_PLUGINS": "",
+    }
+    if not task.accelerators:
+        said |= {"OMP_NUM_THREADS": str(task.threads)}
+    return said

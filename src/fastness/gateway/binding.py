@@ -1,0 +1,58 @@
+"""What ties an answer to its entry in the ledger: the receipt's id on the answer, the commitments in the entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fastness.core.event import Scalar
+from fastness.gateway.canonical import parameters_bytes, prompt_bytes
+from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, commit, salts_of
+
+if TYPE_CHECKING:
+    from fastness.gateway.trip import Trip
+
+RECEIPT_HEADER: Final = "Fastness-Receipt"
+ID_PREFIX: Final = "req_"
+
+
+class Binding:
+    """Binds the answers of one gateway, whose log has the name `log`.
+
+    `secret` is what salts follow from; `configuration` the digest of the settings in force.
+    """
+
+    def __init__(self, log: str, secret: bytes, configuration: str) -> None:
+        self._secret, self._configuration = secret, configuration
+        self._line = f"{RECEIPT_HEADER.lower()}: {log}.%b\r\n".encode()
+        self._comment = f": {RECEIPT_HEADER.lower()} {log}.%b entry %d\n\n".encode()
+
+    def head_line(self, request_id: str) -> bytes:
+        """Return the line of the response's head with the receipt's id: the log's name and the request's id."""
+        return self._line % request_id[len(ID_PREFIX) :].encode()
+
+    def comment(self, request_id: str, index: int) -> bytes:
+        """Return the comment at the end of a stream: the receipt's id, and where its entry stands in the log."""
+        return self._comment % (request_id[len(ID_PREFIX) :].encode(), index)
+
+    def salts(self, request_id: str) -> dict[str, str]:
+        """Return the salts of an answer's commitments, in hex: whoever keeps the content can show that it is that."""
+        return {name: salt.hex() for name, salt in salts_of(self._secret, request_id)._asdict().items()}
+
+    def fields(self, trip: Trip) -> dict[str, Scalar]:
+        """Return what the entry of a whole answer says besides: what was asked and answered, how, where."""
+        request, answer, replica, model = trip.request, trip.answer, trip.replica, trip.model
+        assert request
+        salts = salts_of(self._secret, trip.exchange.request_id)
+        said: dict[str, Scalar] = {
+            "request_commitment": commit(REQUEST, salts.request, trip.exchange.body),
+            "prompt_commitment": commit(PROMPT, salts.request, prompt_bytes(request)),
+            "parameters_commitment": commit(PARAMETERS, salts.request, parameters_bytes(request)),
+            "answer_commitment": commit(ANSWER, salts.answer, answer.said() if answer else trip.body),
+            "configuration": self._configuration,
+        }
+        if replica:
+            said["engine"], said["build"], said["node"] = replica.engine, replica.build, replica.node
+            for node in model.nodes if model else ():
+                if node.name == replica.node:
+                    said["jurisdiction"], said["operator"] = node.jurisdiction, node.operator
+        return said

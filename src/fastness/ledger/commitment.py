@@ -1,0 +1,42 @@
+"""Commitments: what an entry holds in the place of content. Without the salt they tell nothing, with it they bind.
+
+    commitment = SHA-256("fastness <what> v1\\n" || salt || content)
+
+The salts of an answer follow from its request id and a secret of this installation, so none need be kept: whoever has
+the secret and an entry can make them again, and without the secret all commitments ever made are noise. What belongs
+to the asking (request, prompt, parameters) has one salt, the answer another: either can be shown without the other.
+`verify_alone.py` says the same in the words of a reader; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+SALT_BYTES: Final = 32
+_LABEL: Final = b"fastness salts v1\n"
+
+
+class Salts(NamedTuple):
+    """The salts of one answer, each of SALT_BYTES."""
+
+    request: bytes
+    answer: bytes
+
+
+def salts_of(secret: bytes, request_id: str) -> Salts:
+    """Return the salts of the answer to `request_id`."""
+    both = hmac.digest(secret, _LABEL + request_id.encode(), "sha512")
+    return Salts(both[:SALT_BYTES], both[SALT_BYTES:])
+
+
+def commit(label: bytes, salt: bytes, content: bytes) -> str:
+    """Return the commitment to `content`, in hex; `label` is one of those below."""
+    return sha256(label + salt + content).hexdigest()
+
+
+REQUEST: Final = b"fastness request v1\n"
+PROMPT: Final = b"fastness prompt v1\n"
+PARAMETERS: Final = b"fastness parameters v1\n"
+ANSWER: Final = b"fastness answer v1\n"

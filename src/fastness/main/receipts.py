@@ -1,0 +1,93 @@
+"""Receipts and witnesses, composed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fastness.config import Settings
+from fastness.main.process import RECEIPT_SALTS, WITNESSED
+
+if TYPE_CHECKING:
+    from fastness.control.failures import Log
+    from fastness.control.receipts import ReceiptDesk
+    from fastness.control.routes import ApiRoute
+    from fastness.ledger.witness.policy import WitnessPolicy
+
+WITNESS_TIMEOUT_S: Final = 10.0
+Companion = Callable[[], AbstractAsyncContextManager[object]]
+
+
+def receipts(settings: Settings, run: Path, log: Log) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
+    """Build the desk where receipts are made and what has logs cosigned: routes, and what runs beside.
+
+    Raises PepperError, ConfigError for a policy of witnesses that cannot be read, OSError.
+    """
+    from fastness.control.receipts import ROUTES
+    from fastness.control.routes import bound
+
+    desk = receipt_desk(settings.home, log)
+    return bound(ROUTES, desk), (desk.keep_index, *witnessing(settings, run, log))
+
+
+def receipt_desk(home: Path, log: Log) -> ReceiptDesk:
+    """Build the desk; raises PepperError, OSError."""
+    from fastness.control.receipts import ReceiptDesk
+    from fastness.identity.pepper import load_or_create
+    from fastness.ledger.receipts.receipt import Archive
+
+    secret = load_or_create(home / RECEIPT_SALTS)
+
+    def manifest(weights: str) -> str | None:
+        return manifest_of(home, weights)
+
+    return ReceiptDesk(Archive(home / "ledger", home / "receipts", home / "cosigned", secret, manifest), log)
+
+
+def witnessing(settings: Settings, run: Path, log: Log) -> tuple[Companion, ...]:
+    """Build what has logs cosigned, if any witness is named; raises ConfigError for a policy that cannot be read."""
+    from fastness.control.witnessing import Places, Witnessing
+    from fastness.perimeter.broker_client import BrokerClient, NotFetched
+    from fastness.perimeter.conversation import Conversations
+
+    policy = witness_policy(settings)
+    if policy is None:
+        return ()
+    home = settings.home
+    places = Places(home / "ledger", home / "cosigned", run / WITNESSED)
+    talk = Conversations(BrokerClient(run / "broker.sock", timeout_s=WITNESS_TIMEOUT_S), WITNESS_TIMEOUT_S)
+    interval_s = settings.ledger.witness_interval_s
+    rounds = Witnessing(policy, places, talk.post, (NotFetched,), interval_s, time.time, log)
+    return (rounds.keep_cosigned,)
+
+
+def witness_policy(settings: Settings) -> WitnessPolicy | None:
+    """Return the policy that the settings name, None if they name none; raises ConfigError."""
+    from fastness.config import ConfigError
+    from fastness.ledger.witness.policy import PolicyUnreadable, read_policy
+
+    if not settings.ledger.witness_policy:
+        return None
+    path = settings.home / settings.ledger.witness_policy
+    try:
+        return read_policy(path.read_bytes())
+    except (OSError, PolicyUnreadable) as error:
+        raise ConfigError(f"ledger.witness_policy, {path}: {error}") from error
+
+
+def manifest_of(home: Path, weights: str) -> str | None:
+    """Return the manifest of the admitted artefact that has a file with this SHA-256; None where there is none."""
+    from fastness.registry.admission.record import Records
+
+    try:
+        admitted = [record.admission.artefact for record in Records(home).all()]
+    except (OSError, ValueError):
+        return None
+    for artefact in admitted:
+        if any(file.digest == weights for file in artefact.files):
+            files = sorted(artefact.files, key=lambda file: file.path)
+            return "".join(f"{file.digest}  {file.path}\n" for file in files)
+    return None
