@@ -62,7 +62,7 @@ test: lint types $(OIDC) postgresql  ## everything, real engines included, with 
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 
-soak: $(DEV)  ## longer proofs, some hours; FASTNESS_TEST_KILLS=10 FASTNESS_TEST_AWAY_S=20 for some minutes
+soak: $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
 	$(PY) -m pytest -m soak --timeout=5000
 
 soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams
