@@ -12,7 +12,7 @@ VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell
 PROMTOOL := $(VENV)/bin/promtool
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run postgresql vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -40,6 +40,10 @@ $(PROMTOOL): | $(READY)
 	| tar -x --strip-components=3 ./usr/bin/promtool; } >/dev/null 2>&1 && touch promtool || echo 'no promtool: tests of alert rules skip, or fail with CI=true' >&2
 	@rm -f $(@D)/prometheus_*.deb
 
+# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
+network:
+	@command -v ip >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2; } >/dev/null 2>&1 || true
+
 vllm: $(DEV) $(VLLM)/.ready  ## vLLM's build for processors, in a venv of its own, with a small model in its format
 
 $(VLLM)/.ready:
@@ -65,7 +69,7 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) $(PROMTOOL) postgresql  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) $(PROMTOOL) network postgresql  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 

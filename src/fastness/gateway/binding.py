@@ -34,6 +34,10 @@ class Binding:
         """Return the comment at the end of a stream: the receipt's id, and where its entry stands in the log."""
         return self._comment % (request_id[len(ID_PREFIX) :].encode(), index)
 
+    def salts(self, request_id: str) -> dict[str, str]:
+        """Return the salts of an answer's commitments, in hex: whoever keeps the content can show that it is that."""
+        return {name: salt.hex() for name, salt in salts_of(self._secret, request_id)._asdict().items()}
+
     def fields(self, trip: Trip) -> dict[str, Scalar]:
         """Return what the entry of a whole answer says besides: what was asked and answered, how, where."""
         request, answer, replica, model = trip.request, trip.answer, trip.replica, trip.model

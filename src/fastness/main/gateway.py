@@ -27,18 +27,19 @@ from fastness.main.process import (
 from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
+    import socket
+
     from fastness.gateway.http.remote import RemoteEngines
+    from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
 
 
 def run_gateway(settings: Settings) -> int:
     """Run one gateway until SIGTERM."""
-    import socket
-
     import uvloop
 
     from fastness.core.batch import SOCKET_NAME
-    from fastness.core.gateways import FIRST, gateway_names, socket_of
+    from fastness.core.gateways import socket_of
     from fastness.core.identity import IdentitySnapshot
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
@@ -49,30 +50,19 @@ def run_gateway(settings: Settings) -> int:
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
-    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
-    if name not in gateway_names(settings.gateway.processes):
-        raise ConfigError(
-            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
-            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
-        )
+    name = _name(settings)
     write_no_core()
     die_with_supervisor()
-    inherited = os.environ.get(LISTENER_VARIABLE)
-    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+    listener = _listener(settings)
     stay_local()
     run = prepare_directories(settings)
     log = open_log(settings, name)
 
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
-
-    def told(problem: SnapshotProblem) -> None:
-        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
-            report(problem)
 
     parts = GatewayParts(
         settings=settings,
@@ -81,11 +71,11 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
-        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
+        ledger=_ledger(settings, name),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -99,6 +89,33 @@ def run_gateway(settings: Settings) -> int:
         remote=remote_engines(settings, run),
     )
     return uvloop.run(serve(parts))
+
+
+def _name(settings: Settings) -> str:
+    """Return which gateway this process is; raises ConfigError for one that there is not."""
+    from fastness.core.gateways import FIRST, gateway_names
+
+    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
+    if name not in gateway_names(settings.gateway.processes):
+        raise ConfigError(
+            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
+            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
+        )
+    return name
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Take over the supervisor's listening socket, or make one, before no more sockets can be made."""
+    import socket
+
+    inherited = os.environ.get(LISTENER_VARIABLE)
+    return socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+
+
+def _ledger(settings: Settings, name: str) -> CallbackLedger:
+    from fastness.ledger.loop import LoopLedger
+
+    return LoopLedger.open(*log_place(settings, name), signing=signing(settings))
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
