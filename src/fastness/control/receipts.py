@@ -21,6 +21,7 @@ from fastness.control.routes import LOCAL, Answer, Table, caller_of
 from fastness.core.policy import Action
 from fastness.ledger.port import LedgerUnavailable
 from fastness.ledger.receipts.receipt import Archive, NotSigned, parse_id
+from fastness.ledger.stored_tree import TreeDamaged
 
 TICK_S: Final = 1.0
 """How often what was recorded is taken in; whoever asks does not wait for that."""
@@ -87,7 +88,7 @@ class ReceiptDesk:
                 unsigned = False
             except NotSigned:
                 unsigned = True
-            except (LedgerUnavailable, OSError, ValueError, LookupError) as error:
+            except (LedgerUnavailable, TreeDamaged, OSError, ValueError, LookupError) as error:
                 self._log.record("error", "receipt.problem", reason=type(error).__name__)
                 raise _unavailable("a log or its index cannot be read; the operator's log says which") from None
             if time.monotonic() > until:
