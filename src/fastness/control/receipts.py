@@ -77,26 +77,24 @@ class ReceiptDesk:
         wanted, until = parse_id(text), time.monotonic() + FIND_TIMEOUT_S
         if wanted is None:
             return None
+        looked_at_all = False
         while True:
+            why = "the index is being made"
             try:
                 async with self._turn:
                     found = await asyncio.to_thread(self._archive.receipt, wanted, tenant, chain=chain)
-                    if found is None:
-                        self._behind = await asyncio.to_thread(self._archive.catch_up)
-                if found is not None or (not self._behind and time.monotonic() > until - FIND_TIMEOUT_S + LOOK_AGAIN_S):
-                    return found
-                unsigned = False
+                    if found is not None or looked_at_all:
+                        return found
+                    self._behind = await asyncio.to_thread(self._archive.catch_up)
+                    looked_at_all = not self._behind  # at the next look, that is
             except NotSigned:
-                unsigned = True
+                why = "the checkpoint that covers its entry is not signed yet"
+                await asyncio.sleep(LOOK_AGAIN_S)
             except (LedgerUnavailable, TreeDamaged, OSError, ValueError, LookupError) as error:
                 self._log.record("error", "receipt.problem", reason=type(error).__name__)
                 raise _unavailable("a log or its index cannot be read; the operator's log says which") from None
             if time.monotonic() > until:
-                why = (
-                    "the checkpoint that covers its entry is not signed yet" if unsigned else "the index is being made"
-                )
                 raise _unavailable(why)
-            await asyncio.sleep(LOOK_AGAIN_S if unsigned or not self._behind else 0)
 
     async def _follow(self) -> None:
         while True:
