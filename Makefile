@@ -11,7 +11,7 @@ VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell
 
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run postgresql vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -32,6 +32,10 @@ $(OIDC): tests/integration/oidc/package-lock.json
 postgresql:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { apt-get update --quiet \
 	&& RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends postgresql; } >/dev/null 2>&1 || true
+
+# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
+network:
+	@command -v ip >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2; } >/dev/null 2>&1 || true
 
 vllm: $(DEV) $(VLLM)/.ready  ## vLLM's build for processors, in a venv of its own, with a small model in its format
 
@@ -58,7 +62,7 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) postgresql  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) network postgresql  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 

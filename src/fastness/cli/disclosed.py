@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 VERIFY_EXAMPLES = """\
 fastness retention verify citizen-7.zip
 fastness retention verify certificate.json --public-key signing.pub"""
-CHECKED = (Column("REQUEST"), Column("ENTRY"), Column("LOG", spare=1), Column("IN THE LOG"), Column("AS ASKED"))
+CHECKED = (
+    Column("REQUEST"),
+    Column("ENTRY"),
+    Column("LOG", spare=1),
+    Column("IN THE LOG"),
+    Column("ASKED"),
+    Column("ANSWERED"),
+)
 
 
 def verify(
@@ -86,9 +93,11 @@ def _export(talk: Talk, content: bytes, keys: list[VerifierKey]) -> None:
         checked = check_export(content, keys)
     except ExportRefused as error:
         raise Failure(ExitCode.FAILED, f"The export is not whole: {error}.") from None
-    rows = [(one.request_id, render.count(one.index), one.log or "-", one.entry, one.request) for one in checked]
+    rows = [
+        (one.request_id, render.count(one.index), one.log or "-", one.entry, one.request, one.answer) for one in checked
+    ]
     if talk.as_json:
-        names = ("request_id", "log", "index", "entry", "request")
+        names = ("request_id", "log", "index", "entry", "request", "answer")
         talk.document({"requests": [{name: getattr(one, name) for name in names} for one in checked]})
     else:
         talk.table(CHECKED, rows, "It holds no request.")

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fastness.ledger.commitment import ANSWER, REQUEST, commit
 from fastness.ledger.note import VerifierKey
 from fastness.ledger.tlog_proof import parse_proof, verify_proof
 from fastness.ledger.tree import ProofInvalid, leaf_hash
 
 FORMAT: Final = "fastness-export/1"
 MEMBERS_MAX: Final = 100_000
-_REQUEST_LABEL: Final = b"fastness request v1\n"
+_NOTHING: Final = "its entry has no commitment to it"
 
 
 class ExportRefused(ValueError):  # noqa: N818 - what is said of a file
@@ -28,7 +29,7 @@ class ExportRefused(ValueError):  # noqa: N818 - what is said of a file
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One request of an export. `entry` tells whether its entry is proved, `request` whether what was asked is its.
+    """One request of an export. `entry` tells whether its entry is proved, `request` and `answer` whether they are its.
 
     Each is `proved`, or says why it is not.
     """
@@ -38,6 +39,7 @@ class Checked:
     index: int | None
     entry: str
     request: str
+    answer: str
 
 
 def check_export(content: bytes, keys: Iterable[VerifierKey]) -> list[Checked]:
@@ -63,14 +65,16 @@ def _checked(members: dict[str, bytes], keys: list[VerifierKey]) -> Iterator[Che
         at = name.removesuffix("/request.json")
         request_id, line = at.partition("/")[2], members.get(f"{at}/entry.json")
         if line is None:
-            yield Checked(request_id, "", None, "no entry of the ledger is with it", "nothing to compare with")
+            yield Checked(request_id, "", None, "no entry of the ledger is with it", _NOTHING, _NOTHING)
             continue
         entry = json.loads(line)
         log, said = _proved(members.get(f"{at}/entry.tlog-proof"), line, entry, keys)
         if entry["fields"].get("request_id") != request_id:
             said = "its entry is about another request"
-        sealed = json.loads(members[f"{at}/sealed.json"])
-        yield Checked(request_id, log, entry["index"], said, _committed(members[name], sealed, entry))
+        salts = json.loads(members[f"{at}/sealed.json"])["salts"]
+        asked = _committed("request", REQUEST, members[name], salts, entry)
+        answered = _committed("answer", ANSWER, members.get(f"{at}/said.json", b""), salts, entry)
+        yield Checked(request_id, log, entry["index"], said, asked, answered)
 
 
 def _proved(proof: bytes | None, line: bytes, entry: dict[str, Any], keys: list[VerifierKey]) -> tuple[str, str]:
@@ -86,12 +90,12 @@ def _proved(proof: bytes | None, line: bytes, entry: dict[str, Any], keys: list[
     return proved.checkpoint.origin, "proved"
 
 
-def _committed(request: bytes, sealed: dict[str, Any], entry: dict[str, Any]) -> str:
-    """Compare what was asked with its commitment, where the entry has one and the salt is known."""
-    salt, wanted = sealed["salts"].get("request"), entry["fields"].get("request_commitment")
+def _committed(what: str, label: bytes, content: bytes, salts: dict[str, str], entry: dict[str, Any]) -> str:
+    """Compare content with its commitment, where the entry has one and the salt is known."""
+    salt, wanted = salts.get(what), entry["fields"].get(f"{what}_commitment")
     if not salt or not wanted:
-        return "its entry has no commitment to it"
-    made = hashlib.sha256(_REQUEST_LABEL + bytes.fromhex(salt) + request).hexdigest()
+        return _NOTHING
+    made = commit(label, bytes.fromhex(salt), content)
     return "proved" if made == wanted else "it is not what its entry commits to"
 
 

@@ -112,6 +112,7 @@ def _record(gateway: Gateway, trip: Trip, *, whole: bool) -> Kept:
         body=trip.exchange.body,
         answer=sent,
         whole=whole,
+        said=(answer.said() if answer else trip.body) if whole else b"",
         salts=gateway.binding.salts(trip.exchange.request_id),
     )
 

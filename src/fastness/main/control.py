@@ -113,7 +113,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     kept_routes, sealing = retention(settings, run, store.database, ledger, access, policies, log)
     watching = fleet.reconciler if process else None
     receipt_routes, proving = receipts(settings, run, log)
-    proved = _proving(settings, store, ledger, explained)
+    proved = _proving(settings, store, ledger, explained, policies)
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
     offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes(), *receipt_routes)
     running: tuple[Companion, ...] = (identities_kept, counting, sealing, batches.serve, fleet.reconciling, *proving)
@@ -138,10 +138,10 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
 
 
 def _proving(
-    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation]
+    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation], policies: Policies
 ) -> tuple[ApiRoute, ...]:
-    proofs = proof_routes(settings.home, ledger)
-    return (*proofs, *evidence_routes(settings.home, store.database, ledger, explained))
+    evidence = evidence_routes(settings.home, store.database, ledger, explained)
+    return (*proof_routes(settings.home, ledger), *evidence, *cluster_routes(settings, ledger, policies))
 
 
 def _served(settings: Settings, store: SqlStore, library: ModelLibrary, lattice: Lattice) -> Served:

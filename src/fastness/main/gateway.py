@@ -27,6 +27,8 @@ from fastness.main.process import (
 from fastness.main.trust import belongs, checking
 
 if TYPE_CHECKING:
+    import socket
+
     from fastness.gateway.http.remote import RemoteEngines
     from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 
 def run_gateway(settings: Settings) -> int:
     """Run one gateway until SIGTERM."""
-    import socket
-
     import uvloop
 
     from fastness.core.batch import SOCKET_NAME
@@ -56,8 +56,7 @@ def run_gateway(settings: Settings) -> int:
     name = _name(settings)
     write_no_core()
     die_with_supervisor()
-    inherited = os.environ.get(LISTENER_VARIABLE)
-    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+    listener = _listener(settings)
     stay_local()
     run = prepare_directories(settings)
     log = open_log(settings, name)
@@ -103,6 +102,14 @@ def _name(settings: Settings) -> str:
             f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
         )
     return name
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Take over the supervisor's listening socket, or make one, before no more sockets can be made."""
+    import socket
+
+    inherited = os.environ.get(LISTENER_VARIABLE)
+    return socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
 
 
 def _ledger(settings: Settings, name: str) -> CallbackLedger:

@@ -10,6 +10,7 @@ from fastness.config import LedgerSettings
 from fastness.control.deterministic_zip import written
 from fastness.control.export_check import FORMAT, ExportRefused, check_export
 from fastness.core.event import Event, EventType
+from fastness.ledger.commitment import ANSWER, commit
 from fastness.ledger.file import FileLedger
 from fastness.ledger.log_key import LogKey
 from fastness.ledger.notary import Signing
@@ -44,7 +45,8 @@ def exported(log, **changes):
     members = {
         f"{at}/request.json": BODY,
         f"{at}/answer": b"{}",
-        f"{at}/sealed.json": json.dumps({"salts": {"request": SALT.hex()}}).encode(),
+        f"{at}/said.json": b"[]",
+        f"{at}/sealed.json": json.dumps({"salts": {"request": SALT.hex(), "answer": SALT.hex()}}).encode(),
         f"{at}/entry.json": stored.entry(1),
         f"{at}/entry.tlog-proof": str(stored.prove(1)).encode(),
     }
@@ -65,12 +67,19 @@ def test_each_entry_of_a_whole_export_is_proved(log):
     assert one.request == "its entry has no commitment to it"
 
 
-def test_what_was_asked_is_compared_with_its_commitment(log):
+def test_what_was_asked_and_answered_is_compared_with_its_commitments(log):
+    wrong = "it is not what its entry commits to"
     entry = json.loads(StoredLog(log).entry(1))
-    for body, said in ((BODY, "proved"), (BODY + b" ", "it is not what its entry commits to")):
-        entry["fields"]["request_commitment"] = COMMITTED
-        members = exported(log, entry_json=json.dumps(entry).encode(), request_json=body)
-        assert check_export(zipped(members), read_keys(log / "keys"))[0].request == said
+    entry["fields"] |= {"request_commitment": COMMITTED, "answer_commitment": commit(ANSWER, SALT, b"[]")}
+    line = json.dumps(entry).encode()
+    for body, said, request, answer in (
+        (BODY, b"[]", "proved", "proved"),
+        (BODY + b" ", b"[]", wrong, "proved"),
+        (BODY, b"[ ]", "proved", wrong),
+    ):
+        members = exported(log, entry_json=line, request_json=body, said_json=said)
+        (one,) = check_export(zipped(members), read_keys(log / "keys"))
+        assert (one.request, one.answer) == (request, answer)
 
 
 def test_a_member_that_was_changed_added_or_taken_away_is_named(log):
