@@ -45,6 +45,7 @@ class ReceiptDesk:
         self._archive, self._log = archive, log
         self._turn = asyncio.Lock()
         self._behind = True
+        self._problem = ""
 
     @asynccontextmanager
     async def keep_index(self) -> AsyncIterator[None]:
@@ -98,12 +99,15 @@ class ReceiptDesk:
 
     async def _follow(self) -> None:
         while True:
+            problem = ""
             try:
                 async with self._turn:
                     self._behind = await asyncio.to_thread(self._archive.catch_up)
             except (LedgerUnavailable, OSError, ValueError) as error:
-                self._log.record("error", "receipt.problem", reason=type(error).__name__)
-                self._behind = False
+                self._behind, problem = False, type(error).__name__
+            if problem and problem != self._problem:
+                self._log.record("error", "receipt.problem", reason=problem)
+            self._problem = problem
             await asyncio.sleep(0 if self._behind else TICK_S)
 
 
