@@ -11,7 +11,7 @@ VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell
 
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run postgresql softhsm vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql softhsm vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -38,6 +38,10 @@ softhsm:
 	@command -v softhsm2-util >/dev/null || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive \
 	apt-get install --yes --quiet --no-install-recommends softhsm2; } >/dev/null 2>&1 || true
 
+# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
+network:
+	@command -v ip >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2; } >/dev/null 2>&1 || true
+
 vllm: $(DEV) $(VLLM)/.ready  ## vLLM's build for processors, in a venv of its own, with a small model in its format
 
 $(VLLM)/.ready:
@@ -63,7 +67,7 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) postgresql softhsm  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 

@@ -263,6 +263,9 @@ The names that begin with `gen_ai_` are those of OpenTelemetry's conventions for
 spelling, with the buckets given there. A counter's name has `_total` after it on the page, a histogram's `_bucket`,
 `_sum` and `_count`.
 
+With [several gateways](../explanation/several-gateways.md) the page on the port has the metrics of all of them, each
+with the label `gateway`.
+
 | metric | kind | labels | what it is |
 |---|---|---|---|
 {"".join(_metrics())}

@@ -5,6 +5,7 @@ What a host runs is started with `run`; the cable can be cut and mended. Nothing
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ import pytest
 
 NETWORK = "10.77.0"
 START_S = 10.0
+CLONE_NEWNET = 0x40000000
 
 
 def why_no_hosts() -> str:
@@ -38,6 +40,13 @@ def need_hosts() -> None:
         if os.environ.get("CI"):
             pytest.fail(why)
         pytest.skip(why)
+
+
+def enter(pid: int) -> None:
+    """Have this thread, and no other, make its sockets in the network of a process."""
+    with open(f"/proc/{pid}/ns/net") as network:
+        if ctypes.CDLL(None, use_errno=True).setns(network.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,8 @@ class Hosts:
     def __init__(self, names: Sequence[str]) -> None:
         self._holders: list[subprocess.Popen[bytes]] = []
         self.switch = Host("switch", "", self._hold())
-        self._on_switch("link", "add", "br0", "type", "bridge")
+        self._on_switch("link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+        self._on_switch("link", "set", "br0", "addrgenmode", "none")
         self._on_switch("link", "set", "br0", "up")
         self.hosts = {name: self._host(name, number) for number, name in enumerate(names, 1)}
 
@@ -123,10 +133,15 @@ class Hosts:
         host = Host(name, f"{NETWORK}.{number}", self._hold())
         cable = ("link", "add", f"to-{name}", "type", "veth", "peer", "name", "eth0", "netns", str(host.holder.pid))
         self._on_switch(*cable)
+        self._on_switch("link", "set", f"to-{name}", "addrgenmode", "none")
         self._on_switch("link", "set", f"to-{name}", "master", "br0", "up")
-        for command in (("link", "set", "lo", "up"), ("addr", "add", f"{host.address}/24", "dev", "eth0"),
-                        ("link", "set", "eth0", "up")):  # fmt: skip
-            host.call(["ip", *command])
+        for command in (
+            "link set lo up",
+            "link set eth0 addrgenmode none",  # no IPv6, which would speak up by itself
+            f"addr add {host.address}/24 dev eth0",
+            "link set eth0 up",
+        ):
+            host.call(["ip", *command.split()])
         return host
 
     def _on_switch(self, *command: str) -> None:

@@ -38,14 +38,14 @@ def count(start: Starter, folder: Path) -> dict[str, float]:
 
     Raises RuntimeError or OSError when it does not run so.
     """
-    with _place(folder) as into, start(under(into)) as subject:
-        _ask(subject, WHOLE, WARM_UP // 2)
-        _control(subject, "-i", "on")
-        _ask(subject, WHOLE, WARM_UP // 2)
-        _ask(subject, PACED, AT_ONCE)
-        whole = _counted(subject, WHOLE, REQUESTS, into)
-        chunks = _counted(subject, PACED, STREAMS, into)
-        _control(subject, "-i", "off")
+    with place(folder) as into, start(under(into)) as subject:
+        ask(subject, WHOLE, WARM_UP // 2)
+        steer(subject, "-i", "on")
+        ask(subject, WHOLE, WARM_UP // 2)
+        ask(subject, PACED, AT_ONCE)
+        whole = counted(subject, WHOLE, REQUESTS, into)
+        chunks = counted(subject, PACED, STREAMS, into)
+        steer(subject, "-i", "off")
     return {
         "user_instructions_per_request": whole / REQUESTS,
         "user_instructions_per_chunk": chunks / STREAMS / PACED.events,
@@ -65,7 +65,8 @@ def total(report: str) -> int:
 
 
 @contextmanager
-def _place(folder: Path) -> Iterator[Path]:
+def place(folder: Path) -> Iterator[Path]:
+    """Make a directory for what callgrind writes, and remove it after."""
     into = folder / "counts"
     into.mkdir()
     try:
@@ -74,18 +75,25 @@ def _place(folder: Path) -> Iterator[Path]:
         shutil.rmtree(into)
 
 
-def _counted(subject: Subject, case: Case, requests: int, into: Path) -> int:
-    _control(subject, "-z")
-    _ask(subject, case, requests)
+def counted(subject: Subject, case: Case, requests: int, into: Path) -> int:
+    """Return the user instructions of so many answers; raises RuntimeError."""
+    return watched(subject, into, lambda: ask(subject, case, requests))
+
+
+def watched(subject: Subject, into: Path, act: Callable[[], object]) -> int:
+    """Return the user instructions that pass while something is done; raises RuntimeError."""
+    steer(subject, "-z")
+    act()
     before = set(into.iterdir())
-    _control(subject, "-d")
-    counted = sum(total(dump.read_text(errors="replace")) for dump in set(into.iterdir()) - before)
-    if not counted:
+    steer(subject, "-d")
+    found = sum(total(dump.read_text(errors="replace")) for dump in set(into.iterdir()) - before)
+    if not found:
         raise RuntimeError("callgrind wrote no count")
-    return counted
+    return found
 
 
-def _ask(subject: Subject, case: Case, requests: int) -> None:
+def ask(subject: Subject, case: Case, requests: int) -> None:
+    """Have so many answers given; raises RuntimeError when one fails."""
     asked = job(subject, case, 0.0)
     asked.requests = requests
     asked.connections = min(asked.connections, AT_ONCE) if case.events else asked.connections
@@ -95,7 +103,8 @@ def _ask(subject: Subject, case: Case, requests: int) -> None:
         raise RuntimeError(f"under callgrind {seen.failures} of {requests} answers failed")
 
 
-def _control(subject: Subject, *what: str) -> None:
+def steer(subject: Subject, *what: str) -> None:
+    """Tell callgrind to do something in each of a gateway's processes."""
     for pid in tree(subject.pid):
         argv = ["callgrind_control", *what, str(pid)]
         subprocess.run(argv, check=False, capture_output=True, timeout=CONTROL_TIMEOUT_S)

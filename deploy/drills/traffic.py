@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-SILENCE_S = 120.0
+SILENCE_S = 300.0
 """Nobody waits for longer than this for an answer."""
 PAUSE_S = 0.1
 OUTPUT_TOKENS = 16

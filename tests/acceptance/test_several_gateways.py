@@ -10,7 +10,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 from openai import OpenAI
 
 from fastness.config import run_directory
+from fastness.control.leading import leader
 from fastness.core.gateways import gateway_names, socket_of
 from fastness.core.limit import DAY_S
 from fastness.ledger.verify import read, verify
@@ -28,7 +28,7 @@ from losing import Streams
 from ordering import SMALL, Fleet, folded, shown, told, unheard
 from postgresql_server import Server, running_server
 from test_prefix_isolation import TEMPLATE_TOKENS, cached, key_of, secret
-from traffic import Together, Traffic
+from traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GATEWAYS = gateway_names(2)
@@ -141,15 +141,19 @@ def test_a_killed_gateway_takes_only_its_own_streams_with_it_and_a_retry_is_serv
     killed = pid_of(running, victim)
     kill(killed)
     killed_s = time.monotonic()
-    retried = Together(running, [chat_of("Say yes.")] * 8).heard()
+    with OpenAI(base_url=running.base_url, api_key=running.admin_key, timeout=60) as client:  # it tries again by itself
+        for _ in range(3):
+            assert client.models.list().data
+        answered_s = time.monotonic() - killed_s
+        assert client.completions.create(model=CHAT, prompt="One and", max_tokens=1).choices
     heard = streams.heard()
-    assert [one for one in retried if not one.whole] == [], "nobody waits for the one that is dead"
     others = [one for one in heard if where[one.request_id] != victim]
     assert [one for one in others if not one.whole or one.error] == []
     broken = [one for one in heard if not one.whole]
     assert {where[one.request_id] for one in broken} <= {victim}
-    print(f"{victim}: {len(broken)} streams broke, {len(others)} went on; retries took up to "
-          f"{max(one.ended_s for one in retried) - killed_s:.2f} s")  # fmt: skip
+    print(
+        f"{victim}: {len(broken)} streams broke, {len(others)} went on; answered anew {answered_s:.2f} s after the kill"
+    )
     recorded = entries(running)
     assert [one for one in heard if one.whole and recorded[one.request_id] != 1] == []
 
@@ -161,11 +165,6 @@ def test_a_killed_gateway_takes_only_its_own_streams_with_it_and_a_retry_is_serv
     assert all(one["state"] == "ready" for one in processes(running).values())
 
 
-def chat_of(text: str) -> tuple[str, dict[str, object]]:
-    body = {"model": CHAT, "messages": [{"role": "user", "content": text}], "max_tokens": 3}
-    return "/chat/completions", body
-
-
 def test_postgresql_is_away_for_half_a_minute_and_no_stream_is_lost_nor_any_limit(running, tenants, server):
     limited = replace(running, admin_key=tenants["tax"])
     if DAY_S - time.time() % DAY_S < 120:
@@ -173,8 +172,8 @@ def test_postgresql_is_away_for_half_a_minute_and_no_stream_is_lost_nor_any_limi
     with management(running) as api:
         assert api.post("/limits", json={"tenant": "tax", "requests_per_day": LIMIT}).is_success
     before = processes(running)
-    with Traffic(running, seed=3, clients=3) as free, Traffic(limited, seed=4, clients=2) as bounded:
-        eventually(lambda: bounded.count() >= 4 and free.count() >= 4, "answers come", 60)
+    with Traffic(running, seed=3, clients=3) as free, Traffic(limited, seed=4, clients=1) as bounded:
+        eventually(lambda: bounded.count() >= 2 and free.count() >= 4, "answers come", 60)
         server.kill()
         killed_s = time.monotonic()
         with management(running) as api:
@@ -216,8 +215,9 @@ def test_the_control_process_that_leads_is_killed_and_the_other_goes_on_with_wha
             fleet.scale(replicas, replicas, replicas)
             kill(leads)
             killed_s = time.monotonic()
-            eventually(lambda leads=leads: leads_anew(running, leads), "the other one leads", 10, 0.01)
-            print(f"another control process led {time.monotonic() - killed_s:.2f} s after the kill")
+            eventually(lambda leads=leads: leader(running.home) != leads, "the other one leads", 10, 0.01)
+            eventually(fleet.is_answered, "it answers", 20, 0.01)
+            print(f"another control process answered {time.monotonic() - killed_s:.2f} s after the kill")
             fleet.settles(replicas=replicas)
             eventually(lambda: len(controls(running)) == 2, "one waits again", 60)
     assert unheard(clients.heard) == []
@@ -232,9 +232,3 @@ def controls(installation: Installation) -> set[int]:
     with management(installation) as api:
         found = api.get("/status").json()["processes"]
     return {one["pid"] for one in found if one["name"] == "control" and one["state"] == "ready"}
-
-
-def leads_anew(installation: Installation, before: int) -> bool:
-    with suppress(httpx.HTTPError):
-        return pid_of(installation, "control") != before
-    return False

@@ -16,6 +16,7 @@ from fastness.core.node import Device, DeviceKind, FleetNode
 from fastness.fleet.port import Fleet
 from fastness.fleet.simulated import Change, SimulatedFleet, SimulatedNodes, Step
 from local_site import local
+from ray_site import ray
 
 OFFICIAL = Label("OFFICIAL")
 POLL_S = 0.05
@@ -93,4 +94,4 @@ async def simulated() -> AsyncIterator[SimulatedSite]:
     yield SimulatedSite()
 
 
-SITES: dict[str, Callable[[], AbstractAsyncContextManager[Site]]] = {"simulated": simulated, "local": local}
+SITES: dict[str, Callable[[], AbstractAsyncContextManager[Site]]] = {"simulated": simulated, "local": local, "ray": ray}

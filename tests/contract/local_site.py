@@ -88,6 +88,20 @@ class Bench:
         pass
 
 
+def engines_below(run: Path) -> dict[str, int]:
+    """The engines' processes, by replica, as the kernel has them."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except OSError:
+            continue
+        socket = Path(os.fsdecode(command[-2])) if len(command) > 2 else Path()
+        if socket.name == "engine.sock" and socket.parent.parent == run:
+            found[socket.parent.name] = int(entry.name)
+    return found
+
+
 class LocalSite:
     """A node of this machine, looked after as the supervisor does."""
 
@@ -132,24 +146,11 @@ class LocalSite:
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def processes(self) -> dict[str, int]:
-        """The engines' processes, by replica, as the kernel has them."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            try:
-                command = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-            except OSError:
-                continue
-            socket = Path(os.fsdecode(command[-2])) if len(command) > 2 else Path()
-            if socket.name == "engine.sock" and socket.parent.parent == self._run:
-                found[socket.parent.name] = int(entry.name)
-        return found
-
     def live(self) -> frozenset[str]:
-        return frozenset(self.processes())
+        return frozenset(engines_below(self._run))
 
     async def crash(self, replica: str) -> None:
-        os.kill(self.processes()[replica], signal.SIGKILL)
+        os.kill(engines_below(self._run)[replica], signal.SIGKILL)
 
     async def close(self) -> None:
         await self.port.close()

@@ -15,9 +15,11 @@ from fleet_sites import POLL_S, SITES, Site
 Proof = Callable[[Site], Awaitable[None]]
 
 
-@pytest.fixture(params=SITES)
+@pytest.fixture(params=[pytest.param(one, marks=pytest.mark.slow) if one == "ray" else one for one in SITES])
 def prove(request) -> Callable[[Proof], None]:
     """Runs a proof on a site of each kind."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_carries")
 
     def on_a_site(proof: Proof) -> None:
         async def run() -> None:

@@ -111,9 +111,9 @@ def test_a_door_connects_and_listens_on_its_port_only(tmp_path):
     said = program(
         """
 import socket
-from fastness.main.door import keep_to_doors
+from fastness.main.door import keep_to_ports
 port, other = map(int, sys.argv[1:])
-keep_to_doors(port)
+keep_to_ports(port)
 for act, which in (("bind", port), ("bind", other), ("connect", port), ("connect", other)):
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -27,8 +28,8 @@ sys.stdin.readline()
 
 
 @contextmanager
-def process(before: str, *, reach: str = "stay_local()", name: str = "up") -> Iterator[int]:
-    code = PROGRAM.format(before=before, reach=reach)
+def process(before: str, *, reach: str = "stay_local()", name: str = "up", begin: str = "") -> Iterator[int]:
+    code = begin + PROGRAM.format(before=before, reach=reach)
     argv = [sys.executable, "-c", code, ROOT, name]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout
@@ -120,3 +121,37 @@ def test_a_process_that_is_gone_is_not_taken_for_well() -> None:
         pass
     with pytest.raises(FileNotFoundError):
         look_at(pid, 1)
+
+
+def beside(before: str, ports: tuple[int, ...], *, name: str, begin: str = "", reach: str = "stay_local()") -> Seen:
+    """Look at a process that this one started."""
+    with process(before, name=name, begin=begin, reach=reach) as pid:
+        return next(one for one in look_at(os.getpid(), 1, (), ports) if one.pid == pid)
+
+
+@pytest.fixture
+def door() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def test_a_connection_to_a_door_that_was_handed_to_a_gateway_is_as_promised(door: int) -> None:
+    before = f"one = socket.create_connection(('127.0.0.1', {door}))"
+    found = beside(before, (door, 6379), name="gateway")
+    assert found.kind == "gateway"
+    assert found.holds
+    assert found.answer.endswith("1 handed over")
+    for ports in ((), (6379, door)):
+        assert not beside(before, ports, name="gateway").holds
+
+
+def test_a_door_holds_connections_to_hosts_of_the_cluster_and_to_nobody_else(door: int) -> None:
+    begin = "from fastness.main.door import keep_to_ports"
+    before = f"one = socket.create_connection(('127.0.0.1', {door}))"
+    reach = f"keep_to_ports({door})"
+    found = beside(before, (door,), name="-", begin=begin, reach=reach)
+    assert found.kind == "door"
+    assert found.holds
+    assert found.answer.endswith("1 to hosts of the cluster")
+    assert not beside(before, (door + 1,), name="-", begin=begin, reach=reach).holds
+    assert not beside(before, (door,), name="-", begin=begin, reach="").holds

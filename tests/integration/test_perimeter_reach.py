@@ -72,11 +72,13 @@ async def main():
     loop = asyncio.get_running_loop()
     server = await asyncio.start_server(answer, sock=listener)
     local = await asyncio.start_unix_server(answer, sys.argv[2])
-    reader, writer = await asyncio.open_unix_connection(sys.argv[2])
-    print((await reader.read()).decode(), await asyncio.to_thread(lambda: 7), flush=True)
-    writer.close()
-    await asyncio.wait_for(asyncio.to_thread(sys.stdin.readline), 20)
-    server.close(); local.close()
+    try:
+        reader, writer = await asyncio.open_unix_connection(sys.argv[2])
+        print((await reader.read()).decode(), await asyncio.to_thread(lambda: 7), flush=True)
+        writer.close()
+        await asyncio.wait_for(asyncio.to_thread(sys.stdin.readline), 20)
+    finally:  # uvloop never comes to its end with a server that is open
+        server.close(); local.close()
 uvloop.run(main())
 """
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -207,8 +207,14 @@ MUTANTS = (
     Mutant(
         "a gateway sends more than there are slots",
         "beyond a bound",
-        Rules(traffic=TrafficRules(slots=lambda one: 4 * one.slots)),
+        Rules(traffic=TrafficRules(slots=lambda one, _: 4 * one.slots)),
         200,
+    ),
+    Mutant(
+        "gateways know nothing of each other",
+        "beyond a bound",
+        Rules(traffic=TrafficRules(slots=lambda one, _: one.slots)),
+        400,
     ),
     Mutant("a failed request ends and goes on", "not one end", Rules(gateway=EndsTwice)),
     Mutant("a failed request is forgotten", "not one end", Rules(gateway=LosesRequests)),

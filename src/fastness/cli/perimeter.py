@@ -67,12 +67,23 @@ def prove(
             composition.environ,
             lambda told: _tell(talk, told),
             leak=plant_leak,
+            cluster_ports=_cluster_ports(settings),
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(proof.content)
     _record(composition, settings, talk, proof)
     _conclude(talk, settings, path, proof)
     raise typer.Exit(ExitCode.OK if proof.summary.holds else ExitCode.FAILED)
+
+
+def _cluster_ports(settings: Settings) -> tuple[int, ...]:
+    """Return the ports by which this host speaks to others; none where it belongs to no cluster."""
+    from fastness.fleet.ray.ports import RayPorts
+    from fastness.identity.cluster.folder import cluster_folder
+
+    if not cluster_folder(settings.home).exists():
+        return ()
+    return settings.cluster.port, *RayPorts(settings.ray.port).all()
 
 
 def verify(

@@ -261,7 +261,7 @@ class RaySettings:
         6379, "First of 20 ports in a row that Ray uses, the same on every host; the first is the head's.", 1, 65_516
     )
     lease_s: float = _setting(
-        4.0,
+        3.5,
         "After so long without a word from the head a node ends its engines; the same on every host. Half a second "
         "later it is lost, and its replicas are placed elsewhere.",
         1.0,

@@ -35,9 +35,8 @@ class Binding:
         return self._comment % (request_id[len(ID_PREFIX) :].encode(), index)
 
     def salts(self, request_id: str) -> dict[str, str]:
-        """Return the salts of an answer's commitments, in hex: for whoever is shown the content."""
-        salts = salts_of(self._secret, request_id)
-        return {"request": salts.request.hex(), "answer": salts.answer.hex()}
+        """Return the salts of an answer's commitments, in hex: whoever keeps the content can show that it is that."""
+        return {name: salt.hex() for name, salt in salts_of(self._secret, request_id)._asdict().items()}
 
     def fields(self, trip: Trip) -> dict[str, Scalar]:
         """Return what the entry of a whole answer says besides: what was asked and answered, how, where."""

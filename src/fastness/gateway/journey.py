@@ -26,6 +26,7 @@ from fastness.gateway.prepare import (
     input_tokens_bound,
     input_tokens_least,
     inputs_of,
+    longest_text,
     overflow,
     prepare_chat,
     prepare_completion,
@@ -189,8 +190,10 @@ async def fit(gateway: Gateway, trip: Trip) -> None:
     for work, output in inputs_of(trip):
         needed = input_tokens_bound(work) + output
         if needed > model.least_context:
-            if (least := input_tokens_least(work)) + output > limit and trip.operation is not EMBEDDING:
+            if (least := input_tokens_least(work)) + output > limit:
                 # An engine that only counts it would need a hundred times its size in memory.
+                if trip.operation is EMBEDDING:
+                    raise longest_text(work, limit, trip.served.name)
                 raise overflow(least, output, limit, trip.served.name, INPUT_FIELDS[trip.operation], least=True)
             needed = await _count(gateway, trip, work) + output
             if needed > limit:

@@ -122,6 +122,19 @@ def overflow(needed: int, output: int, limit: int, name: str, param: str, *, lea
     return Refusal("context_length_exceeded", message, param=param)
 
 
+def longest_text(generation: Generation, limit: int, name: str) -> Refusal:
+    """Make the refusal of a text to embed that is too long to be counted.
+
+    That is said in bytes: to a tokeniser of words, a word that it does not know is one token, however long it is.
+    """
+    text_bytes, bytes_max = _bytes(str(generation.prompt)), limit * TOKEN_BYTES_MAX
+    message = (
+        f"A text of `input` has {text_bytes:,} bytes; {name} takes {bytes_max:,} here, {TOKEN_BYTES_MAX} for each of "
+        f"the {limit:,} tokens of its context. Send it in parts."
+    )
+    return Refusal("context_length_exceeded", message, param="input")
+
+
 def _choices(one: Generation, count: int) -> tuple[Generation, ...]:
     """Choices of one seed differ by one in the seed, so that they are reproducible and not all the same."""
     if count == 1:

@@ -133,7 +133,11 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *_proving(settings, store, ledger, explained, policies)),
+        extra_routes=(
+            *offered,
+            *_proving(settings, store, ledger, explained, policies),
+            *cluster_routes(settings, ledger, policies),
+        ),
         companions=(finishing, *(running if process else ())),
     )
 

@@ -41,7 +41,7 @@ def run_door(settings: Settings) -> int:
     write_no_core()
     die_with_supervisor()
     membership = Membership(cluster_folder(settings.home))
-    keep_to_doors(settings.cluster.port)
+    keep_to_ports(settings.cluster.port)
     run = prepare_directories(settings)
     log = open_log(settings, "door")
     parts = DoorParts(
@@ -68,13 +68,13 @@ def run() -> None:
     sys.exit(run_door(load(os.environ)[0]))
 
 
-def keep_to_doors(port: int) -> None:
-    """Give up, for this process and all that it starts, all sockets but Unix ones and TCP on the port of the doors."""
+def keep_to_ports(*ports: int) -> None:
+    """Give up, for this process and all that it starts, all sockets but Unix ones and TCP on these ports."""
     from fastness.perimeter import reach
     from fastness.perimeter.seal import NotSealed
 
     try:
-        reach.keep_to((port,))
+        reach.keep_to(ports)
     except NotSealed:
         if not os.environ.get(UNSEALED_VARIABLE):
             raise

@@ -64,10 +64,6 @@ def run_gateway(settings: Settings) -> int:
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
-    def told(problem: SnapshotProblem) -> None:
-        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
-            report(problem)
-
     parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
@@ -75,7 +71,7 @@ def run_gateway(settings: Settings) -> int:
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
-        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
@@ -96,6 +92,7 @@ def run_gateway(settings: Settings) -> int:
 
 
 def _name(settings: Settings) -> str:
+    """Return which gateway this process is; raises ConfigError for one that there is not."""
     from fastness.core.gateways import FIRST, gateway_names
 
     name = os.environ.get(GATEWAY_VARIABLE, FIRST)

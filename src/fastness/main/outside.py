@@ -7,6 +7,7 @@ starts afterwards has none. It ends when the supervisor does.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings, load, run_directory
+from fastness.main.door import keep_to_ports
 from fastness.main.process import PARENT_VARIABLE, die_with_supervisor, open_log, write_no_core
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from fastness.fleet.supervised import Supervised
     from fastness.telemetry.log import JsonLog
 
+RAY = "ray"
+RAY_PATH_BYTES_MAX = 40
+"""Ray puts sockets 64 bytes deeper, whose paths may have 107."""
 CARRIER_ALIVE = "carrier.alive"
 CARRIER_SILENT_S = 5.0
 """A carrier that has not gone round for so long hangs."""
@@ -59,7 +64,18 @@ def ray_host(settings: Settings) -> RayHost:
             "Give one of these, or make the cluster anew: fastness init cluster --address"
         )
     address = head if claims.role is HostRole.HEAD else claims.addresses[0]
-    return RayHost(claims.name, address, head, RayPorts(settings.ray.port), folder, run, run / "ray")
+    return RayHost(claims.name, address, head, RayPorts(settings.ray.port), folder, run, ray_directory(run))
+
+
+def ray_directory(run: Path) -> Path:
+    """Return where Ray keeps its sockets: in the run directory, or in one of its own where that path is too long.
+
+    Whatever directory it gets it opens to everybody; that above it is private, see ray_process.py.
+    """
+    if len(bytes(run / RAY)) <= RAY_PATH_BYTES_MAX:
+        return run / RAY
+    name = f"fsray-{os.getuid()}-{hashlib.sha256(bytes(run)).hexdigest()[:8]}"
+    return Path("/tmp") / name / RAY  # noqa: S108 - made 0700, or refused
 
 
 @contextmanager
@@ -88,6 +104,7 @@ def run_outside() -> None:
     write_no_core()
     die_with_supervisor()
     settings, _ = load(os.environ)
+    keep_to_ports(settings.cluster.port, *ray_host(settings).ports.all())  # each of them gives up more by itself
     os.environ[PARENT_VARIABLE] = str(os.getpid())  # theirs is this process
     uvloop.run(_keep(settings, open_log(settings, "outside")))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -31,15 +32,26 @@ def run() -> None:
         keep_to(tuple(map(int, ports.split(","))))
     except NotSealed as error:
         sys.exit(f"fastness: {error}")
-    shutil.rmtree(scratch, ignore_errors=True)  # sessions of before, which nobody reads
-    Path(scratch).mkdir(mode=0o700)
+    _make_private(Path(scratch))
     code = subprocess.Popen(command, stdin=subprocess.DEVNULL).wait()
     _end_session()
+    shutil.rmtree(scratch, ignore_errors=True)
     sys.exit(code)
+
+
+def _make_private(scratch: Path) -> None:
+    """Begin with an empty directory below one that nobody else may enter. Sessions of before nobody reads."""
+    scratch.parent.mkdir(mode=0o700, exist_ok=True)
+    found = scratch.parent.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not stat.S_ISDIR(found.st_mode):
+        sys.exit(f"fastness: {scratch.parent} is not a directory of this user alone: remove it")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(mode=0o700)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
     _end_session()
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
     os._exit(0)
 
 

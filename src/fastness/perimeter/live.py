@@ -15,6 +15,9 @@ from typing import Final
 _TCP_TABLES: Final = ("tcp", "tcp6")
 _OTHER_TABLES: Final = ("udp", "udp6", "udplite", "udplite6", "raw", "raw6", "icmp", "icmp6", "packet", "netlink")
 _STATE_LISTEN: Final = "0A"
+OUTSIDE: Final = ("outside", "door", "carrier", "ray")
+"""What speaks to other hosts of a cluster, and what keeps these up."""
+_MODULES: Final = {"ray": "ray_process"}
 _LOOKS, _PAUSE_S = 4, 0.05  # a socket that is just being closed is in no table; it is gone at the next look
 
 
@@ -37,25 +40,34 @@ class _Sockets:
     strange: tuple[str, ...]
 
 
-def look_at(supervisor: int, port: int, spoken_ports: tuple[int, ...] = ()) -> tuple[Seen, ...]:
+def look_at(
+    supervisor: int, port: int, spoken_ports: tuple[int, ...] = (), cluster_ports: tuple[int, ...] = ()
+) -> tuple[Seen, ...]:
     """Look at the supervisor, whose gateway listens on `port`, and at all its children.
 
     To `spoken_ports`, those of the configured addresses, the broker may speak, and control over what it was handed.
+    `cluster_ports` are those of the doors, the first, and of Ray: what is kept `outside` listens on them and speaks to
+    them, and gateways speak to doors over what they were handed.
     """
     found = [("supervisor", supervisor), *_children(supervisor)]
     ours = Path(f"/proc/{supervisor}/net/unix")
-    return tuple(_look(kind, pid, ours, port, spoken_ports if kind == "control" else ()) for kind, pid in found)
+    handed = {"control": spoken_ports, "gateway": cluster_ports[:1]}
+    handed |= dict.fromkeys(OUTSIDE, cluster_ports)
+    return tuple(_look(kind, pid, ours, port, handed.get(kind, ())) for kind, pid in found)
 
 
-def _children(parent: int) -> list[tuple[str, int]]:
+def _children(parent: int, within: str = "") -> list[tuple[str, int]]:
+    """Return the children of a process, and of those that speak to others all that is below them, by kind."""
     found = []
     for task in _numbers(Path(f"/proc/{parent}/task")):
         with suppress(OSError):
             for pid in map(int, Path(f"/proc/{parent}/task/{task}/children").read_text().split()):
                 kind = _kind(pid)
+                if kind == "engine" and within:
+                    kind = within
                 found.append((kind, pid))
-                if kind == "broker":
-                    found += [("broker", child) for _, child in _children(pid)]
+                if kind == "broker" or kind in OUTSIDE:
+                    found += _children(pid, kind)
     return found
 
 
@@ -64,6 +76,9 @@ def _kind(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         if any("run_broker" in word for word in words):
             return "broker"
+        for kind in OUTSIDE:
+            if any(word.startswith(f"from fastness.main.{_MODULES.get(kind, kind)} import") for word in words):
+                return kind
         for kind in ("gateway", "control"):
             if kind in words:
                 return kind
@@ -76,7 +91,7 @@ def _look(kind: str, pid: int, ours: Path, port: int, spoken_ports: tuple[int, .
             fields = dict(
                 line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
             )
-            sockets = _sockets(pid, ours, port, spoken_ports)
+            sockets = _sockets(pid, ours, port, spoken_ports, kind in OUTSIDE)
         except OSError as error:
             return Seen(kind, pid, kind == "broker", f"not seen: {error.strerror}")  # the broker's children are short
         if not sockets.strange:
@@ -90,12 +105,13 @@ def _look(kind: str, pid: int, ours: Path, port: int, spoken_ports: tuple[int, .
     ]
     wrong = [text for holds, text in wants if not holds]
     outward = f", {len(sockets.strange)} of its own" if kind == "broker" else ""
-    outward += f", {sockets.handed} handed over by the broker" if sockets.handed else ""
+    whence = "to hosts of the cluster" if kind in OUTSIDE else "handed over"
+    outward += f", {sockets.handed} {whence}" if sockets.handed else ""
     held = f"{sockets.unix} Unix sockets, {sockets.listening} listening, {sockets.accepted} accepted{outward}"
     return Seen(kind, pid, not wrong, "; ".join(wrong) or held)
 
 
-def _sockets(pid: int, ours: Path, port: int, spoken_ports: tuple[int, ...]) -> _Sockets:
+def _sockets(pid: int, ours: Path, port: int, spoken_ports: tuple[int, ...], both: bool) -> _Sockets:
     inodes = _inodes(pid)
     net = Path(f"/proc/{pid}/net")
     # What a process accepts at a Unix socket is made by who connects, and stands in the table of *their* network.
@@ -113,7 +129,8 @@ def _sockets(pid: int, ours: Path, port: int, spoken_ports: tuple[int, ...]) -> 
             strange.append(f"a socket of {others.get(inode, 'no family that is known here')}")
             continue
         local, remote, state = tcp[inode]
-        if int(remote.rpartition(":")[2], 16) in spoken_ports:
+        ends = {int(end.rpartition(":")[2], 16) for end in ((local, remote) if both else (remote,))}
+        if ends & set(spoken_ports):
             handed += 1
         elif int(local.rpartition(":")[2], 16) != port:
             strange.append(f"a TCP socket from {local} to {remote}")

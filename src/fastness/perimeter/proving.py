@@ -43,10 +43,12 @@ def prove(
     tell: Callable[[dict[str, Any]], None],
     *,
     leak: bool = False,
+    cluster_ports: tuple[int, ...] = (),
 ) -> Proof:
     """Prove the perimeter, and sign the report with the key of the installation at `home`.
 
-    `running` is the supervisor's process id and the gateway's port, if one runs. `tell` gets what happens, as it does.
+    `running` is the supervisor's process id and the gateway's port, if one runs; `cluster_ports` are those by which it
+    speaks to other hosts, that of the doors first. `tell` gets what happens, as it does.
     Raises SealUnavailable where this kernel cannot, ProofBroken, KeyUnusable, OSError.
     """
     began = time.monotonic()
@@ -65,7 +67,7 @@ def prove(
     if capture is None:
         raise ProofBroken(f"the trial broke off after {steps[-1].name if steps else 'its start'}; nothing is proved")
     spoken = parse_addresses(addresses)
-    live = look_at(*running, tuple(one.port for one in spoken)) if running else None
+    live = look_at(*running, tuple(one.port for one in spoken), cluster_ports) if running else None
     for seen in live or ():
         tell({"seen": asdict(seen)})
     body = Body(

@@ -20,6 +20,7 @@ from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.counters import Ask, Usable
 from fastness.traffic.fair_queue import FairQueue, Full, Moved
 from fastness.traffic.lanes import Lane
+from fastness.traffic.portion import Portion
 from fastness.traffic.prefix_index import PrefixIndex
 from fastness.traffic.prompt import Prompt
 from fastness.traffic.replica_choice import Choice, ReplicaChoice
@@ -63,7 +64,7 @@ class TrafficRules:
         lattice.dominates(ceiling, label) for ceiling in route.ceilings
     )
     goes_on: Callable[[Route, str], bool] = lambda route, digest: not digest or route.digest == digest
-    slots: Callable[[Route], int] = lambda route: route.slots
+    slots: Callable[[Route, Portion], int] = lambda route, portion: portion.deal(route.replica, route.slots).count
     circuits: CircuitBounds = field(default_factory=CircuitBounds)
 
 
@@ -88,6 +89,8 @@ class SimulatedGateway:
         self.name, self._site, self._now_s, self._rules = name, site, now_s, rules
         self._served: dict[str, Served] = {}
         self._version = 0
+        self.portion = Portion()
+        """What it has of the slots of replicas."""
         self.up = True
 
     def take(self, known: dict[str, dict[str, Route]]) -> None:
@@ -97,7 +100,7 @@ class SimulatedGateway:
             served = self._of(deployment)
             served.routes = known.get(deployment, {})
             for one in served.routes.values():
-                size = one.slots * one.context_tokens
+                size = self._rules.slots(one, self.portion) * one.context_tokens
                 served.choice.start(one.replica, one.epoch, lambda size=size: PrefixIndex(size))  # type: ignore[misc]
             served.choice.retain(served.routes)
             self._reconsider(served)
@@ -257,7 +260,9 @@ class SimulatedGateway:
         for one in served.routes.values():
             state = served.circuits.state(one.replica, one.epoch, now_s)
             if self._rules.is_open(one) and state is not CircuitState.OPEN:
-                lanes.append((one.replica, 1 if state is CircuitState.HALF_OPEN else self._rules.slots(one)))
+                lanes.append(
+                    (one.replica, 1 if state is CircuitState.HALF_OPEN else self._rules.slots(one, self.portion))
+                )
         self._begin(served, served.queue.set_lanes(lanes))
 
     def _queue(self, served: Served, request: Request, ask: Ask) -> None:

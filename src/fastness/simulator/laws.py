@@ -141,7 +141,10 @@ class Laws:
             raise self.broken("cut before its deadline", change.node, what)
 
     def sent(self, request: Request, route: Route, engine: Engine | None, in_flight: int) -> None:
-        """A request is sent to a replica that is cleared and ready, has a slot free, and the model of its beginning."""
+        """A request is sent to a replica that is cleared and ready, has a slot free, and the model of its beginning.
+
+        `in_flight` is what all gateways together have there, with this one.
+        """
         self.checks += 1
         where = ", ".join(route.nodes)
         for ceiling in route.ceilings:

@@ -52,7 +52,8 @@ class Serving:
     def send(self, request: Request, route: Route, run: Run) -> bool:
         """Send a run to an engine; False: nothing answers there."""
         world, live = self._world, self.live.get(route.replica)
-        in_flight = world.gateways[request.gateway].in_flight(route.deployment, route.replica)
+        up = (one for one in world.gateways.values() if one.up)
+        in_flight = sum(one.in_flight(route.deployment, route.replica) for one in up)
         world.laws.sent(request, route, live.engine if live else None, in_flight)
         if live is None or live.epoch != route.epoch or any(world.links.is_lost(node) for node in live.nodes):
             return False

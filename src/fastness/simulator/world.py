@@ -17,6 +17,7 @@ from typing import Final
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import FleetEvent
 from fastness.core.fleet_state import FleetState
+from fastness.core.gateways import gateway_names
 from fastness.core.marking import Lattice
 from fastness.core.observation import Assignment, GatewayReport, NodeOrders, NodeReport
 from fastness.fleet.simulated import Change, SimulatedNodes
@@ -33,6 +34,7 @@ from fastness.simulator.routes import Route, routes
 from fastness.simulator.scenario import PROFILE, Scenario
 from fastness.simulator.serving import Serving
 from fastness.simulator.story import Story
+from fastness.traffic.portion import portion_of
 
 ROUTE_S: Final = 0.02
 """From a change on a node to the gateways' new snapshot."""
@@ -75,9 +77,7 @@ class World:
         self.plan_laws = PlanLaws(self.offers, self.lattice, self.laws.broken)
         self.nodes = rules.nodes(scenario.nodes, scenario.node_pace, self._start_s, self._on_change)
         self.control = SimulatedControl(self, lambda: self.now_s, rules.control, self.lattice.dominates)
-        self.gateways = {
-            f"gateway-{number}": self.new_gateway(f"gateway-{number}") for number in range(scenario.gateways)
-        }
+        self.gateways = {name: self.new_gateway(name) for name in gateway_names(scenario.gateways)}
         self.links = Links(self)
         self.serving = Serving(self)
         self.requests = 0
@@ -141,7 +141,9 @@ class World:
 
     def new_gateway(self, name: str) -> SimulatedGateway:
         """A gateway that has just been started and knows nothing."""
-        return self.rules.gateway(name, self, lambda: self.now_s, self.rules.traffic)
+        gateway = self.rules.gateway(name, self, lambda: self.now_s, self.rules.traffic)
+        gateway.portion = portion_of(name, gateway_names(self.scenario.gateways)) or gateway.portion
+        return gateway
 
     def pace(self, spec: DeploymentSpec) -> EnginePace:
         """How fast the engines of a deployment are."""

@@ -16,7 +16,7 @@ from door_world import HOST, Hosts, handshake, opened
 from fastness.fleet.door import fetching as fetching_file
 from fastness.fleet.door import serving as serving_file
 from fastness.fleet.door.fetching import Fetching
-from fastness.fleet.door.on_disk import left_overs
+from fastness.fleet.door.on_disk import KEPT_S, remove_left_overs
 from fastness.fleet.door.orders import MODEL_PROTOCOL, ModelSource, WantedModel, models_name
 from fastness.fleet.door.serving import ModelsHere
 from fastness.main.door import reaching
@@ -229,15 +229,16 @@ def test_a_disk_that_is_full_is_told_before_anything_comes(folder, monkeypatch):
     run(main)
 
 
-def test_what_is_not_wanted_any_more_is_stopped_and_what_was_begun_can_be_removed(folder):
+def test_what_is_not_wanted_any_more_is_stopped_and_what_was_begun_is_kept_for_a_week(folder):
     async def main():
         async with wanting(folder, Sources(near=breaking(10)).reach, "near") as (fetching, _):
             await until(lambda: (folder / f"{DIGEST}.fetched").exists())
             fetching.want(())
             assert fetching.states() == ()
-        left_overs(folder, frozenset({DIGEST}))
+        begun_s = (folder / f"{DIGEST}.fetched").stat().st_mtime
+        remove_left_overs(folder, begun_s + KEPT_S)
         assert (folder / f"{DIGEST}.fetched").exists()
-        left_overs(folder, frozenset())
+        remove_left_overs(folder, begun_s + KEPT_S + 1)
         assert list(folder.iterdir()) == []
 
     run(main)

@@ -260,6 +260,32 @@ def test_what_cannot_fit_whatever_its_tokens_are_is_not_given_to_an_engine_to_co
     run(test)
 
 
+def test_a_text_to_embed_that_is_too_long_to_be_counted_is_given_to_no_engine(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with opened(tmp_path) as door:
+            asked = []
+
+            async def counted(path: str, _asked: object, _writer: object) -> bool:
+                asked.append(path)
+                return False
+
+            for engine in door.engines.values():
+                engine._answer = counted  # type: ignore[method-assign]
+            most = 2_048 * 256
+            for text in ("a" * (most + 256), "é" * (most // 2 + 128), "\N{SNOWMAN}" * most):
+                answer = await door.send("/v1/embeddings", {"model": "mini", "input": ["short", text]})
+                assert (answer.status, answer.code) == (400, "context_length_exceeded")
+                assert f"has {len(text.encode()):,} bytes; mini takes {most:,} here" in answer.error["message"]
+                assert answer.error["param"] == "input"
+            assert not asked, "nor was the short one"
+            may_fit = asyncio.create_task(door.send("/v1/embeddings", {"model": "mini", "input": "a" * most}))
+            await until(lambda: bool(asked))  # to a tokeniser of words all of it may be one token
+            may_fit.cancel()
+            await asyncio.gather(may_fit, return_exceptions=True)
+
+    run(test)
+
+
 def test_band_and_wait_are_counted_and_logged(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path, ANN, BOB) as door:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from fastness.config import Explanation
+from fastness.config.document import configuration_document
 from fastness.control.bundling.members import Draft
 from fastness.core.event import EventType
 from fastness.registry.admission.record import Records
@@ -18,7 +16,6 @@ from fastness.registry.library import ModelLibrary
 from fastness.store.port import Missing, PolicyStore, Unavailable
 
 HISTORY_MAX: Final = 1_000
-_SECRET: Final = ("password", "secret", "token", "pin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +38,8 @@ def add_sources(draft: Draft, sources: Sources) -> None:
         draft.add_json("sbom", "sbom/fastness.cdx.json", sources.materials(draft.to_ms / 1_000))
     except (ValueError, OSError) as error:
         draft.lacks("sbom/fastness.cdx.json", f"the bill of materials cannot be made: {type(error).__name__}")
-    settings = {name: _shown(name, one.value) for name, one in sorted(sources.settings.items())}
-    draft.add_json("configuration", "configuration.json", {"settings": settings})
+    settings = configuration_document({name: one.value for name, one in sources.settings.items()})
+    draft.add("configuration", "configuration.json", settings)
 
 
 def _add_policies(draft: Draft, store: PolicyStore) -> None:
@@ -88,12 +85,3 @@ def _proved(draft: Draft) -> list[str]:
 
 def _within(draft: Draft, kind: EventType) -> list[Any]:
     return [one for one in draft.entries if one.type == kind and draft.from_ms <= one.time_ms < draft.to_ms]
-
-
-def _shown(name: str, value: Any) -> Any:
-    """Show a setting; an address of a store may have a password in it, and paths of secrets are paths."""
-    if name == "store.url" and value and "@" in str(value):
-        return "***@" + str(value).rpartition("@")[2]
-    if any(word in name.rpartition(".")[2].split("_") for word in _SECRET) and not name.endswith("_file"):
-        return "***" if value else value
-    return json.loads(msgspec.json.encode(value, enc_hook=str))

@@ -11,6 +11,8 @@ from typing import Final
 CHUNK_BYTES: Final = 1_048_576
 SUFFIX: Final = ".fetched"
 """What has come of a model is called so, beside the models."""
+KEPT_S: Final = 7 * 86_400
+"""For so long what was begun is kept when nobody goes on with it."""
 
 
 def write_at(descriptor: int, content: bytes, offset: int) -> None:
@@ -41,9 +43,9 @@ def give_name(partial: Path, target: Path) -> None:
         os.close(descriptor)
 
 
-def left_overs(folder: Path, wanted: frozenset[str]) -> None:
-    """Remove what was begun of models that nobody wants any more; raises nothing."""
+def remove_left_overs(folder: Path, now_s: float) -> None:
+    """Remove what was begun and not gone on with for a week; raises nothing."""
     with suppress(OSError):
         for path in folder.glob(f"*{SUFFIX}"):
-            if path.name.removesuffix(SUFFIX) not in wanted:
+            if now_s - path.stat().st_mtime > KEPT_S:
                 path.unlink(missing_ok=True)

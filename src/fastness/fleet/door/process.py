@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from fastness.fleet.door.connector import Connector
 from fastness.fleet.door.fetching import Fetching, Reach
 from fastness.fleet.door.fetching import Tell as NoteFetch
 from fastness.fleet.door.guests import Judge, Tell
+from fastness.fleet.door.on_disk import remove_left_overs
 from fastness.fleet.door.orders import DoorOrders, DoorReport
 from fastness.fleet.door.server import Door
 from fastness.fleet.door.serving import ModelsHere
+from fastness.fleet.door.threads import in_thread
 
 LOOK_PERIOD_S: Final = 0.05
 """How soon orders are obeyed, and a lapsed lease is noticed."""
@@ -68,6 +71,7 @@ async def serve(parts: DoorParts) -> int:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
+    await in_thread(remove_left_overs, parts.models, time.time())
     here = ModelsHere(parts.models)
     door = Door(parts.context, parts.judge, _telling(parts.log), here.give)
     await door.listen(parts.addresses, parts.port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final, NoReturn
 
 import ray
@@ -32,6 +33,7 @@ class RayCluster:
         except Exception as error:
             raise RayUnusable(f"Ray at {gcs} takes nobody: {error}") from error
         _unpickle_nothing()
+        logging.getLogger("ray").setLevel(logging.CRITICAL)  # it would log the whole stack of each courier that dies
         self._here = ray.get_runtime_context().get_node_id()
         self._courier = ray.remote(Courier)
         self._couriers: dict[str, Any] = {}

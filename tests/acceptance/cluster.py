@@ -1,0 +1,309 @@
+"""A cluster of real hosts on one machine: each a network namespace with its own Ray, engines and home.
+
+The head is one of them, and has engines, too. Clients ask from the head's host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster_world import World, claims
+from fastness.config import run_directory
+from fastness.control.fleet_log import history
+from fastness.control.letters import WORD
+from fastness.core.fleet_event import FleetEvent, NodeLost, NodeReturned, ReplicaPlaced
+from fastness.core.fleet_state import FleetState, fold
+from fastness.identity.cluster.counters import Counters
+from fastness.identity.cluster.folder import cluster_folder
+from fastness.identity.cluster.membership import Membership
+from fastness.identity.cluster.vouching import open_vouched
+from fastness.ledger.verify import read
+from fastness.main.outside import ray_directory
+from hosts_world import Hosts, enter, hosts
+from installation import CHAT, FASTNESS, Installation, eventually
+from killing import QUICK, forget, management
+from losing import Stream, _take
+
+HEAD, OTHERS = "head", ("bristol", "leeds")
+SETTINGS = QUICK | {
+    "FASTNESS__ENGINE__SLOTS": "8",
+    "FASTNESS__ENGINE__SLOT_CONTEXT_TOKENS": "256",
+    "FASTNESS__ENGINE__CHAT_MODEL": "",
+    "FASTNESS__NODE__CPU_SLOTS": "2",
+}
+DEPLOYMENT = f"""
+[[deployment]]
+name = "{CHAT}"
+model = "{CHAT}"
+[deployment.parameters]
+slots = 8
+slot_context_tokens = 256
+threads = 1
+[deployment.scaling]
+min = 3
+"""
+
+
+@dataclass
+class Cluster:
+    """The head's installation, and the hosts that joined it."""
+
+    net: Hosts
+    folder: Path
+    head: Installation | None = None
+    nodes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
+    own: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Settings of single hosts."""
+
+    def home(self, name: str) -> Path:
+        return self.folder / name
+
+    def environ(self, name: str) -> dict[str, str]:
+        return {**os.environ, **SETTINGS, **self.own.get(name, {}), "FASTNESS_HOME": str(self.home(name))}
+
+    def verb(self, name: str, *arguments: str) -> str:
+        """Run a verb on a host."""
+        return self.net[name].call([str(FASTNESS), *arguments], self.environ(name))
+
+    def begin(self) -> None:
+        """Make the cluster, invite everybody, and start the head."""
+        for name in self.net.hosts:
+            self.home(name).mkdir(exist_ok=True)
+        address = self.net[HEAD].address
+        self.verb(HEAD, "init", "cluster", "--name", HEAD, "--address", address)
+        for name in self.net.hosts:
+            if name != HEAD:
+                self.invite(name)
+        self.start_head()
+
+    def invite(self, name: str) -> None:
+        file = self.folder / f"{name}.invitation"
+        self.verb(HEAD, "node", "invite", name, "--address", self.net[name].address, "--out", str(file))
+        self.verb(name, "node", "join", "--install", str(file))
+
+    def start_head(self) -> None:
+        address = self.net[HEAD].address
+        with (self.home(HEAD) / "up.stderr").open("a") as talk:
+            process = self.net[HEAD].popen(
+                [str(FASTNESS), "up", "--json", "--host", address, "--port", "8080", "--ray", address],
+                self.environ(HEAD), stdout=subprocess.PIPE, stderr=talk, text=True,
+            )  # fmt: skip
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line, (self.home(HEAD) / "up.stderr").read_text()
+        ready = json.loads(line)
+        key = ready["admin_key"] or (self.head.admin_key if self.head else "")
+        self.head = Installation(self.home(HEAD), process, ready["base_url"], key)
+
+    def join(self, name: str) -> None:
+        """Start a host; returns at once."""
+        with (self.home(name) / "join.stderr").open("a") as talk:
+            self.nodes[name] = self.net[name].popen(
+                [str(FASTNESS), "node", "join", "--json"], self.environ(name),
+                stdout=subprocess.DEVNULL, stderr=talk, text=True,
+            )  # fmt: skip
+
+    def stop(self, name: str) -> None:
+        process = self.nodes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, (self.home(name) / "join.stderr").read_text()
+
+    def answered_by(self, streams: list[Stream]) -> set[str]:
+        """The replicas that answered these, by the ledger."""
+        asked = {one.request_id for one in streams}
+        entries = read(self.home(HEAD) / "ledger/gateway-0")
+        return {str(one.fields["replica"]) for one in entries if one.fields.get("request_id") in asked}
+
+    def forge_label(self, name: str, label: str) -> None:
+        """Have the Ray of a host say that it is another one, as whoever owns that host can."""
+        folder = self.folder / "forged"
+        folder.mkdir()
+        text = f"import os\nos.environ['RAY_OVERRIDE_LABELS'] = '{{\"fastness.io/node\": \"{label}\"}}'\n"
+        (folder / "sitecustomize.py").write_text(text)
+        self.own[name] = self.own.get(name, {}) | {"PYTHONPATH": str(folder)}
+
+    def certified_by_another(self, folder: Path, name: str) -> dict[str, bytes]:
+        """Certificate and key of a host of that name, by an authority that nobody here knows."""
+        stranger = World(folder, time.time())
+        issued = stranger.issue(claims(name, addresses=(self.net[name].address,)))
+        return {"node.pem": issued.certificate_pem, "node.key": issued.key_pem}
+
+    def opened(self, name: str) -> bytes:
+        """What the head wrote to a host last, opened with its certificate."""
+        letter = (run_directory(self.home(name), os.getuid()) / "letters/in/head").read_bytes()
+        member = Membership(cluster_folder(self.home(name)))
+        return open_vouched(letter, member, WORD, Counters(), time.time()).body
+
+    def kill(self, name: str) -> None:
+        """`kill -9` of everything on a host."""
+        self.net.kill(name)
+        self.nodes.pop(name).wait()
+
+    def api(self, path: str) -> dict[str, Any]:
+        assert self.head
+        with management(self.head) as api:
+            answer = api.get(path)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
+
+    def seen(self) -> dict[str, dict[str, Any]]:
+        """The nodes that control knows, by name."""
+        return {one["name"]: one for one in self.api("/nodes")["nodes"]}
+
+    def ready(self) -> dict[str, str]:
+        """The ready replicas of the deployment as gateways are told of them, each with its node."""
+        found = json.loads((run_directory(self.home(HEAD), os.getuid()) / "routing.json").read_text())
+        return {one["id"]: one["node"] for one in found["replicas"] if one["state"] == "ready"}
+
+    def engines(self, name: str) -> list[int]:
+        """The engines' processes on a host. They have a network of their own, so their run directory tells."""
+        mark = f"{run_directory(self.home(name), os.getuid())}/engines/".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and mark in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+        return found
+
+    def events(self) -> list[tuple[float, FleetEvent]]:
+        """What control decided, with the time of day in seconds."""
+        return [(entry.time_ms / 1_000, event) for entry, event in history(self.home(HEAD) / "ledger/control")]
+
+    def state(self) -> FleetState:
+        """The fold of all that: `apply` refuses a device that is given twice, so it proves that none was."""
+        return fold([event for _, event in self.events()])
+
+    def told(self, name: str, type_: str) -> list[float]:
+        """When a node wrote an event of this type into its ledger, in seconds since 1970."""
+        return [one.time_ms / 1_000 for one in read(self.home(name) / "ledger/node") if one.type == type_]
+
+    def close(self) -> None:
+        for name in tuple(self.nodes):
+            self.stop(name)
+        if self.head:
+            self.head.process.send_signal(signal.SIGTERM)
+            assert self.head.process.wait(60) == 0
+            assert self.head.process.stdout
+            self.head.process.stdout.close()
+
+    def reap(self) -> None:
+        for process in (*self.nodes.values(), *([self.head.process] if self.head else [])):
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+
+
+def lost_at(cluster: Cluster, node: str, after_s: float) -> float | None:
+    """When control took a node for lost."""
+    return next((at for at, e in cluster.events() if at > after_s and isinstance(e, NodeLost) and e.node == node), None)
+
+
+def returned_at(cluster: Cluster, node: str, after_s: float) -> float | None:
+    found = (at for at, e in cluster.events() if at > after_s and isinstance(e, NodeReturned) and e.node == node)
+    return next(found, None)
+
+
+def placed_at(cluster: Cluster, after_s: float) -> float | None:
+    """When the first replica after that was given devices."""
+    return next((at for at, event in cluster.events() if at > after_s and isinstance(event, ReplicaPlaced)), None)
+
+
+class Load:
+    """Streams on the head's host, so many at any time, until `close`."""
+
+    def __init__(self, cluster: Cluster, together: int, output_tokens: int, about: str = "This") -> None:
+        assert cluster.head
+        self.ended: list[Stream] = []
+        self._pid = cluster.net[HEAD].holder.pid
+        self._head, self._together, self._output_tokens = cluster.head, together, output_tokens
+        self._over, self._about = threading.Event(), about
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._begin)
+        self._thread.start()
+
+    def close(self) -> list[Stream]:
+        """Wait for the last answers; return every stream there was."""
+        self._over.set()
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "a client is kept in silence"
+        assert self.failure is None, self.failure
+        return self.ended
+
+    def _begin(self) -> None:
+        try:
+            enter(self._pid)
+            asyncio.run(self._run())
+        except BaseException as error:
+            self.failure = error
+
+    async def _run(self) -> None:
+        headers = {"authorization": f"Bearer {self._head.admin_key}"}
+        async with httpx.AsyncClient(
+            base_url=self._head.base_url, headers=headers, timeout=60, trust_env=False
+        ) as client:
+            await asyncio.gather(*(self._ask(client, number) for number in range(self._together)))
+
+    async def _ask(self, client: httpx.AsyncClient, number: int) -> None:
+        while not self._over.is_set():
+            one = Stream(f"{self._about} {number} is {len(self.ended)}, and")
+            body = {
+                "model": CHAT, "prompt": one.prompt, "max_tokens": self._output_tokens, "stream": True,
+                "stream_options": {"include_usage": True},
+            }  # fmt: skip
+            one.at_s.append(time.monotonic())
+            try:
+                async with client.stream("POST", "/completions", json=body) as answer:
+                    one.request_id = answer.headers.get("x-request-id", "")
+                    async for line in answer.aiter_lines():
+                        _take(one, line)
+            except httpx.HTTPError as error:
+                one.error = repr(error)
+            self.ended.append(one)
+
+
+def longest_pause_s(streams: list[Stream]) -> float:
+    """The longest time between two events of a stream."""
+    return max((b - a for one in streams for a, b in zip(one.at_s, one.at_s[1:], strict=False)), default=0.0)
+
+
+def failures(streams: list[Stream]) -> list[str]:
+    return [f"{one.prompt}: {one.error}, {one.text!r}" for one in streams if one.error or not one.whole]
+
+
+@contextmanager
+def cluster(folder: Path, *names: str) -> Iterator[Cluster]:
+    """Have a cluster of a head and these hosts; nothing of it is left behind."""
+    with hosts(HEAD, *names) as net:
+        made = Cluster(net, folder)
+        try:
+            made.begin()
+            yield made
+            made.close()
+        finally:
+            for name in net.hosts:
+                net.kill(name)
+                forget(made.home(name))
+                shutil.rmtree(ray_directory(run_directory(made.home(name), os.getuid())).parent, ignore_errors=True)
+            made.reap()
+
+
+def deploy(made: Cluster) -> None:
+    """Deploy three replicas, one on each host, and wait until they are ready."""
+    file = made.folder / "deployment.toml"
+    file.write_text(DEPLOYMENT)
+    made.verb(HEAD, "apply", str(file), "--yes")
+    eventually(lambda: len(made.ready()) == 3, "three replicas are ready", 120)

@@ -1,0 +1,235 @@
+"""A cluster of three hosts with real engines: nothing fails when one dies, is cut off, or comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from cluster import (
+    HEAD,
+    OTHERS,
+    Cluster,
+    Load,
+    cluster,
+    deploy,
+    failures,
+    longest_pause_s,
+    lost_at,
+    placed_at,
+    returned_at,
+)
+from fastness.config import run_directory
+from fastness.fleet.ray.ports import RayPorts
+from fastness.identity.cluster.folder import cluster_folder
+from hosts_world import enter
+from installation import eventually
+from killing import on_this_machine
+from wire_tap import WireTap
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+RAY, DOOR, LEASE_S = RayPorts(6379), 7443, 3.5
+LOST_WITHIN_S, PLACED_WITHIN_S = 5.0, 10.0
+CANARY = "quillwort"
+STREAMS, TOKENS = 4, 24
+BRISTOL, LEEDS = OTHERS
+FORGER = "forger"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster, with its three replicas, each on a host of its own."""
+    with cluster(tmp_path_factory.mktemp("cluster"), *OTHERS, FORGER) as one:
+        # What a host says of itself in its settings is not what its certificate says.
+        one.own[LEEDS] = {"FASTNESS__NODE__LABELS": "secret", "FASTNESS__NODE__JURISDICTION": "US"}
+        for name in OTHERS:
+            one.join(name)
+        eventually(lambda: sum(each["heard_s"] is not None for each in one.seen().values()) == 3, "all joined", 90)
+        deploy(one)
+        yield one
+
+
+@pytest.fixture(scope="module")
+def times() -> Iterator[dict[str, dict[str, float]]]:
+    """What was measured, told at the end."""
+    table: dict[str, dict[str, float]] = {}
+    yield table
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    print("\n" + " | ".join(["what happens, seconds", *columns]))
+    for what, row in table.items():
+        print(" | ".join([what, *(f"{row[one]:.2f}" if one in row else "-" for one in columns)]))
+
+
+def test_a_replica_runs_on_each_host_and_a_host_is_what_its_certificate_says(made: Cluster) -> None:
+    assert sorted(made.ready().values()) == sorted(["local", *OTHERS])
+    leeds = made.seen()[LEEDS]
+    assert (leeds["labels"], leeds["jurisdiction"]) == ({}, "GB")
+    assert [len(made.engines(name)) for name in (HEAD, *OTHERS)] == [1, 1, 1]
+
+
+def test_between_hosts_there_is_mutual_tls_on_the_declared_ports_and_nothing_else(made: Cluster) -> None:
+    assert made.head
+    token = (cluster_folder(made.home(HEAD)) / "token").read_bytes().strip()
+    secrets = (CANARY.encode(), token, made.head.admin_key.encode(), b"assignments", b"text_completion")
+    with WireTap(made.net, secrets) as tap:
+        load = Load(made, STREAMS, TOKENS, about=CANARY)
+        time.sleep(6)
+        streams = load.close()
+    seen, addresses = tap.seen, {made.net[name].address for name in (HEAD, *OTHERS)}
+    assert failures(streams) == [] and {made.ready()[one] for one in made.answered_by(streams)} >= set(OTHERS)
+    assert seen.packets > 500 and seen.missed == 0
+    assert seen.addresses <= addresses and not seen.other, (seen.addresses, seen.other)
+    assert {port for _, port in seen.servers} <= {*RAY.all(), DOOR}
+    assert RAY.agent not in {port for _, port in seen.servers}
+    assert not seen.legible
+    assert seen.begun and {first[:2] for first in seen.begun.values() if first} <= {b"\x16\x03", b"\x17\x03"}
+
+
+def test_whoever_has_no_certificate_is_let_in_by_no_port(made: Cluster) -> None:
+    strange = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    strange.check_hostname, strange.verify_mode = False, ssl.CERT_NONE
+
+    def heard(address: str, port: int) -> bytes:
+        with socket.create_connection((address, port), 2) as plain:
+            try:
+                with strange.wrap_socket(plain) as tls:
+                    tls.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+                    return tls.recv(100)
+            except (ssl.SSLError, ConnectionError, TimeoutError):
+                return b""
+
+    def knock() -> None:
+        for name in (HEAD, *OTHERS):
+            address = made.net[name].address
+            for port in (*RAY.all(), DOOR):
+                with suppress(ConnectionRefusedError):
+                    if heard(address, port):
+                        let_in.append((name, port))
+                    tried.append((name, port))
+
+    let_in: list[tuple[str, int]] = []
+    tried: list[tuple[str, int]] = []
+    within(made.net[FORGER].holder.pid, knock)
+    assert let_in == []
+    for name in OTHERS:
+        assert {(name, RAY.node_manager), (name, RAY.object_manager), (name, DOOR)} <= set(tried)
+    assert (HEAD, RAY.first) in tried
+
+
+def test_a_host_whose_processes_are_killed_is_lost_replaced_and_clean_when_it_is_back(
+    made: Cluster, times: dict[str, dict[str, float]]
+) -> None:
+    load = Load(made, STREAMS, TOKENS)
+    time.sleep(3)
+    at = time.time()
+    made.kill(BRISTOL)
+    row = watched(made, BRISTOL, at)
+    streams = load.close()
+    row |= {"longest pause": longest_pause_s(streams)}
+    times["kill -9 of a host's processes"] = row
+    assert failures(streams) == []
+    in_time(row)
+    at = time.time()
+    made.join(BRISTOL)
+    back = eventually(lambda: returned_at(made, BRISTOL, at), "it is back", 90)
+    times["it is started again"] = {"taken back": back - at}
+    assert made.told(BRISTOL, "lease.granted") and not made.engines(BRISTOL), "it is clean"
+    made.state()
+
+
+def test_a_host_that_is_cut_off_ends_its_engines_by_itself_and_is_clean_when_it_is_back(
+    made: Cluster, times: dict[str, dict[str, float]]
+) -> None:
+    victim = next(node for node in made.ready().values() if node in OTHERS)
+    before, load = made.engines(victim), Load(made, STREAMS, TOKENS)
+    assert before
+    time.sleep(3)
+    at = time.time()
+    made.net.cut(victim)
+    gone = eventually(lambda: not made.engines(victim) and time.time(), "no engine there", 3 * LEASE_S, 0.01)
+    row = {"engines ended": gone - at} | watched(made, victim, at)
+    streams = load.close()
+    row |= {"longest pause": longest_pause_s(streams)}
+    times["its cable is cut"] = row
+    assert failures(streams) == []
+    lapsed = made.told(victim, "lease.lapsed")[-1]
+    assert lapsed - at <= LEASE_S + on_this_machine(0.3), "its lease began before the cut"
+    assert gone - lapsed <= on_this_machine(0.5), "no engine outlives it"
+    assert gone <= at + row["lost"] + 0.05, "it is fenced before it is replaced"
+    in_time(row)
+    assert not made.engines(victim)
+    at = time.time()
+    made.net.mend(victim)
+    back = eventually(lambda: returned_at(made, victim, at), "it is back", 90)
+    times["its cable is mended"] = {"taken back": back - at}
+    assert not set(made.engines(victim)) & set(before)
+    made.state()
+
+
+def test_a_host_with_a_forged_label_gets_what_is_its_own_and_one_without_token_or_certificate_nothing(
+    made: Cluster,
+) -> None:
+    made.own[FORGER] = {"FASTNESS__NODE__LABELS": "secret"}
+    folder, run = cluster_folder(made.home(FORGER)), run_directory(made.home(FORGER), os.getuid())
+    kept = {name: (folder / name).read_bytes() for name in ("token", "node.pem", "node.key")}
+    (folder / "token").write_text("00" * 32)
+    made.join(FORGER)
+    time.sleep(6)
+    assert FORGER not in made.seen() and not (run / "letters/in/head").exists()
+    made.kill(FORGER)
+    (folder / "token").write_bytes(kept["token"])
+    stranger = cluster_folder(made.home(FORGER)).with_name("stranger")
+    for name, content in made.certified_by_another(stranger, FORGER).items():
+        (folder / name).write_bytes(content)
+    made.join(FORGER)
+    time.sleep(4)
+    assert FORGER not in made.seen() and not (run / "letters/in/head").exists()
+    made.kill(FORGER)
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    made.forge_label(FORGER, LEEDS)
+    made.join(FORGER)
+    eventually(lambda: FORGER in made.seen(), "the forger joined, as itself", 60)
+    assert made.seen()[FORGER]["labels"] == {}
+    time.sleep(2)
+    word = json.loads(made.opened(FORGER))
+    assert (word["orders"] or {"node": FORGER})["node"] == FORGER
+    assert made.ready() and FORGER not in made.ready().values()
+    made.stop(FORGER)
+
+
+def watched(made: Cluster, victim: str, at: float) -> dict[str, float]:
+    """Wait until a host is lost and its replicas run elsewhere; return when."""
+    lost = eventually(lambda: lost_at(made, victim, at), "it is lost", 30)
+    placed = eventually(lambda: placed_at(made, lost), "its replica is placed elsewhere", 30)
+    eventually(lambda: len(made.ready()) == 3 and victim not in made.ready().values(), "all are ready", 60)
+    return {"lost": lost - at, "placed elsewhere": placed - at, "ready elsewhere": time.time() - at}
+
+
+def in_time(row: dict[str, float]) -> None:
+    assert row["lost"] <= on_this_machine(LOST_WITHIN_S), row
+    assert row["placed elsewhere"] <= on_this_machine(PLACED_WITHIN_S), row
+
+
+def within(pid: int, act: Callable[[], None]) -> None:
+    """Act in the network of a process."""
+    failed: list[BaseException] = []
+
+    def there() -> None:
+        try:
+            enter(pid)
+            act()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=there)
+    thread.start()
+    thread.join()
+    assert not failed, failed
