@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 EXPECTED = {
     "README.md": ('"name":', '"age":', '"city":', "384"),
+    "docs/how-to/check-a-receipt.md": ("gateway-0.",),
     "docs/how-to/run-a-batch.md": ("completed", "letter-1", "letter-2"),
     "docs/tutorial/first-answer.md": ('"name":', '"age":', "get_weather", "context_length_exceeded", "0.91 0.1"),
 }
@@ -26,7 +27,9 @@ def test_the_examples_of_a_page_work_as_they_are_written(
     installation: Installation,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where examples write their files
     monkeypatch.setenv("FASTNESS_API_KEY", installation.admin_key)
     examples = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
     assert examples

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import random
 import resource
-import secrets
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,41 +19,30 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from canaries import Canary
 from fastness.config import run_directory
+from fastness.core.retention import Selection
+from fastness.sealed.box import Damaged
+from fastness.sealed.key_files import KeyFiles
+from fastness.sealed.keyring import Keyring
+from fastness.sealed.safe import Safe
 from installation import CHAT, EMBEDDING, FASTNESS, Installation, eventually, start, stop
 from killing import child, forget, processes_of
 from traffic import Together
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-WINDOW_CHARS = 12
-"""A part of the canary of this length, anywhere, counts as the canary: what is cut or quoted in part is found too."""
-
-
-class Canary:
-    """Random text that occurs nowhere else, and the shapes it could be kept in."""
-
-    def __init__(self) -> None:
-        self.text = f"{secrets.token_hex(16)}é{secrets.token_hex(8)}"
-        shapes = [self.text.encode(), self.text.encode("utf-16-le"), self.text.encode().hex().encode()]
-        shapes += [base64.b64encode(bytes(lead) + self.text.encode())[4:-4] for lead in range(3)]
-        shapes += [base64.b16encode(self.text.encode()), self.text.encode("unicode_escape"), self.text[::-1].encode()]
-        shapes += [quote(self.text).encode(), self.text.upper().encode()]
-        shapes += ["".join(f"\\u{ord(char):04x}" for char in self.text).encode()]
-        widths = [WINDOW_CHARS * (2 if b"\0" in shape or index == 2 else 1) for index, shape in enumerate(shapes)]
-        self._windows = tuple(
-            {shape[at : at + width] for shape, width in zip(shapes, widths, strict=True)
-             for at in range(0, len(shape) - width, 3)}
-        )  # fmt: skip
-
-    def within(self, text: bytes) -> bool:
-        return any(window in text for window in self._windows)
 
 
 @dataclass
 class Watched:
-    """An installation that was asked about the canary in every way, and what its surfaces showed meanwhile."""
+    """An installation that was asked about canaries in every way, and what its surfaces showed meanwhile.
+
+    One tenant has nothing kept of what it asked, which is `canary`; another one, `keeper`, has it kept: `kept`.
+    """
 
     canary: Canary
+    kept: Canary
+    auditors: tuple[str, str]
     home: Path
     workplace: Path
     key: str
@@ -65,7 +54,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     home, workplace = tmp_path_factory.mktemp("secret"), tmp_path_factory.mktemp("workplace")
     _, hard = before = resource.getrlimit(resource.RLIMIT_CORE)
     environ = {"FASTNESS__TELEMETRY__LOG_LEVEL": "debug", "FASTNESS__ENGINE__THREADS": "1", "TMPDIR": str(workplace)}
-    canary = Canary()
+    canary, kept = Canary(), Canary()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(workplace)
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))  # whatever wants to dump core may
@@ -75,11 +64,39 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             resource.setrlimit(resource.RLIMIT_CORE, before)
     try:
         ask_in_every_way(running, canary.text)
-        surfaces = crash_in_every_way(running, canary.text) | seen(running)
+        surfaces = crash_in_every_way(running, canary.text)
+        developer, *auditors = keeper(running)
+        ask_in_every_way(replace(running, admin_key=developer), kept.text)
+        kill_while_it_is_kept(replace(running, admin_key=developer), kept.text)
+        surfaces |= seen(running)
         assert stop(running) == 0
-        yield Watched(canary, home, workplace, running.admin_key, surfaces)
+        yield Watched(canary, kept, (auditors[0], auditors[1]), home, workplace, running.admin_key, surfaces)
     finally:
         forget(home)
+
+
+def keeper(running: Installation) -> list[str]:
+    """A tenant that has everything kept: the keys of a developer and of two auditors."""
+    assert running.run("tenants", "create", "keeper").returncode == 0
+    assert running.run("retention", "set", "keeper", "sealed", "--days", "30").returncode == 0
+    made = [
+        running.run("keys", "create", "--tenant", "keeper", "--name", name, "--role", role, "--json")
+        for name, role in (("dev", "developer"), ("ann", "auditor"), ("bob", "auditor"))
+    ]
+    return [json.loads(one.stdout)["key"] for one in made]
+
+
+def kill_while_it_is_kept(running: Installation, text: str) -> None:
+    """`kill -9` of a gateway and of control in the middle of answers that are to be kept."""
+    chats = [long_chat(text) for _ in range(4)]
+    leave(running, chats[0])
+    for name in ("gateway", "control"):
+        eventually(lambda: ready(running), "everything serves", 30)
+        under_way = Together(running, chats)
+        eventually(lambda: running.busy_slots() == len(chats), "the engine works on the canary", 30)
+        os.kill(child(running, name), signal.SIGKILL)
+        under_way.heard()
+    eventually(lambda: ready(running), "everything serves again", 30)
 
 
 def ask_in_every_way(running: Installation, text: str) -> None:
@@ -153,11 +170,7 @@ def crash_in_every_way(running: Installation, text: str) -> dict[str, bytes]:
     """Clients that leave, then processes that end badly while they hold the canary in memory."""
     surfaces = {}
     chats = [long_chat(text) for _ in range(4)]
-    headers = {"authorization": f"Bearer {running.admin_key}"}
-    with httpx.stream(
-        "POST", f"{running.base_url}{chats[0][0]}", json=chats[0][1], headers=headers, timeout=30
-    ) as left:
-        next(left.iter_lines())
+    leave(running, chats[0])
     for name, signal_number in (("engine", signal.SIGSEGV), ("engine", signal.SIGABRT), ("gateway", signal.SIGABRT)):
         answers = eventually(lambda: ready(running), "everything serves", 30)
         assert answers
@@ -169,6 +182,13 @@ def crash_in_every_way(running: Installation, text: str) -> dict[str, bytes]:
         under_way.heard()
     eventually(lambda: ready(running), "everything serves again", 30)
     return surfaces
+
+
+def leave(running: Installation, asked: tuple[str, dict[str, Any]]) -> None:
+    """Begin to read a stream, and go."""
+    headers = {"authorization": f"Bearer {running.admin_key}"}
+    with httpx.stream("POST", f"{running.base_url}{asked[0]}", json=asked[1], headers=headers, timeout=30) as left:
+        next(left.iter_lines())
 
 
 def long_chat(text: str) -> tuple[str, dict[str, Any]]:
@@ -209,6 +229,51 @@ def test_no_file_holds_any_part_of_what_was_asked(watched):
 
 def test_no_surface_shows_any_part_of_what_was_asked(watched):
     assert [name for name, text in watched.surfaces.items() if watched.canary.within(text)] == []
+
+
+def test_what_a_department_had_kept_is_nowhere_but_under_its_keys(watched):
+    """No file and no surface has any part of it; with the keys it opens, to the byte."""
+    kept = files(watched.home, watched.workplace, run_directory(watched.home, os.getuid()))
+    assert any(path.suffix == ".seg" for path in kept)
+    assert [path for path in kept if watched.kept.within(path.read_bytes())] == []
+    assert [path for path in kept if watched.kept.within(path.name.encode())] == []
+    assert [name for name, text in watched.surfaces.items() if watched.kept.within(text)] == []
+    safe = Safe(Keyring(watched.home / "sealed", KeyFiles(watched.home / "secrets/tenants")))
+    found = safe.find("keeper", Selection())
+    opened = [safe.open(one) for one in found]
+    assert len(opened) >= len(served("")), "every answer is there"
+    assert all(watched.kept.within(one.request) for one in opened)
+    assert any(watched.kept.within(one.answer) for one in opened), "echo is on"
+    assert {one.whole for one in opened} == {True, False}, "what was killed in the middle is there as far as it came"
+    assert len(safe.find("keeper", Selection(end_user=watched.kept.text))) >= 3
+    assert safe.find("default", Selection()) == []
+    stolen = Safe(Keyring(watched.home / "sealed", KeyFiles(watched.workplace / "elsewhere")))
+    with pytest.raises(Damaged):
+        stolen.open(found[0])
+
+
+def test_after_it_was_shredded_nothing_of_it_opens_and_the_ledger_verifies(watched, monkeypatch):
+    here = Installation(watched.home, None, "", "")  # type: ignore[arg-type]  # it is stopped
+    copy = {path: path.read_bytes() for path in (watched.home / "sealed").rglob("*") if path.is_file()}
+    ann, bob = watched.auditors
+    monkeypatch.setenv("FASTNESS_KEY", ann)
+    asked = here.run("retention", "ask", "shred", "--tenant", "keeper", "--everything", "--reason", "it leaves", "-q")
+    disclosure = asked.stdout.strip()
+    monkeypatch.setenv("FASTNESS_KEY", bob)
+    assert here.run("retention", "approve", disclosure, "--yes").returncode == 0
+    monkeypatch.setenv("FASTNESS_KEY", ann)
+    certificate = watched.workplace / "certificate.json"
+    done = here.run("retention", "shred", disclosure, "-o", str(certificate), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert here.run("retention", "verify", str(certificate)).returncode == 0
+    for path, content in copy.items():  # somebody has a backup of everything but the tenant's key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    safe = Safe(Keyring(watched.home / "sealed", KeyFiles(watched.home / "secrets/tenants")))
+    found = safe.find("keeper", Selection())
+    assert found
+    assert safe.opens(found) == 0
+    assert here.run("ledger", "verify").returncode == 0
 
 
 def test_no_process_dumps_core_while_it_holds_what_was_asked(watched):

@@ -18,6 +18,7 @@ from fastness.cli import (
     deploy,
     doctor,
     events,
+    evidence,
     explain,
     join,
     keys,
@@ -90,6 +91,7 @@ ORDER = (
     "verify",
     "witness",
     "perimeter",
+    "evidence",
     "simulate",
     "sbom",
     "doctor",
@@ -220,6 +222,7 @@ def _proof(app: typer.Typer) -> None:
         "prove": (perimeter.prove, perimeter.PROVE_EXAMPLES),
         "verify": (perimeter.verify, perimeter.VERIFY_EXAMPLES),
     })  # fmt: skip
+    _noun(app, "evidence", "What an auditor gets, to verify alone.", evidence.ACTS)
 
 
 def _fleet(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from fastness.cli import render
+from fastness.cli import disclosed, render
 from fastness.cli.client import management_of
 from fastness.cli.moments import From, To, milliseconds
 from fastness.cli.outcome import ExitCode, Failure
@@ -196,7 +196,7 @@ def export(
 ) -> None:
     """Write what you asked for and somebody else approved to a file, with the entries and proofs of the ledger."""
     talk = Talk(as_json, quiet)
-    body = {"reader": _read(reader).decode("ascii", "replace")} if reader else {}
+    body = {"reader": disclosed.read(reader).decode("ascii", "replace")} if reader else {}
     _check_new(output)
     with management_of(ctx) as api:
         answer = api.post(f"/retention/requests/{_quoted(disclosure)}/export", body, timeout_s=SLOW_S)
@@ -239,7 +239,7 @@ def decrypt(
 
     _check_new(output)
     try:
-        content = read_addressed(_read(file), read_own(_read(key)))
+        content = read_addressed(disclosed.read(file), read_own(disclosed.read(key)))
     except (NotAReader, Damaged) as error:
         raise Failure(ExitCode.FAILED, f"{file} cannot be opened with {key}: {error}.") from None
     write_new(output, content)
@@ -266,13 +266,6 @@ def canonical(answer: dict[str, Any]) -> bytes:
     import json
 
     return json.dumps(answer, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Failure(ExitCode.USAGE, f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _check_new(path: Path) -> None:
@@ -333,4 +326,5 @@ ACTS: dict[str, tuple[Callable[..., None], str]] = {
     "export": (export, EXPORT_EXAMPLES),
     "shred": (shred, SHRED_EXAMPLES),
     "decrypt": (decrypt, DECRYPT_EXAMPLES),
+    "verify": (disclosed.verify, disclosed.VERIFY_EXAMPLES),
 }

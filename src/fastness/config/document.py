@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import fields
 from hashlib import sha256
+from typing import Final
 
-from fastness.config.settings import Settings
+from fastness.config.settings import SECTIONS, Settings
+
+_SECRET: Final = frozenset({"password", "secret", "token", "pin"})
+"""Words in the name of a setting whose value is shown to nobody; one that ends in `_file` names a file."""
 
 
-def configuration_document(settings: Settings) -> bytes:
-    """Return all settings but `home` as canonical JSON: sections with every setting of theirs. No secret is in it.
+def configuration_document(values: Mapping[str, object]) -> bytes:
+    """Return settings, by names such as `gateway.port`, as canonical JSON without secrets.
 
     Where state lives is no part of it: the same settings have the same digest on every machine.
     """
-    sections = {name: value for name, value in asdict(settings).items() if name != "home"}
-    return json.dumps(sections, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    shown = {name: _shown(name, value) for name, value in values.items()}
+    return json.dumps({"settings": shown}, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def configuration_digest(settings: Settings) -> str:
-    """Return the SHA-256 of that document, in hex."""
-    return sha256(configuration_document(settings)).hexdigest()
+    """Return the SHA-256 of that document of all settings, in hex."""
+    values = {
+        f"{section}.{one.name}": getattr(part, one.name)
+        for section in SECTIONS
+        for part in (getattr(settings, section),)
+        for one in fields(part)
+    }
+    return sha256(configuration_document(values)).hexdigest()
+
+
+def _shown(name: str, value: object) -> object:
+    """Show a setting; the address of a store may have a password in it, and paths of secrets are paths."""
+    if name == "store.url" and "@" in str(value):
+        return "***@" + str(value).rpartition("@")[2]
+    if value and not name.endswith("_file") and _SECRET & set(name.rpartition(".")[2].split("_")):
+        return "***"
+    return value

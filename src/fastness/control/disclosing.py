@@ -172,6 +172,7 @@ class Disclosing:
             at = f"requests/{one.head.request_id}"
             members[f"{at}/request.json"] = one.content.request
             members[f"{at}/answer"] = one.content.answer
+            members[f"{at}/said.json"] = one.content.said
             members[f"{at}/sealed.json"] = msgspec.json.encode(
                 {"head": one.head, "whole": one.content.whole, "salts": one.content.salts}, order="sorted"
             )

@@ -42,11 +42,15 @@ class ProofView(msgspec.Struct, frozen=True):
 
 
 class ProofApi:
-    """The routes of proofs. `public_key` is the file with the public half of this installation's key."""
+    """The routes of proofs. `public_key` is the file with the public half of this installation's key.
 
-    def __init__(self, ledger: Ledger, public_key: Path, clock: Callable[[], float]) -> None:
+    Reports are kept in the directory `kept`, for bundles of evidence.
+    """
+
+    def __init__(self, ledger: Ledger, public_key: Path, kept: Path, clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._public_key = public_key
+        self._kept = kept
         self._clock = clock
 
     async def record(self, request: Request) -> Answer:
@@ -62,9 +66,14 @@ class ProofApi:
             packets_outside=summary.packets_outside,
             holds=summary.holds,
         )
+        await asyncio.to_thread(self._keep, view.report_sha256, content)
         when_ms = int(self._clock() * 1_000)
         await self._ledger.commit(Event(EventType.PERIMETER_PROVED, when_ms, msgspec.structs.asdict(view)))
         return 201, view
+
+    def _keep(self, digest: str, content: bytes) -> None:
+        self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self._kept / f"{digest}.json").write_bytes(content)
 
     def _judged(self, content: bytes) -> Summary:
         try:

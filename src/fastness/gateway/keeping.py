@@ -112,7 +112,8 @@ def _record(gateway: Gateway, trip: Trip, *, whole: bool) -> Kept:
         body=trip.exchange.body,
         answer=sent,
         whole=whole,
-        salts={},
+        said=(answer.said() if answer else trip.body) if whole else b"",
+        salts=gateway.binding.salts(trip.exchange.request_id),
     )
 
 

@@ -94,12 +94,12 @@ def inclusion_proof(index: int, size: int, nodes: Nodes) -> list[bytes]:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")
     proof, start, end = [], 0, size
     while end - start > 1:
-        middle = start + _split(end - start)
+        middle = start + split(end - start)
         if index < middle:
-            proof.append(_span(middle, end, nodes))
+            proof.append(span(middle, end, nodes))
             end = middle
         else:
-            proof.append(_span(start, middle, nodes))
+            proof.append(span(start, middle, nodes))
             start = middle
     return proof[::-1]
 
@@ -115,15 +115,15 @@ def consistency_proof(old: int, size: int, nodes: Nodes) -> list[bytes]:
         return []
     proof, start, end = [], 0, size
     while end != old:
-        middle = start + _split(end - start)
+        middle = start + split(end - start)
         if old <= middle:
-            proof.append(_span(middle, end, nodes))
+            proof.append(span(middle, end, nodes))
             end = middle
         else:
-            proof.append(_span(start, middle, nodes))
+            proof.append(span(start, middle, nodes))
             start = middle
     if start:  # else the verifier has this hash already: it is the old root
-        proof.append(_span(start, end, nodes))
+        proof.append(span(start, end, nodes))
     return proof[::-1]
 
 
@@ -190,12 +190,13 @@ def _way_up(place: int, last: int, hashes: Iterator[bytes]) -> Iterator[tuple[by
         raise ProofInvalid("the proof is too long")
 
 
-def _split(leaves: int) -> int:
+def split(leaves: int) -> int:
     """Return how many leaves, of two or more, stand in the left half: the largest power of two below them."""
     return 1 << (leaves - 1).bit_length() - 1
 
 
-def _span(start: int, end: int, nodes: Nodes) -> bytes:
+def span(start: int, end: int, nodes: Nodes) -> bytes:
+    """Return the hash over a subtree of RFC 6962: the leaves from `start` up to, not including, `end`."""
     return join([nodes(height, place) for height, place in _cover(start, end)])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.cli.composition import AsgiApp
-from fastness.config import Settings, load
+from fastness.config import Explanation, Settings, load
 from fastness.main.batches import HostedBatches
 from fastness.main.cluster import cluster_routes
 from fastness.main.fit import ReplicaSizes
@@ -22,13 +22,16 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
-from fastness.main.proofs import proof_routes
+from fastness.main.proofs import evidence_routes, proof_routes
 from fastness.main.reconciling import HostedFleet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastness.control.api import ControlDeps
     from fastness.control.declaration import Served
     from fastness.control.policies import Policies
+    from fastness.control.routes import ApiRoute
     from fastness.core.marking import Lattice
     from fastness.core.policy import PolicyBundle
     from fastness.ledger.port import Ledger
@@ -93,6 +96,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     from fastness.store.database import store_url
     from fastness.store.sql import SqlStore
 
+    explained = load(os.environ)[1]
     store = SqlStore.open(store_url(settings.store.url, settings.home))
     ledger = FileLedger.open(*log_place(settings, "control"), signing=signing(settings))
     pepper = load_or_create(settings.home / "secrets/pepper")
@@ -121,7 +125,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         run_directory=run,
         logs_directory=settings.home / "logs",
         ledger_directory=settings.home / "ledger",
-        settings=load(os.environ)[1],
+        settings=explained,
         version=__version__,
         clock=time.time,
         entropy=os.urandom,
@@ -129,9 +133,16 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *proof_routes(settings.home, ledger), *cluster_routes(settings, ledger, policies)),
+        extra_routes=(*offered, *_proving(settings, store, ledger, explained, policies)),
         companions=(finishing, *(running if process else ())),
     )
+
+
+def _proving(
+    settings: Settings, store: SqlStore, ledger: Ledger, explained: Mapping[str, Explanation], policies: Policies
+) -> tuple[ApiRoute, ...]:
+    evidence = evidence_routes(settings.home, store.database, ledger, explained)
+    return (*proof_routes(settings.home, ledger), *evidence, *cluster_routes(settings, ledger, policies))
 
 
 def _served(settings: Settings, store: SqlStore, library: ModelLibrary, lattice: Lattice) -> Served:

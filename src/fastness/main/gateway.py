@@ -30,28 +30,14 @@ if TYPE_CHECKING:
     import socket
 
     from fastness.gateway.http.remote import RemoteEngines
-    from fastness.gateway.process import GatewayParts
+    from fastness.ledger.port import CallbackLedger
     from fastness.sealed.writer import Sealer
 
 
 def run_gateway(settings: Settings) -> int:
     """Run one gateway until SIGTERM."""
-    import socket
-
     import uvloop
 
-    from fastness.gateway.process import serve
-
-    name = _name(settings)
-    write_no_core()
-    die_with_supervisor()
-    inherited = os.environ.get(LISTENER_VARIABLE)
-    listener = socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
-    stay_local()
-    return uvloop.run(serve(_parts(settings, name, listener)))
-
-
-def _parts(settings: Settings, name: str, listener: socket.socket) -> GatewayParts:
     from fastness.core.batch import SOCKET_NAME
     from fastness.core.gateways import socket_of
     from fastness.core.identity import IdentitySnapshot
@@ -61,35 +47,35 @@ def _parts(settings: Settings, name: str, listener: socket.socket) -> GatewayPar
     from fastness.core.tenant import AccessSnapshot
     from fastness.core.witnessed import WitnessSnapshot
     from fastness.engines.catalogue import dialect
-    from fastness.gateway.process import GatewayParts
+    from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
-    from fastness.ledger.loop import LoopLedger
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
+    name = _name(settings)
+    write_no_core()
+    die_with_supervisor()
+    listener = _listener(settings)
+    stay_local()
     run = prepare_directories(settings)
     log = open_log(settings, name)
 
     def report(problem: SnapshotProblem) -> None:
         log.record("warning", "snapshot.problem", reason=problem.fault.value, where=problem.path.name)
 
-    def told(problem: SnapshotProblem) -> None:
-        if settings.ledger.witness_policy:  # else there are no witnesses to tell of
-            report(problem)
-
-    return GatewayParts(
+    parts = GatewayParts(
         settings=settings,
         access=Authenticator(load_or_create(settings.home / "secrets/pepper"), settings.identity),
         access_reader=SnapshotReader(run / "access.json", AccessSnapshot, report),
         routing_reader=SnapshotReader(run / "routing.json", RoutingSnapshot, report),
         identity_reader=SnapshotReader(run / "identity.json", IdentitySnapshot, report),
         policy_reader=SnapshotReader(run / "policy.json", PolicySnapshot, report),
-        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot, told),
+        witness_reader=SnapshotReader(run / WITNESSED, WitnessSnapshot),
         policy_engine=CedarEngine,
         sealing_reader=SnapshotReader(run / "sealing.json", SealingSnapshot, report),
         sealer=_sealer(settings, name),
-        ledger=LoopLedger.open(*log_place(settings, name), signing=signing(settings)),
+        ledger=_ledger(settings, name),
         dialect=dialect,
         log=log,
         clock=time.time,
@@ -102,9 +88,11 @@ def _parts(settings: Settings, name: str, listener: socket.socket) -> GatewayPar
         name=name,
         remote=remote_engines(settings, run),
     )
+    return uvloop.run(serve(parts))
 
 
 def _name(settings: Settings) -> str:
+    """Return which gateway this process is; raises ConfigError for one that there is not."""
     from fastness.core.gateways import FIRST, gateway_names
 
     name = os.environ.get(GATEWAY_VARIABLE, FIRST)
@@ -114,6 +102,20 @@ def _name(settings: Settings) -> str:
             f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
         )
     return name
+
+
+def _listener(settings: Settings) -> socket.socket:
+    """Take over the supervisor's listening socket, or make one, before no more sockets can be made."""
+    import socket
+
+    inherited = os.environ.get(LISTENER_VARIABLE)
+    return socket.socket(fileno=int(inherited)) if inherited else bind_listener(settings)
+
+
+def _ledger(settings: Settings, name: str) -> CallbackLedger:
+    from fastness.ledger.loop import LoopLedger
+
+    return LoopLedger.open(*log_place(settings, name), signing=signing(settings))
 
 
 def _sealer(settings: Settings, name: str) -> Sealer:
@@ -137,16 +139,3 @@ def remote_engines(settings: Settings, run: Path) -> Callable[[], RemoteEngines]
     context, check = membership.client_context(), checking(membership)
 
     return lambda: RemoteEngines(context, ENGINE_PROTOCOL, partial(ask_for, run / CONNECTOR), check)
-
-
-def _name(settings: Settings) -> str:
-    """Return what this gateway is called; raises ConfigError for one that the installation does not know."""
-    from fastness.core.gateways import FIRST, gateway_names
-
-    name = os.environ.get(GATEWAY_VARIABLE, FIRST)
-    if name not in gateway_names(settings.gateway.processes):
-        raise ConfigError(
-            f"{name} is none of this installation's gateways: gateway.processes is {settings.gateway.processes}, and "
-            f"they are called {FIRST} and so on. Raise it for the whole installation, since slots are dealt out by it."
-        )
-    return name

@@ -15,6 +15,7 @@ from fastness.config import Settings
 if TYPE_CHECKING:
     from fastness.control.access import Access
     from fastness.control.failures import Log
+    from fastness.control.ledger_entries import LedgerLine
     from fastness.control.policies import Policies
     from fastness.control.routes import ApiRoute
     from fastness.ledger.port import Ledger
@@ -53,9 +54,23 @@ def retention(
         entropy=os.urandom,
     )
     disclosures = Disclosures(parts)
-    disclosing = Disclosing(disclosures, sealing, settings.home, partial(signing_key, settings.home), lambda _: None)
+    disclosing = Disclosing(
+        disclosures, sealing, settings.home, partial(signing_key, settings.home), partial(_prove, settings.home)
+    )
     api = RetentionApi(Retentions(access, sealing), disclosures, disclosing, time.time)
     return bound(ROUTES, api), partial(keep_sealing, sealing, log)
+
+
+def _prove(home: Path, line: LedgerLine) -> bytes | None:
+    """Prove that an entry is in its log; None while no checkpoint covers it."""
+    from fastness.ledger.port import LedgerCorrupt
+    from fastness.ledger.stored_log import StoredLog
+    from fastness.ledger.stored_tree import TreeDamaged
+
+    try:
+        return str(StoredLog(home / "ledger" / line.log).prove(line.index)).encode()
+    except (IndexError, ValueError, OSError, LedgerCorrupt, TreeDamaged):
+        return None
 
 
 def tenant_keys(settings: Settings) -> TenantKeys:

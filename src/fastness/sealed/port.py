@@ -14,8 +14,8 @@ class SealedUnavailable(Exception):  # noqa: N818 - a state of the machine
 class Kept:
     """One request and its answer, to be sealed. It has no `repr`: it must not end up in a message.
 
-    `body` is what came and `answer` what goes out, to the byte; `whole` is False when the answer broke off. `salts` are
-    those of the receipt's commitments, in hex.
+    `body` is what came and `answer` what goes out, to the byte; `whole` is False when the answer broke off. `said` is
+    what the receipt commits to of the answer, and `salts` are those of its commitments, in hex.
     """
 
     tenant: str
@@ -29,6 +29,7 @@ class Kept:
     body: bytes
     answer: bytes
     whole: bool
+    said: bytes
     salts: dict[str, str]
 
 

@@ -69,11 +69,15 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What is sealed: the body that came, what was answered (of a stream: its events), and the salts of the receipt."""
+    """What is sealed: the body that came, what was answered (of a stream: its events), and what its receipt binds.
+
+    `said` is the form of the answer that the entry commits to, empty for one that broke off; `salts` are in hex.
+    """
 
     request: bytes
     answer: bytes
     whole: bool
+    said: bytes = b""
     salts: dict[str, str] = {}
 
 

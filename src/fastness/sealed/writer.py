@@ -179,7 +179,7 @@ class Sealer:
             content_bytes=len(kept.body) + len(kept.answer),
             end_user=_pseudonym(key, kept.body),
         )
-        segment.append(head, msgspec.msgpack.encode(Content(kept.body, kept.answer, kept.whole, kept.salts)))
+        segment.append(head, msgspec.msgpack.encode(Content(kept.body, kept.answer, kept.whole, kept.said, kept.salts)))
 
     def _begin(self, key: SealingKey) -> SegmentWriter:
         for other in [one.key for one in self._segments.values() if one.key.tenant == key.tenant]:

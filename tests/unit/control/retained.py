@@ -84,7 +84,21 @@ def keep(site, *numbers, tenant="health", marking="OFFICIAL", body=BODY):
         for number in numbers:
             at_ms = int(site.clock() * 1_000) + number
             await sealer.keep(
-                Kept(tenant, f"req_{number}", at_ms, "key_1", marking, "p", "chat", "m", body, ANSWER, True, {"a": "b"})
+                Kept(
+                    tenant,
+                    f"req_{number}",
+                    at_ms,
+                    "key_1",
+                    marking,
+                    "p",
+                    "chat",
+                    "m",
+                    body,
+                    ANSWER,
+                    True,
+                    b"[]",
+                    {"a": "b"},
+                )
             )
         await sealer.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from fastness.core.retention import SealingSnapshot, Selection
 from fastness.gateway import keeping
+from fastness.ledger.commitment import ANSWER, REQUEST, commit
 from fastness.sealed.key_files import KeyFiles
 from fastness.sealed.keyring import Keyring
 from fastness.sealed.port import SealedUnavailable
@@ -57,6 +59,9 @@ def test_a_whole_answer_is_sealed_to_the_byte_before_it_is_given(tmp_path):
             assert (found.head.key, found.head.model, found.head.request_id) == ("key_ann", "small", "req_1")
             (entry,) = door.entries()
             assert entry["retention"] == "sealed for 30 days"
+            salts = {name: bytes.fromhex(one) for name, one in content.salts.items()}
+            assert entry["request_commitment"] == commit(REQUEST, salts["request"], content.request)
+            assert entry["answer_commitment"] == commit(ANSWER, salts["answer"], content.said)
             await sealed.sealer.close()
 
     run(test)
@@ -69,7 +74,10 @@ def test_a_stream_is_sealed_as_it_was_sent(tmp_path):
             answer = await door.chat(stream=True, logprobs=True, stream_options={"include_usage": True})
             (content,) = sealed.content()
             assert content.answer.endswith(b"data: [DONE]\n\n")
-            assert _unchunked(answer.body) == content.answer
+            without_comment = re.sub(rb"^: [^\n]*\n\n", b"", _unchunked(answer.body), flags=re.MULTILINE)
+            assert content.answer == without_comment
+            (entry,) = door.entries()
+            assert entry["answer_commitment"] == commit(ANSWER, bytes.fromhex(content.salts["answer"]), content.said)
             await sealed.sealer.close()
 
     run(test)

@@ -49,4 +49,4 @@ def kept(
     at_ms = TODAY * DAY_S * 1_000 + number if time_ms is None else time_ms
     salts = {"request": "aa" * 32}
     request_id = f"req_{number:04d}"
-    return Kept(tenant, request_id, at_ms, key, "OFFICIAL", "p" * 64, "chat", "m", body, ANSWER, True, salts)
+    return Kept(tenant, request_id, at_ms, key, "OFFICIAL", "p" * 64, "chat", "m", body, ANSWER, True, b"[]", salts)

@@ -1,0 +1,129 @@
+"""Receipts as a developer meets them: with the official SDK, whole and streamed, and verified by the program alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+
+from installation import CHAT, EMBEDDING, FASTNESS, Installation
+
+pytestmark = pytest.mark.slow
+ASK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 'Is "caf\u00e9" French?'}]
+LOG = "gateway-0"
+
+
+@pytest.fixture
+def trust(installation: Installation, tmp_path: Path) -> Path:
+    done = installation.run("ledger", "trust")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "trust.txt").write_text(done.stdout)
+    return tmp_path / "trust.txt"
+
+
+def receipt(installation: Installation, receipt_id: str, *, chain: bool = False, key: str = "") -> httpx.Response:
+    return httpx.get(
+        f"{installation.base_url}/receipts/{receipt_id}{'?chain=true' if chain else ''}",
+        headers={"authorization": f"Bearer {key or installation.admin_key}"},
+        timeout=30,
+    )
+
+
+def verified(folder: Path, trust: Path, got: httpx.Response, **given: Any) -> dict[str, str]:
+    """Run the file that is carried away, and return the verdict on each thing that a claim is about."""
+    assert got.status_code == 200, got.text
+    (folder / "receipt.json").write_bytes(got.content)
+    arguments = []
+    for name, value in given.items():
+        (folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
+        arguments += [f"--{name}", str(folder / name)]
+    if not (folder / "verify.py").exists():
+        subprocess.run([FASTNESS, "verify", "--copy-to", folder / "verify.py"], check=True, capture_output=True)
+    argv = [sys.executable, "-I", folder / "verify.py", folder / "receipt.json", "--trust", trust, "--json", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.stderr == "", done.stderr
+    return {one["about"]: one["verdict"] for one in json.loads(done.stdout)}
+
+
+def test_a_whole_answer_is_proved_from_what_the_sdk_has(
+    client: OpenAI, installation: Installation, trust: Path, tmp_path: Path
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=CHAT, messages=ASK, max_tokens=12, temperature=0)
+    got = receipt(installation, raw.headers["fastness-receipt"], chain=True)
+    text = raw.parse().choices[0].message.content
+    parameters = {"max_tokens": 12, "temperature": 0}
+    verdicts = verified(tmp_path, trust, got, prompt=ASK, answer=text, parameters=parameters)
+    proved = ["log", "prompt", "answer", "parameters", "load", "policy", "configuration"]
+    assert [verdicts[name] for name in proved] == ["proved"] * 7, verdicts
+    assert (verdicts["node"], verdicts["hardware"], verdicts["admission"]) == ("asserted", "unknown", "unknown")
+    assert verified(tmp_path, trust, got, answer=json.loads(raw.content))["answer"] == "proved"
+    assert verified(tmp_path, trust, got, answer=f"{text} Yes.")["answer"] == "refuted"
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_stream_is_proved_from_what_its_chunks_brought(
+    client: OpenAI, installation: Installation, trust: Path, tmp_path: Path, n: int
+) -> None:
+    texts = [""] * n
+    with client.chat.completions.with_streaming_response.create(
+        model=CHAT, messages=ASK, max_tokens=12, stream=True, n=n
+    ) as raw:
+        receipt_id = raw.headers["fastness-receipt"]
+        for chunk in raw.parse():
+            for choice in chunk.choices:
+                texts[choice.index] += choice.delta.content or ""
+    said = {"choices": [{"message": {"content": text}} for text in texts]}
+    got = receipt(installation, receipt_id)
+    assert len(got.content) <= 4_096
+    verdicts = verified(tmp_path, trust, got, prompt=ASK, answer=said)
+    assert verdicts["answer"] == verdicts["prompt"] == verdicts["log"] == "proved", verdicts
+
+
+def test_completions_and_embeddings_have_receipts_too(
+    client: OpenAI, installation: Installation, trust: Path, tmp_path: Path
+) -> None:
+    raw = client.completions.with_raw_response.create(model=CHAT, prompt="Once upon", max_tokens=6)
+    got = receipt(installation, raw.headers["fastness-receipt"])
+    verdicts = verified(tmp_path, trust, got, prompt="Once upon", answer=raw.parse().choices[0].text)
+    assert verdicts["answer"] == verdicts["prompt"] == "proved"
+    vectors = client.embeddings.with_raw_response.create(model=EMBEDDING, input=["a", "b"])
+    got = receipt(installation, vectors.headers["fastness-receipt"])
+    verdicts = verified(tmp_path, trust, got, prompt=["a", "b"], answer=vectors.content.decode())
+    assert verdicts["answer"] == verdicts["prompt"] == "proved"
+
+
+def test_nobody_but_the_tenant_gets_it_and_nobody_learns_that_it_is_there(
+    client: OpenAI, installation: Installation
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=CHAT, messages=ASK, max_tokens=2)
+    receipt_id = raw.headers["fastness-receipt"]
+    installation.run("tenants", "create", "strangers")
+    made = installation.run("keys", "create", "--tenant", "strangers", "--name", "k", "--json")
+    key = json.loads(made.stdout)["key"]
+    answers = [
+        receipt(installation, one, key=key)
+        for one in (receipt_id, f"{LOG}.{'0' * 32}", "gateway-9." + "0" * 32, "node." + "0" * 32, "nonsense", "..%2f")
+    ]
+    assert {one.status_code for one in answers} == {404}
+    assert len({one.json()["error"]["message"].replace(one.url.path.rpartition("/")[2], "ID") for one in answers}) <= 2
+    assert receipt(installation, receipt_id).status_code == 200
+    wrong = httpx.get(f"{installation.base_url}/receipts/{receipt_id}", timeout=30)
+    assert wrong.status_code == 401
+
+
+def test_a_refusal_has_one_as_well(installation: Installation, trust: Path, tmp_path: Path) -> None:
+    said = httpx.post(
+        f"{installation.base_url}/chat/completions",
+        headers={"authorization": f"Bearer {installation.admin_key}"},
+        json={"model": "no-such-model", "messages": ASK},
+        timeout=30,
+    )
+    assert said.status_code == 404
+    verdicts = verified(tmp_path, trust, receipt(installation, said.headers["fastness-receipt"]))
+    assert verdicts["log"] == verdicts["outcome"] == "proved"
