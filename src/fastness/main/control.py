@@ -133,11 +133,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(
-            *offered,
-            *_proving(settings, store, ledger, explained, policies),
-            *cluster_routes(settings, ledger, policies),
-        ),
+        extra_routes=(*offered, *_proving(settings, store, ledger, explained, policies)),
         companions=(finishing, *(running if process else ())),
     )
 
