@@ -19,6 +19,8 @@ from fastness.ledger.note import Note, parse_note
 from fastness.ledger.port import LedgerInUse, Position
 from fastness.ledger.verify import LogReport, find, read, verify
 
+KILLS = int(os.environ.get("FASTNESS_TEST_KILLS", "2000"))
+LIVES = 50
 SETTINGS = LedgerSettings(batch_entries_max=1_024, queue_entries_max=65_536, segment_bytes_max=1_048_576)
 
 WRITER = """
@@ -111,9 +113,8 @@ def test_every_acknowledged_entry_survives_forty_kills_at_random_moments(tmp_pat
 
 @pytest.mark.soak
 def test_every_acknowledged_entry_survives_two_thousand_kills_at_random_moments(tmp_path):
-    kills = int(os.environ.get("FASTNESS_TEST_KILLS", "2000"))
-    for number in range(0, kills, 100):  # in logs of their own, so that looking at all of each stays quick
-        survive(tmp_path / str(number), min(100, kills - number))
+    for number, lives in enumerate(range(KILLS, 0, -LIVES)):  # in logs of their own: all of each is looked at each time
+        survive(tmp_path / str(number), min(lives, LIVES))
 
 
 def survive(tmp_path: Path, lives: int) -> None:
