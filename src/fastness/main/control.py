@@ -107,13 +107,14 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
     identities_kept = partial(keep_identities, trusted, settings.identity.refresh_s)
     batches = HostedBatches(settings, run, pepper, ledger, log)
     fleet = HostedFleet(settings, run, ledger, policies, library, log)
+
     routes, finishing = admission(settings, store.database, ledger, policies, library, log)
+
     access = Access(store, ledger, run / "access.json", pepper, time.time, os.urandom)
     limit_routes, counting = limits(settings.home, store, access, ledger, log)
     kept_routes, sealing = retention(settings, run, store.database, ledger, access, policies, log)
     watching = fleet.reconciler if process else None
     receipt_routes, proving = receipts(settings, run, log)
-    proved = _proving(settings, store, ledger, explained, policies)
     commands = FleetControl(settings, run, fleet.log, store.database, access, policies, library, watching)
     offered = (*routes, *limit_routes, *kept_routes, *commands.routes, *batches.routes(), *receipt_routes)
     running: tuple[Companion, ...] = (identities_kept, counting, sealing, batches.serve, fleet.reconciling, *proving)
@@ -132,7 +133,7 @@ def control_deps(settings: Settings, run: Path, *, process: bool = False) -> Con
         admitted=library.cards,
         declared=partial(_served, settings, store, library),
         replica_bytes=ReplicaSizes(library).configured(settings.engine),
-        extra_routes=(*offered, *proved, *cluster_routes(settings, ledger, policies)),
+        extra_routes=(*offered, *_proving(settings, store, ledger, explained, policies)),
         companions=(finishing, *(running if process else ())),
     )
 
