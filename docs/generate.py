@@ -6,7 +6,9 @@ the page's data; what the code knows is taken from the code. tests/unit/test_doc
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 import textwrap
 import tomllib
 from collections.abc import Iterator
@@ -28,6 +30,8 @@ from fastness.telemetry.names import LOG_FIELDS
 from fastness.telemetry.tally import Counter, Histogram
 
 DOCS = Path(__file__).parent
+TABLE_BEGINS = "<!-- Written by `make docs` from tests/contract/engine_features.py: edit that, not this table. -->\n"
+TABLE_ENDS = "<!-- Here it ends. -->"
 WRITTEN = "<!-- Written by `make docs` from {source}: edit that, not this page. -->"
 
 
@@ -36,11 +40,25 @@ def pages() -> dict[str, str]:
     return {
         "reference/cli.md": cli_reference(_command_line()),
         "reference/configuration.md": configuration(),
+        "reference/engines.md": engines(),
         "reference/errors.md": errors(),
         "reference/ledger-events.md": ledger_events(),
         "reference/openapi.json": json.dumps(json.loads(openapi_document()), indent=2, sort_keys=True) + "\n",
         "reference/telemetry.md": telemetry(),
     }
+
+
+def engines() -> str:
+    """Write the page of engines: people's words around the table, which is the contract suite's."""
+    text = (DOCS / "reference/engines.md").read_text()
+    before, begin, rest = text.partition(TABLE_BEGINS)
+    _, end, after = rest.partition(TABLE_ENDS)
+    spec = importlib.util.spec_from_file_location("engine_features", DOCS.parent / "tests/contract/engine_features.py")
+    assert spec and spec.loader and begin and end
+    features = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = features
+    spec.loader.exec_module(features)
+    return f"{before}{begin}\n{features.table()}{end}{after}"
 
 
 def ledger_events() -> str:

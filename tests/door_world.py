@@ -29,7 +29,6 @@ HOST = "bristol-07"
 class Guest:
     name: str
     gives_orders: bool
-    serial: int
 
 
 def judging(own: Membership) -> Callable[[bytes], Guest]:
@@ -38,7 +37,7 @@ def judging(own: Membership) -> Callable[[bytes], Guest]:
             found = own.check(der, time.time())
         except NotTrusted as error:
             raise Refused(str(error)) from None
-        return Guest(found.claims.name, found.claims.role is HostRole.HEAD, found.serial)
+        return Guest(found.claims.name, found.claims.role is HostRole.HEAD)
 
     return judge
 
@@ -93,7 +92,7 @@ class Opened:
 @asynccontextmanager
 async def opened(own: Membership, *routes: DoorRoute, give_models: Any = None) -> AsyncIterator[Opened]:
     found = Opened(own, give_models)
-    await found.door.listen(["127.0.0.1"], 0)
+    found.door.listen(["127.0.0.1"], 0)
     found.door.obey(DoorOrders(1, None, routes))
     try:
         yield found

@@ -179,6 +179,20 @@ class Cluster:
                     found.append(int(entry.name))
         return found
 
+    def running(self, name: str, mark: bytes) -> list[int]:
+        """The processes in a host's network with `mark` in their command line."""
+        found = []
+        for pid in self.net[name].processes():
+            with suppress(OSError):
+                if mark in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
+
+    def heard(self, name: str) -> float:
+        """When the head heard of a node last, in seconds since 1970."""
+        file = run_directory(self.home(HEAD), os.getuid()) / f"nodes/{name}.json"
+        return file.stat().st_mtime if file.exists() else 0.0
+
     def events(self) -> list[tuple[float, FleetEvent]]:
         """What control decided, with the time of day in seconds."""
         return [(entry.time_ms / 1_000, event) for entry, event in history(self.home(HEAD) / "ledger/control")]
@@ -285,10 +299,10 @@ def failures(streams: list[Stream]) -> list[str]:
 
 
 @contextmanager
-def cluster(folder: Path, *names: str) -> Iterator[Cluster]:
-    """Have a cluster of a head and these hosts; nothing of it is left behind."""
+def cluster(folder: Path, *names: str, own: dict[str, dict[str, str]] | None = None) -> Iterator[Cluster]:
+    """Have a cluster of a head and these hosts, with settings of their own; nothing of it is left behind."""
     with hosts(HEAD, *names) as net:
-        made = Cluster(net, folder)
+        made = Cluster(net, folder, own=dict(own or {}))
         try:
             made.begin()
             yield made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import threading
@@ -203,6 +204,19 @@ def test_a_host_with_a_forged_label_gets_what_is_its_own_and_one_without_token_o
     assert (word["orders"] or {"node": FORGER})["node"] == FORGER
     assert made.ready() and FORGER not in made.ready().values()
     made.stop(FORGER)
+
+
+def test_ray_may_die_and_everybody_is_back_by_himself(made: Cluster, times: dict[str, dict[str, float]]) -> None:
+    load = Load(made, 2, TOKENS)
+    for what, mark in (("the carrier is killed", b"fastness.main.carrier"), ("Ray's head is killed", b"gcs_server")):
+        (pid,) = made.running(HEAD, mark)
+        at = time.time()
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda mark=mark, pid=pid: made.running(HEAD, mark) not in ([], [pid]), f"{what}: it is back", 60)
+        eventually(lambda at=at: all(made.heard(name) > at for name in OTHERS), f"{what}: all are heard", 90)
+        eventually(lambda: len(made.ready()) == 3, f"{what}: all are ready", 90)
+        times[what] = {"taken back": time.time() - at}
+    assert failures(load.close()) == []
 
 
 def watched(made: Cluster, victim: str, at: float) -> dict[str, float]:

@@ -57,7 +57,7 @@ async def node(own: Membership, path: Path, ready: int) -> None:
 
     server = await asyncio.start_unix_server(stream, path)
     found = Opened(own)
-    await found.door.listen(["10.99.0.2"], PORT)
+    found.door.listen(["10.99.0.2"], PORT)
     found.door.obey(DoorOrders(1, None, (route(path),)))
     os.write(ready, b"r")
     async with server:

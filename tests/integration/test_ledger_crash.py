@@ -1,6 +1,7 @@
 """A writer that is killed at any moment has every entry that it acknowledged."""
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from fastness.ledger.note import Note, parse_note
 from fastness.ledger.port import LedgerInUse, Position
 from fastness.ledger.verify import LogReport, find, read, verify
 
+KILLS = int(os.environ.get("FASTNESS_TEST_KILLS", "2000"))
+LIVES = 50
 SETTINGS = LedgerSettings(batch_entries_max=1_024, queue_entries_max=65_536, segment_bytes_max=1_048_576)
 
 WRITER = """
@@ -110,8 +113,8 @@ def test_every_acknowledged_entry_survives_forty_kills_at_random_moments(tmp_pat
 
 @pytest.mark.soak
 def test_every_acknowledged_entry_survives_two_thousand_kills_at_random_moments(tmp_path):
-    for number in range(20):  # in logs of their own, so that looking at all of each stays quick
-        survive(tmp_path / str(number), 100)
+    for number, lives in enumerate(range(KILLS, 0, -LIVES)):  # in logs of their own: all of each is looked at each time
+        survive(tmp_path / str(number), min(lives, LIVES))
 
 
 def survive(tmp_path: Path, lives: int) -> None:

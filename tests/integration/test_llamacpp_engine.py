@@ -132,6 +132,7 @@ def check_schema(served: Path, schema: dict[str, Any], seed: int, temperature: f
 
 
 SEEDS = st.integers(0, 2**32 - 2)
+EXAMPLES = int(os.environ.get("FASTNESS_TEST_EXAMPLES", "300"))
 TEMPERATURES = st.sampled_from([0.7, 1.5, 2.0])
 
 
@@ -142,7 +143,7 @@ def test_whatever_schema_is_taken_is_followed(served: Path, schema: Any, seed: i
 
 
 @pytest.mark.soak
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas(), SEEDS, TEMPERATURES)
 def test_hundreds_of_schemas_are_followed(served: Path, schema: Any, seed: int, temperature: float) -> None:
     check_schema(served, schema, seed, temperature, output_tokens=300)

@@ -158,12 +158,12 @@ class _Told:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self._began_s = time.monotonic()
+        self._began: dict[str, float] = {}
         self._log: str | None = None
 
     def __call__(self, log: str, done_bytes: int, total_bytes: int) -> None:
         if log != self._log:
-            if time.monotonic() - self._began_s < QUICK_S:
+            if time.monotonic() - self._began.setdefault(log, time.monotonic()) < QUICK_S:
                 return
             self._end()
             self._log = log
@@ -174,7 +174,7 @@ class _Told:
 
     def _end(self) -> None:
         if self._log is not None:
-            self.progress.done(self._log, "verify", time.monotonic() - self._began_s, "read")
+            self.progress.done(self._log, "verify", time.monotonic() - self._began[self._log], "read")
             self._log = None
 
 

@@ -158,6 +158,7 @@ class EngineSettings:
     backoff_max_s: float = _setting(30.0, "Longest wait before a restart.", 0, 3_600)
     memory_bytes_max: int = _setting(0, "Address-space limit of an engine; 0 derives one from its model.", 0)
     open_files_max: int = _setting(1_024, "Open files of an engine (an rlimit).", 64, 1_048_576)
+    vllm_python: str = _setting("", "Interpreter of the Python environment that has vLLM; empty: this node has none.")
 
 
 @dataclass(frozen=True, slots=True)

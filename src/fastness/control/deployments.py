@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from fastness.control.access import DEFAULT_TENANT, Access
@@ -31,10 +32,11 @@ from fastness.core.tenant import AccessSnapshot
 from fastness.scheduling.revision import revision_of
 
 DEPLOYMENTS_MAX: Final = 1_000
+NO_FORMATS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Deployments:
-    """The commands. `models` lists what may be deployed, in a thread; `engines` names the engines there are.
+    """The commands. `models` lists what may be deployed, in a thread; `engines` and `reads` are those of a Ground.
 
     `ledger` is the directory of the log that `log` folds. `by` is the id of the principal who asks.
     """
@@ -48,9 +50,10 @@ class Deployments:
         watching: Watching,
         ledger: Path,
         engines: Collection[str] = ("llamacpp",),
+        reads: Mapping[str, str] = NO_FORMATS,
     ) -> None:
         self._log, self._models, self._access, self._policies = log, models, access, policies
-        self._watching, self._ledger, self._engines = watching, ledger, engines
+        self._watching, self._ledger, self._engines, self._reads = watching, ledger, engines, reads
 
     @property
     def state(self) -> FleetState:
@@ -160,7 +163,8 @@ class Deployments:
     async def ground(self) -> Ground:
         """Return what specs are checked against now; raises Problem (policy_unavailable), Unavailable."""
         models = await asyncio.to_thread(self._models)
-        return Ground(models, self._policies.lattice, living(await self._access.snapshot()), self._engines)
+        there = living(await self._access.snapshot())
+        return Ground(models, self._policies.lattice, there, self._engines, self._reads)
 
 
 def applying(

@@ -15,7 +15,7 @@ from fastness.control.models_here import DeviceBytes, ModelFacts
 from fastness.control.problem import Problem
 from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Scaling
 from fastness.core.marking import Label, Lattice, UnknownMarking
-from fastness.core.node import POOL
+from fastness.core.node import POOL, DeviceKind
 
 _PARAMETERS, _SCALING, _ROLLOUT = Parameters(), Scaling(), Rollout()
 """What stands where nothing is said; a file leaves out what should follow from the model."""
@@ -139,7 +139,8 @@ class SpecReader:
         elif facts is None:  # it is what it was, or the check that follows refuses it
             size_bytes = before.needs.device_bytes if before else 0
         else:
-            devices = max(1, needs.devices) * max(1, needs.nodes)
+            # On a slot of the processor a model lies in the memory of the node; see DeviceBytes.
+            devices = 0 if needs.accelerator == DeviceKind.CPU else max(1, needs.devices) * max(1, needs.nodes)
             try:
                 size_bytes = self.device_bytes(facts.card, parameters, devices)
             except ValueError as error:

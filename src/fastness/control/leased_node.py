@@ -6,9 +6,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
-from fastness.control.letters import Pigeonhole, Post, put, read_word, write
+from fastness.control.letters import REPORT_PERIOD_S, Pigeonhole, Post, put, read_word, write
 from fastness.control.recording import Recording
 from fastness.control.run_files import HEAD, LETTERS_IN, LETTERS_OUT
 from fastness.control.wanted_models import WantedModels
@@ -22,9 +21,6 @@ from fastness.fleet.node import LocalNode
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.claims import HostRole
 from fastness.store.snapshot_file import write_snapshot
-
-REPORT_PERIOD_S: Final = 0.5
-"""How often the head hears of a node on which nothing changes. A lease is several of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ class LeasedNode:
         self._lease = Lease(parts.lease_s)
         self._came = Pigeonhole(parts.run_directory / LETTERS_IN / HEAD)
         self._reported_s, self._at_ms = float("-inf"), 0
-        self._is_due = True
+        self._is_due, self._pace_s = True, REPORT_PERIOD_S
         self._door = DoorOrders(parts.clock_ms(), 0.0)
         self.leased = False
         """Whether the head's word still holds."""
@@ -85,12 +81,12 @@ class LeasedNode:
     async def look(self) -> None:
         """Hear the head, end everything if its word is too old, report if it is time. Raises OSError."""
         letter = self._came.poll()
-        if letter is not None:
+        if letter:
             await self._hear(letter)
         if self.leased and not self._lease.left_s(self._parts.now()):
             self._lapse()
         self._open_door()
-        if self._is_due or self._parts.now() - self._reported_s >= REPORT_PERIOD_S:
+        if self._is_due or self._parts.now() - self._reported_s >= self._pace_s:
             self._report()
 
     async def close(self) -> None:
@@ -112,6 +108,7 @@ class LeasedNode:
         except (NotTrusted, ValueError) as error:
             self._record.fails("letter.refused", str(error))
             return
+        self._pace_s = min(max(word.pace_s, 0.0), self._parts.lease_s / 3)
         if not self._lease.answered(word.answers_ms):
             return  # it answers nothing that we said lately: whatever it orders may be of before
         if not self.leased and self._lease.left_s(self._parts.now()):
@@ -153,7 +150,7 @@ class LeasedNode:
         except ValueError as error:
             self._record.fails("letter.not_sealed", str(error))
         else:
-            put(parts.run_directory / LETTERS_OUT / HEAD, letter)
+            put(str(parts.run_directory / LETTERS_OUT), HEAD, letter)
         self._reported_s, self._is_due = parts.now(), False
 
     def _changed(self, replica: Replica | None) -> None:

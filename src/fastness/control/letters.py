@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from fastness.identity.cluster.vouching import Vouched, Voucher, open_vouched
 
 LETTER_BYTES_MAX: Final = 16_777_216
 """One letter; a larger one is not read."""
+REPORT_PERIOD_S: Final = 0.5
+"""How often the head hears of a node on which nothing changes, if there are not many. A lease is several of these."""
 WORD, REPORT = "word", "report"
 """What the head writes, and what a node writes: an envelope for the one is not taken for the other."""
 
@@ -27,7 +30,7 @@ class Word:
 
     `orders` are None while control has given none yet; the node keeps to what it has. `revoked` is the list of revoked
     certificates, as PEM. `missing` are models that the node lacks and who has them, `records` those of the admission of
-    what it was ordered to run, as JSON.
+    what it was ordered to run, as JSON. The node reports at least every `pace_s`.
     """
 
     answers_ms: int
@@ -35,6 +38,7 @@ class Word:
     revoked: str = ""
     missing: tuple[WantedModel, ...] = ()
     records: tuple[str, ...] = ()
+    pace_s: float = REPORT_PERIOD_S
 
 
 class Post(Protocol):
@@ -88,11 +92,22 @@ def read_report(body: bytes) -> NodeReport:
     return _REPORTS.decode(body)
 
 
-def put(path: Path, letter: bytes) -> None:
+def put(folder: str, name: str, letter: bytes) -> None:
     """Replace a letter, whole. Raises OSError."""
-    draft = path.with_name(f".{path.name}")
-    draft.write_bytes(letter)
-    draft.replace(path)
+    draft, path = f"{folder}/.{name}", f"{folder}/{name}"
+    with open(draft, "wb") as file:  # noqa: PTH123 - thousands a second at most
+        file.write(letter)
+    os.replace(draft, path)  # noqa: PTH105
+
+
+def fetch(path: str) -> bytes:
+    """Return a letter; nothing where there is none, or one that is too large."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            content = file.read(LETTER_BYTES_MAX + 1)
+    except OSError:
+        return b""
+    return content if len(content) <= LETTER_BYTES_MAX else b""
 
 
 class Pigeonhole:
@@ -102,16 +117,14 @@ class Pigeonhole:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
 
-    def poll(self) -> bytes | None:
-        """Return what was put there since the last time; None: nothing, or nothing that can be read."""
+    def poll(self) -> bytes:
+        """Return what was put there since the last time; nothing: nothing, or nothing that can be read."""
         try:
-            with self._path.open("rb") as file:
-                found = self._path.stat()
-                seen = (found.st_mtime_ns, found.st_ino, found.st_size)
-                if seen == self._seen:
-                    return None
-                self._seen = seen
-                content = file.read(LETTER_BYTES_MAX + 1)
+            found = self._path.stat()
         except OSError:
-            return None
-        return content if 0 < len(content) <= LETTER_BYTES_MAX else None
+            return b""
+        seen = (found.st_mtime_ns, found.st_ino, found.st_size)
+        if seen == self._seen:
+            return b""
+        self._seen = seen
+        return fetch(str(self._path))

@@ -11,7 +11,10 @@ from fastness.core.marking import Label, Lattice, UnknownMarking
 from fastness.core.model import ModelCard
 
 DeviceBytes = Callable[[ModelCard, Parameters, int], int]
-"""Memory that one replica takes on each device, of so many devices; raises ValueError where it cannot be told."""
+"""Memory that one replica takes on each device, of so many devices (0: a slot of the processor, said to be one).
+
+Raises ValueError where it cannot be told.
+"""
 
 
 @dataclass(frozen=True, slots=True)

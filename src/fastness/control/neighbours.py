@@ -6,13 +6,15 @@ by which a node has written. It is the head's word here that renews the lease of
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
-from fastness.control.letters import Pigeonhole, Post, Word, put, read_report, write
+from fastness.control.letters import REPORT_PERIOD_S, Post, Word, fetch, put, read_report, write
 from fastness.control.run_files import LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
 from fastness.core.ids import is_name
 from fastness.core.marking import Node
@@ -26,13 +28,18 @@ from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 
 WAYS_MAX: Final = 65_536
 """Ways by which letters come. More are not looked at."""
+PACE_EACH_S: Final = 0.001
+"""Each node beyond five hundred makes all of them report so much less often: a core of the head is not for letters."""
 SUSPECT_PART: Final = 0.5
 """After this part of a lease without a word, gateways send nothing new to a node."""
 
 
 @dataclass(slots=True)
 class _Neighbour:
-    """One node: the way it wrote by last, what it said then, when that was, and what control wants of it."""
+    """One node: the way it wrote by last, what it said then, when that was, and what control wants of it.
+
+    At `look_s` gateways have to hear something else of it, if it stays silent.
+    """
 
     way: str
     report: NodeReport
@@ -42,6 +49,7 @@ class _Neighbour:
     orders_file: SnapshotReader[NodeOrders]
     orders: NodeOrders | None = None
     routed: tuple[Replica, ...] = ()
+    look_s: float = float("inf")
 
 
 class Neighbours:
@@ -64,12 +72,14 @@ class Neighbours:
         tell: Callable[[str, str], None],
         models: ModelsKnown | None = None,
     ) -> None:
+        self._in, self._out = str(run_directory / LETTERS_IN), str(run_directory / LETTERS_OUT)
         self._run, self._post, self._place, self._revoked = run_directory, post, place, revoked
         self._now, self._lease_s, self._tell = now, lease_s, tell
         self._models = models or NoModels()
         self._door_port, self._door = door_port, DoorOrders(0)
         self._withheld: frozenset[str] = frozenset()
-        self._ways: dict[str, Pigeonhole] = {}
+        self._ways: dict[str, tuple[int, int, int]] = {}
+        self._hosts: tuple[ModelHost, ...] | None = None
         self._nodes: dict[str, _Neighbour] = {}
 
     def begin(self) -> None:
@@ -84,21 +94,29 @@ class Neighbours:
     def look(self) -> bool:
         """Open what has come, pass on what control wants, answer; tell whether gateways have to hear of anything."""
         heard = {name for name in map(self._hear, self._letters()) if name is not None}
-        changed = False
+        changed, now = False, self._now()
+        self._hosts = None
         for name, one in self._nodes.items():
             told = one.orders_file.poll()
             if told is not None and told.node == name:
                 one.orders = told
-            if told is not None or name in heard:
+            fresh = told is not None or name in heard
+            if fresh:
                 self._answer(name, one)
-            if told is not None or name in heard or one.routed:
-                silent_s, before = self._now() - one.heard_s, (one.place, one.routed)
-                one.place, one.routed = one.report.node.place, () if silent_s >= self._lease_s else _routed(one)
-                if silent_s >= self._lease_s * SUSPECT_PART:
-                    one.routed = tuple(replace(each, state=ReplicaState.DRAINING) for each in one.routed)
-                changed = changed or before != (one.place, one.routed)
+            if fresh or now >= one.look_s:
+                changed = self._route(one, now - one.heard_s) or changed
         self._connect()
         return changed
+
+    def _route(self, one: _Neighbour, silent_s: float) -> bool:
+        """Say anew what gateways are told of a node; tell whether that is something else than before."""
+        before, suspect_s = (one.place, one.routed), self._lease_s * SUSPECT_PART
+        one.place, one.routed = one.report.node.place, () if silent_s >= self._lease_s else _routed(one)
+        if silent_s >= suspect_s:
+            one.routed = tuple(replace(each, state=ReplicaState.DRAINING) for each in one.routed)
+        due_s = (suspect_s if silent_s < suspect_s else self._lease_s) if one.routed else float("inf")
+        one.look_s = one.heard_s + due_s
+        return before != (one.place, one.routed)
 
     def withhold(self, models: frozenset[str]) -> None:
         """Order nobody to run these models, whatever control says: they were revoked."""
@@ -120,17 +138,19 @@ class Neighbours:
             write_snapshot(self._run / DOOR_ORDERS, self._door, durable=False)
 
     def _letters(self) -> list[tuple[str, bytes]]:
-        folder = self._run / LETTERS_IN
-        names = sorted(path.name for path in folder.glob("[!.]*"))[:WAYS_MAX]
-        for gone in self._ways.keys() - set(names):
-            del self._ways[gone]
+        """The letters that were brought since the last time, each with its way."""
+        there = dict[str, tuple[int, int, int]]()
+        with os.scandir(self._in) as entries:
+            for entry in entries:
+                if len(there) < WAYS_MAX and not entry.name.startswith("."):
+                    with suppress(OSError):  # gone since
+                        state = entry.stat()
+                        there[entry.name] = (state.st_mtime_ns, state.st_ino, state.st_size)
+        for gone in self._ways.keys() - there.keys():
             (self._run / LETTERS_OUT / gone).unlink(missing_ok=True)
-        found = []
-        for name in names:
-            letter = self._ways.setdefault(name, Pigeonhole(folder / name)).poll()
-            if letter is not None:
-                found.append((name, letter))
-        return found
+        new = [way for way in sorted(there) if there[way] != self._ways.get(way)]
+        self._ways = there
+        return [(way, letter) for way in new if (letter := fetch(f"{self._in}/{way}"))]
 
     def _hear(self, came: tuple[str, bytes]) -> str | None:
         """Take in one letter; return whose it was."""
@@ -164,19 +184,22 @@ class Neighbours:
 
     def _answer(self, name: str, one: _Neighbour) -> None:
         try:
-            letter = self._post.seal(name, write(self._word(name, one)))
-            put(self._run / LETTERS_OUT / one.way, letter)
+            letter = self._post.seal(name, write(self._word(one)))
+            put(self._out, one.way, letter)
         except (ValueError, OSError) as error:
             self._tell(one.way, str(error))
 
-    def _word(self, name: str, one: _Neighbour) -> Word:
+    def _word(self, one: _Neighbour) -> Word:
         orders = self._permitted(one.orders)
-        heard = (each for other, each in self._nodes.items() if other != name and self._is_heard(each))
-        hosts = (
-            ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests) for each in heard
-        )
-        missing = missing_models(one.report.node, orders, hosts, self._models)
-        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models))
+        if self._hosts is None:
+            self._hosts = tuple(
+                ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests)
+                for each in self._nodes.values()
+                if self._is_heard(each)
+            )
+        missing = missing_models(one.report.node, orders, self._hosts, self._models)
+        pace_s = max(REPORT_PERIOD_S, len(self._nodes) * PACE_EACH_S)
+        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models), pace_s)
 
     def _is_heard(self, one: _Neighbour) -> bool:
         return self._now() - one.heard_s < self._lease_s

@@ -21,6 +21,7 @@ from fastness.control.routes import LOCAL, Answer, Table, caller_of
 from fastness.core.policy import Action
 from fastness.ledger.port import LedgerUnavailable
 from fastness.ledger.receipts.receipt import Archive, NotSigned, parse_id
+from fastness.ledger.stored_tree import TreeDamaged
 
 TICK_S: Final = 1.0
 """How often what was recorded is taken in; whoever asks does not wait for that."""
@@ -44,6 +45,7 @@ class ReceiptDesk:
         self._archive, self._log = archive, log
         self._turn = asyncio.Lock()
         self._behind = True
+        self._problem = ""
 
     @asynccontextmanager
     async def keep_index(self) -> AsyncIterator[None]:
@@ -76,35 +78,36 @@ class ReceiptDesk:
         wanted, until = parse_id(text), time.monotonic() + FIND_TIMEOUT_S
         if wanted is None:
             return None
+        looked_at_all = False
         while True:
+            why = "the index is being made"
             try:
                 async with self._turn:
                     found = await asyncio.to_thread(self._archive.receipt, wanted, tenant, chain=chain)
-                    if found is None:
-                        self._behind = await asyncio.to_thread(self._archive.catch_up)
-                if found is not None or (not self._behind and time.monotonic() > until - FIND_TIMEOUT_S + LOOK_AGAIN_S):
-                    return found
-                unsigned = False
+                    if found is not None or looked_at_all:
+                        return found
+                    self._behind = await asyncio.to_thread(self._archive.catch_up)
+                    looked_at_all = not self._behind  # at the next look, that is
             except NotSigned:
-                unsigned = True
-            except (LedgerUnavailable, OSError, ValueError, LookupError) as error:
+                why = "the checkpoint that covers its entry is not signed yet"
+                await asyncio.sleep(LOOK_AGAIN_S)
+            except (LedgerUnavailable, TreeDamaged, OSError, ValueError, LookupError) as error:
                 self._log.record("error", "receipt.problem", reason=type(error).__name__)
                 raise _unavailable("a log or its index cannot be read; the operator's log says which") from None
             if time.monotonic() > until:
-                why = (
-                    "the checkpoint that covers its entry is not signed yet" if unsigned else "the index is being made"
-                )
                 raise _unavailable(why)
-            await asyncio.sleep(LOOK_AGAIN_S if unsigned or not self._behind else 0)
 
     async def _follow(self) -> None:
         while True:
+            problem = ""
             try:
                 async with self._turn:
                     self._behind = await asyncio.to_thread(self._archive.catch_up)
             except (LedgerUnavailable, OSError, ValueError) as error:
-                self._log.record("error", "receipt.problem", reason=type(error).__name__)
-                self._behind = False
+                self._behind, problem = False, type(error).__name__
+            if problem and problem != self._problem:
+                self._log.record("error", "receipt.problem", reason=problem)
+            self._problem = problem
             await asyncio.sleep(0 if self._behind else TICK_S)
 
 

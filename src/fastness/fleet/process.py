@@ -9,7 +9,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import IO, Final, Protocol
 
 LINES_MAX: Final = 200
 LINE_BYTES_MAX: Final = 2_048
@@ -20,13 +20,32 @@ LAST_WORDS_S: Final = 0.1
 """How long the stderr of an ended process may still be read: it is over at once unless somebody left the group."""
 
 
+class Started(Protocol):
+    """A child of this process, as its watcher needs it; subprocess.Popen is one."""
+
+    pid: int
+    stderr: IO[bytes] | None
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit status, negative for a signal."""
+        ...
+
+    def kill(self) -> None:
+        """End it."""
+        ...
+
+
+Start = Callable[[Sequence[str], Mapping[str, str], Sequence[int]], Started]
+"""Starts a program with an environment and with descriptors that stay open in it; raises OSError."""
+
+
 class Process:
     """A started process in a session of its own. `lines` are the last lines of its stderr, oldest first.
 
     `on_line` gets each line, cut at LINE_BYTES_MAX; what it raises as OSError is ignored. Use `start`.
     """
 
-    def __init__(self, inner: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> None:
+    def __init__(self, inner: Started, on_line: Callable[[str], None] | None) -> None:
         self._inner = inner
         self._on_line = on_line
         self._loop = asyncio.get_running_loop()
@@ -45,22 +64,20 @@ class Process:
         *,
         descriptors: Sequence[int] = (),
         on_line: Callable[[str], None] | None = None,
+        start: Start | None = None,
     ) -> Process:
-        """Start `argv` with exactly `environ`; `descriptors` stay open in it. Raises OSError."""
-        inner = subprocess.Popen(  # noqa: ASYNC220 - returns as soon as the program is executed, after a few ms
-            list(argv),
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=tuple(descriptors),
-        )
+        """Start `argv` with exactly `environ`; `descriptors` stay open in it.
+
+        `start` does it in another way than as our own child. Raises OSError.
+        """
+        inner = (start or _popen)(argv, environ, descriptors)
         try:
             return cls(inner, on_line)
         except OSError:
             inner.kill()
-            inner.communicate()
+            inner.wait()
+            if inner.stderr:
+                inner.stderr.close()
             raise
 
     @property
@@ -122,3 +139,15 @@ class Process:
         if self._on_line:
             with suppress(OSError):  # a full disk must not stop the reading: the process would wait for us
                 self._on_line(text)
+
+
+def _popen(argv: Sequence[str], environ: Mapping[str, str], descriptors: Sequence[int]) -> Started:
+    return subprocess.Popen(  # returns as soon as the program is executed, after a few ms
+        list(argv),
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        pass_fds=tuple(descriptors),
+    )

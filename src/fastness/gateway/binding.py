@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastness.core.event import Scalar
 from fastness.gateway.canonical import parameters_bytes, prompt_bytes
-from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, commit, salts_of
+from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, Salting, commit
 
 if TYPE_CHECKING:
     from fastness.gateway.trip import Trip
@@ -22,7 +22,7 @@ class Binding:
     """
 
     def __init__(self, log: str, secret: bytes, configuration: str) -> None:
-        self._secret, self._configuration = secret, configuration
+        self._salting, self._configuration = Salting(secret), configuration
         self._line = f"{RECEIPT_HEADER.lower()}: {log}.%b\r\n".encode()
         self._comment = f": {RECEIPT_HEADER.lower()} {log}.%b entry %d\n\n".encode()
 
@@ -36,13 +36,13 @@ class Binding:
 
     def salts(self, request_id: str) -> dict[str, str]:
         """Return the salts of an answer's commitments, in hex: whoever keeps the content can show that it is that."""
-        return {name: salt.hex() for name, salt in salts_of(self._secret, request_id)._asdict().items()}
+        return {name: salt.hex() for name, salt in self._salting.of(request_id)._asdict().items()}
 
     def fields(self, trip: Trip) -> dict[str, Scalar]:
         """Return what the entry of a whole answer says besides: what was asked and answered, how, where."""
         request, answer, replica, model = trip.request, trip.answer, trip.replica, trip.model
         assert request
-        salts = salts_of(self._secret, trip.exchange.request_id)
+        salts = self._salting.of(trip.exchange.request_id)
         said: dict[str, Scalar] = {
             "request_commitment": commit(REQUEST, salts.request, trip.exchange.body),
             "prompt_commitment": commit(PROMPT, salts.request, prompt_bytes(request)),

@@ -13,7 +13,6 @@ import msgspec
 from fastness.core.request import ChatRequest, CompletionRequest, EmbeddingRequest, Message, Sampling
 
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
-_UNCONSTRAINED: Final = Sampling()
 _TOO_LONG_FOR_POINT: Final = 1e16
 _TOO_SMALL_FOR_POINT: Final = 1e-4
 
@@ -36,10 +35,11 @@ def answer_bytes(choices: Iterable[tuple[str, Sequence[Call]]]) -> bytes:
 def parameters_bytes(request: ChatRequest | CompletionRequest | EmbeddingRequest) -> bytes:
     """Return what the request set of how the answer is made, by the names of the API."""
     if isinstance(request, EmbeddingRequest):
-        asked: dict[str, object] = {"dimensions": request.dimensions}
-    else:
-        asked = {"n": request.choices if request.choices != 1 else None} | _sampling(request.sampling)
-    return _encode({name: value for name, value in asked.items() if value is not None})
+        return b"{}" if request.dimensions is None else b'{"dimensions":%d}' % request.dimensions
+    asked = _sampling(request.sampling)
+    if request.choices != 1:
+        asked["n"] = request.choices
+    return _encode(asked)
 
 
 def _message(one: Message) -> bytes:
@@ -65,25 +65,32 @@ def _choice(text: str, calls: Sequence[Call]) -> bytes:
 
 
 def _sampling(sampling: Sampling) -> dict[str, object]:
-    if sampling == _UNCONSTRAINED:
-        return {}
-    return {
-        "frequency_penalty": _number(sampling.frequency_penalty),
-        "logit_bias": {str(token): _number(bias) for token, bias in sampling.logit_bias} or None,
-        "max_tokens": sampling.max_output_tokens,
-        "presence_penalty": _number(sampling.presence_penalty),
-        "seed": sampling.seed,
-        "stop": list(sampling.stop) or None,
-        "temperature": _number(sampling.temperature),
-        "top_logprobs": sampling.top_logprobs,
-        "top_p": _number(sampling.top_p),
-    }
+    asked: dict[str, object] = {}
+    if sampling.max_output_tokens is not None:
+        asked["max_tokens"] = sampling.max_output_tokens
+    if sampling.temperature is not None:
+        asked["temperature"] = _number(sampling.temperature)
+    if sampling.top_p is not None:
+        asked["top_p"] = _number(sampling.top_p)
+    if sampling.seed is not None:
+        asked["seed"] = sampling.seed
+    if sampling.stop:
+        asked["stop"] = sampling.stop
+    if sampling.frequency_penalty is not None:
+        asked["frequency_penalty"] = _number(sampling.frequency_penalty)
+    if sampling.presence_penalty is not None:
+        asked["presence_penalty"] = _number(sampling.presence_penalty)
+    if sampling.top_logprobs is not None:
+        asked["top_logprobs"] = sampling.top_logprobs
+    if sampling.logit_bias:
+        asked["logit_bias"] = {str(token): _number(bias) for token, bias in sampling.logit_bias}
+    return asked
 
 
-def _number(value: float | None) -> object:
+def _number(value: float) -> object:
     """Write a whole number without a point, and others as Python's `repr` does, so that one writes them alike."""
-    if value is None or value == int(value):
-        return None if value is None else int(value)
+    if value == int(value):
+        return int(value)
     if _TOO_SMALL_FOR_POINT <= abs(value) < _TOO_LONG_FOR_POINT:
         return value
     return msgspec.Raw(repr(value).encode())

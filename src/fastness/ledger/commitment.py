@@ -25,10 +25,23 @@ class Salts(NamedTuple):
     answer: bytes
 
 
+class Salting:
+    """Makes salts out of one secret, which is hashed once and not for each answer."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._begun = hmac.new(secret, _LABEL, "sha512")
+
+    def of(self, request_id: str) -> Salts:
+        """Return the salts of the answer to `request_id`."""
+        mac = self._begun.copy()
+        mac.update(request_id.encode())
+        both = mac.digest()
+        return Salts(both[:SALT_BYTES], both[SALT_BYTES:])
+
+
 def salts_of(secret: bytes, request_id: str) -> Salts:
-    """Return the salts of the answer to `request_id`."""
-    both = hmac.digest(secret, _LABEL + request_id.encode(), "sha512")
-    return Salts(both[:SALT_BYTES], both[SALT_BYTES:])
+    """Return the salts of the answer to `request_id`, for whoever makes but a few."""
+    return Salting(secret).of(request_id)
 
 
 def commit(label: bytes, salt: bytes, content: bytes) -> str:

@@ -20,6 +20,8 @@ from fastness.main.trust import checking, judging, refreshing
 
 CONNECT_TIMEOUT_S = 3.0
 READ_BUFFER_BYTES = 1_048_576
+FILES_MAX = 32_768
+"""Two for each connection, and some."""
 
 if TYPE_CHECKING:
     from fastness.fleet.door.orders import ModelSource
@@ -40,6 +42,7 @@ def run_door(settings: Settings) -> int:
 
     write_no_core()
     die_with_supervisor()
+    _open_many_files()
     membership = Membership(cluster_folder(settings.home))
     keep_to_ports(settings.cluster.port)
     run = prepare_directories(settings)
@@ -52,13 +55,19 @@ def run_door(settings: Settings) -> int:
         connector=run / CONNECTOR,
         orders=SnapshotReader(run / ORDERS, DoorOrders).poll,
         refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
-        counts=lambda serial: serial not in membership.revoked.serials,
         models=settings.home / "models",
         reach=reaching(membership),
         report=lambda report: write_snapshot(run / REPORT, report, durable=False),
         log=log,
     )
     return uvloop.run(serve(parts))
+
+
+def _open_many_files() -> None:
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, FILES_MAX), most))
 
 
 def run() -> None:

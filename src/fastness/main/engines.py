@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from fastness.core.desired import DeploymentSpec
     from fastness.core.model import ModelCard
     from fastness.core.observation import Assignment
+    from fastness.engines.port import EngineTask, Launch
+    from fastness.fleet.adopted import Starter
     from fastness.fleet.keeper import Execution
-    from fastness.perimeter.port import Perimeter
+    from fastness.perimeter.port import Confinement, Perimeter
     from fastness.registry.library import ModelLibrary
 
 
@@ -38,12 +40,13 @@ class Engines:
         allowed: asyncio.Event,
         *,
         unsealed: bool,
+        starter: Starter | None = None,
         obtain: Obtain | None = None,
     ) -> None:
         from fastness.registry.shared_copies import SharedCopies
 
         self._settings, self._run, self._perimeter, self._library = settings, run, perimeter, library
-        self._allowed, self._unsealed, self._obtain = allowed, unsealed, obtain
+        self._allowed, self._unsealed, self._obtain, self._starter = allowed, unsealed, obtain, starter
         self._copies = SharedCopies()
 
     async def prepare(self, assignment: Assignment, tell: Callable[[str], None]) -> Execution:
@@ -58,12 +61,16 @@ class Engines:
         tell("verify")
         try:
             card, path = await self._present(spec, tell)
-            weights = await self._copies.take(assignment.replica, card, path)
+            copies = await self._copies.take(assignment.replica, card, path)
         except ModelRefused as error:
             raise CannotRun(Diagnosis("model_refused", str(error), "")) from None
         except (ModelUnavailable, CardError) as error:
             raise CannotRun(Diagnosis("model_unavailable", str(error), "")) from None
-        return self._execution(assignment, card, weights)
+        try:
+            return self._execution(assignment, card, copies)
+        except ValueError as error:
+            self.release(assignment.replica)
+            raise CannotRun(Diagnosis("engine_unusable", f"{error}.", "")) from None
 
     def release(self, replica: str) -> None:
         """See Workshop."""
@@ -102,40 +109,22 @@ class Engines:
             )
         return card, path
 
-    def _execution(self, assignment: Assignment, card: ModelCard, weights: int) -> Execution:
-        """The engine says what is executed, the perimeter how it is sealed.
+    def _execution(self, assignment: Assignment, card: ModelCard, copies: dict[str, int]) -> Execution:
+        """The engine says what is executed, the perimeter how it is sealed. Raises ValueError when it cannot be run.
 
-        `weights` is the descriptor of their sealed copy. The engine gets it, and no way to the directory of models.
+        `copies` are the descriptors of the sealed copy of its files, by their paths in the model. The engine gets them,
+        and no way to the directory of models.
         """
         from fastness.engines.catalogue import build, engine
-        from fastness.engines.port import EngineTask
         from fastness.fleet.devices import device_environ
         from fastness.fleet.keeper import Execution
-        from fastness.perimeter.port import Confinement
-        from fastness.registry.sealed_copy import path_of
 
-        spec, settings = assignment.spec, self._settings.engine
-        wanted, kind = spec.parameters, engine(spec.parameters.engine)
-        scratch = self._run / "engines" / assignment.replica
-        task = EngineTask(
-            card=card,
-            weights=path_of(weights),
-            socket=scratch / "engine.sock",
-            scratch=scratch,
-            slots=wanted.slots,
-            context_tokens=min(wanted.slot_context_tokens, card.context_tokens),
-            threads=wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1),
-            cache_type=wanted.cache_type,
-        )
+        spec = assignment.spec
+        kind, scratch = engine(spec.parameters.engine), self._run / "engines" / assignment.replica
+        task = self._task(assignment, card, copies, scratch)
         launch = kind.launch(task)
-        confinement = Confinement(
-            readable=tuple(path for path in launch.readable if path != task.weights),
-            descriptors=(weights,),
-            writable=(scratch,),
-            memory_bytes_max=settings.memory_bytes_max or launch.memory_bytes_max,
-            open_files_max=settings.open_files_max,
-            unsealed=self._unsealed,
-        )
+        descriptors = tuple(copies.values())
+        confinement = self._confinement(launch, task, descriptors, assignment)
         return Execution(
             id=assignment.replica,
             model=card.name,
@@ -149,11 +138,53 @@ class Engines:
             health_path=kind.health(),
             sealed=not self._unsealed,
             diagnose=kind.diagnose,
-            descriptors=(weights,),
+            descriptors=descriptors,
             node=assignment.part.node,
             deployment=spec.name,
             revision=assignment.revision,
             model_digest=spec.model_digest,
             term=assignment.term,
             build=build(kind.name),
+            start=self._starter.start if launch.family and self._starter else None,
+        )
+
+    def _task(self, assignment: Assignment, card: ModelCard, copies: dict[str, int], scratch: Path) -> EngineTask:
+        from fastness.engines.port import EngineTask
+        from fastness.fleet.devices import accelerators
+        from fastness.registry.sealed_copy import path_of
+
+        wanted = assignment.spec.parameters
+        file = copies.get("")
+        return EngineTask(
+            card=card,
+            weights=scratch / "model" if file is None else path_of(file),
+            socket=scratch / "engine.sock",
+            scratch=scratch,
+            slots=wanted.slots,
+            context_tokens=min(wanted.slot_context_tokens, card.context_tokens),
+            threads=wanted.threads or max(1, len(os.sched_getaffinity(0)) - 1),
+            cache_type=wanted.cache_type,
+            files=tuple((name, path_of(one)) for name, one in copies.items() if name),
+            accelerators=len(accelerators(assignment.part.devices)),
+            python=self._settings.engine.vllm_python,
+        )
+
+    def _confinement(
+        self, launch: Launch, task: EngineTask, descriptors: tuple[int, ...], assignment: Assignment
+    ) -> Confinement:
+        from fastness.fleet.device_files import device_files
+        from fastness.perimeter.port import Confinement, Profile
+
+        settings = self._settings.engine
+        return Confinement(
+            readable=tuple(path for path in launch.readable if path != task.weights),
+            descriptors=descriptors,
+            writable=(task.scratch,),
+            memory_bytes_max=settings.memory_bytes_max or launch.memory_bytes_max,
+            open_files_max=settings.open_files_max,
+            processes_max=launch.processes_max,
+            unsealed=self._unsealed,
+            profile=Profile.FAMILY if launch.family else Profile.SINGLE,
+            devices=device_files(assignment.part.devices) if launch.family else (),
+            links=launch.links,
         )

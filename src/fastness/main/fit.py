@@ -30,9 +30,12 @@ class ReplicaSizes:
     def configured(self, engine: EngineSettings) -> Callable[[ModelCard], int | None]:
         """Return what says how much a replica takes as configuration runs it; None where that cannot be told."""
         from fastness.control.configured import configured_parameters
+        from fastness.registry.folder import is_folder
         from fastness.scheduling.fit import FitUnknown
 
         def told(card: ModelCard) -> int | None:
+            if is_folder(card):  # the embedded engine, which is what configuration runs, does not read it
+                return None
             try:
                 return self.device_bytes(card, configured_parameters(engine), 1)
             except FitUnknown:
@@ -45,13 +48,16 @@ class ReplicaSizes:
         return self._library.weights(card).exists()
 
     def _shape(self, card: ModelCard) -> ModelShape:
+        from fastness.registry.folder import is_folder
+        from fastness.registry.folder_shape import folder_shape
         from fastness.registry.shape import model_shape
         from fastness.scheduling.fit import FitUnknown
 
         found = self._shapes.get(card.digest)
         if found is None:
             try:
-                found = replace(model_shape(self._library.weights(card)), kind=card.kind)
+                shape = folder_shape if is_folder(card) else model_shape
+                found = replace(shape(self._library.weights(card)), kind=card.kind)
             except FitUnknown as error:
                 if not self.is_laid_down(card):
                     raise

@@ -23,11 +23,13 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
+from fastness.main.starter import starter
 
 if TYPE_CHECKING:
     from fastness.control.host import HostParts
     from fastness.control.leased_node import LeasedParts
     from fastness.core.replica import Replica
+    from fastness.fleet.adopted import Starter
     from fastness.fleet.node import LocalNode
     from fastness.identity.cluster.membership import Membership
 
@@ -56,22 +58,24 @@ def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: C
         joined(NodeJoined(membership.claims.name, head.name, os.getpid(), elapsed_s, not unsealed))
 
     async def keep() -> int:
-        parts = _parts(settings, run, membership, head.name, unsealed)
+        parts = _parts(settings, run, membership, head.name, unsealed, starts)
         return await Host(parts, progress, unsealed=unsealed).run(told)
 
-    with outside(settings):
+    with outside(settings), starter(settings, unsealed=unsealed) as starts:
         stay_local(unsealed)
         return uvloop.run(keep())
 
 
-def _parts(settings: Settings, run: Path, membership: Membership, head: str, unsealed: bool) -> HostParts:
+def _parts(
+    settings: Settings, run: Path, membership: Membership, head: str, unsealed: bool, starts: Starter | None
+) -> HostParts:
     from fastness.control.host import HostParts
     from fastness.ledger.file import FileLedger
     from fastness.perimeter.local import LocalPerimeter
 
     allowed, perimeter = asyncio.Event(), LocalPerimeter()
     return HostParts(
-        leased=_leased(settings, run, membership, head, allowed, unsealed),
+        leased=_leased(settings, run, membership, head, allowed, unsealed, starts),
         allowed=allowed,
         ledger=FileLedger.open(settings.home / "ledger/node", "node", settings.ledger, milliseconds),
         log=open_log(settings, "supervisor"),
@@ -81,7 +85,13 @@ def _parts(settings: Settings, run: Path, membership: Membership, head: str, uns
 
 
 def _leased(
-    settings: Settings, run: Path, membership: Membership, head: str, allowed: asyncio.Event, unsealed: bool
+    settings: Settings,
+    run: Path,
+    membership: Membership,
+    head: str,
+    allowed: asyncio.Event,
+    unsealed: bool,
+    starts: Starter | None,
 ) -> LeasedParts:
     from fastness.control.leased_node import LeasedParts
     from fastness.control.letters import REPORT, WORD, SealedPost
@@ -103,7 +113,8 @@ def _leased(
 
     def node(tell: Callable[[Replica | None], None]) -> LocalNode:
         keeper = ReplicaKeeper(settings.engine, tell, time.time)
-        engines = Engines(settings, run, LocalPerimeter(), library, allowed, unsealed=unsealed, obtain=models.obtain)
+        sealed, obtain = LocalPerimeter(), models.obtain
+        engines = Engines(settings, run, sealed, library, allowed, unsealed=unsealed, obtain=obtain, starter=starts)
         return LocalNode(claims.name, keeper, engines, lambda _orders: None, tell)
 
     def take_revoked(pem: str) -> None:

@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from fastness.core.marking import Node
     from fastness.core.node import FleetNode
     from fastness.core.replica import Replica
+    from fastness.fleet.adopted import Starter
     from fastness.fleet.node import LocalNode
     from fastness.perimeter.port import Perimeter
     from fastness.registry.library import ModelLibrary
+
+
+DIGEST_CHARS = 64
 
 
 def ensuring(settings: Settings, library: ModelLibrary) -> Callable[[str, Callable[[str, int, int], None]], Model]:
     """Build what finds and verifies a model that configuration names; see Site.ensure_model."""
     from fastness.control.configured import configured_parameters
     from fastness.control.site import Model
+    from fastness.registry.folder import is_folder
     from fastness.registry.library import ModelRefused
     from fastness.scheduling.fit import FitUnknown
 
@@ -33,6 +38,11 @@ def ensuring(settings: Settings, library: ModelLibrary) -> Callable[[str, Callab
 
     def ensure(name: str, tell: Callable[[str, int, int], None]) -> Model:
         model = Model(*library.ensure(name, tell))
+        if is_folder(model.card):
+            raise ModelRefused(
+                f"{name} is a folder of safetensors, which the embedded engine does not read. Leave it out of the "
+                'settings, and deploy it: engine = "vllm" (docs/how-to/run-vllm.md)'
+            )
         try:
             sizes.device_bytes(model.card, configured_parameters(settings.engine), 1)
         except FitUnknown as error:  # nothing would place it: that is said before anything waits for it
@@ -47,6 +57,7 @@ def keeping(
     run: Path,
     perimeter: Perimeter,
     library: ModelLibrary,
+    starts: Starter | None,
     unsealed: bool,
     allowed: asyncio.Event,
     on_change: Callable[[Replica | None], None],
@@ -59,7 +70,7 @@ def keeping(
 
     # What an engine writes to stderr is kept in memory for diagnosis only: it might quote a prompt (law 3).
     keeper = ReplicaKeeper(settings.engine, on_change, time.time)
-    engines = Engines(settings, run, perimeter, library, allowed, unsealed=unsealed)
+    engines = Engines(settings, run, perimeter, library, allowed, unsealed=unsealed, starter=starts)
     return LocalNode(
         settings.node.name, keeper, engines, lambda orders: write_snapshot(settings.home / ORDERS, orders), on_change
     )
@@ -84,4 +95,6 @@ def offer(settings: Settings) -> Callable[[Node], FleetNode]:
 
 def digests(home: Path) -> tuple[str, ...]:
     """Return the models on this disk, by digest."""
-    return tuple(sorted(file.stem for file in (home / "models").glob("*.gguf")))
+    models = home / "models"
+    folders = (one.name for one in models.glob("?" * DIGEST_CHARS) if one.is_dir())
+    return tuple(sorted({*(file.stem for file in models.glob("*.gguf")), *folders}))

@@ -19,7 +19,6 @@ class CertifiedGuest:
 
     name: str
     gives_orders: bool
-    serial: int
 
 
 def judging(membership: Membership) -> Callable[[bytes], Guest]:
@@ -33,7 +32,7 @@ def judging(membership: Membership) -> Callable[[bytes], Guest]:
             found = membership.check(der, time.time())
         except NotTrusted as error:
             raise Refused(str(error)) from None
-        return CertifiedGuest(found.claims.name, found.claims.role is HostRole.HEAD, found.serial)
+        return CertifiedGuest(found.claims.name, found.claims.role is HostRole.HEAD)
 
     return judge
 

@@ -29,12 +29,14 @@ from fastness.main.process import (
     stay_local,
     write_no_core,
 )
+from fastness.main.starter import starter
 
 if TYPE_CHECKING:
     import socket
 
     from fastness.control.declaration import Declared
     from fastness.control.site import Site
+    from fastness.fleet.adopted import Starter
     from fastness.fleet.supervised import Supervised
     from fastness.store.snapshot_file import SnapshotProblem
     from fastness.telemetry.log import JsonLog
@@ -68,7 +70,7 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         )
 
     async def supervise() -> int:
-        return await Supervisor(site(settings, declared, listeners), progress, unsealed=unsealed).run(tell)
+        return await Supervisor(site(settings, declared, listeners, starts), progress, unsealed=unsealed).run(tell)
 
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
@@ -78,13 +80,19 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     listeners = bind_listeners(settings, settings.gateway.processes)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
-    with broker(settings, run), outside(settings) if settings.ray.address else nullcontext():
+    with (
+        broker(settings, run),
+        outside(settings) if settings.ray.address else nullcontext(),
+        starter(settings, unsealed=unsealed) as starts,
+    ):
         stay_local(unsealed)  # from here on neither this process nor one that it starts makes a socket to the outside
         return uvloop.run(supervise())
 
 
-def site(settings: Settings, declared: Declared, listeners: Sequence[socket.socket]) -> Site:
-    """Build what the supervisor stands on; each gateway gets one of the listeners."""
+def site(
+    settings: Settings, declared: Declared, listeners: Sequence[socket.socket], starts: Starter | None = None
+) -> Site:
+    """Build what the supervisor stands on; each gateway gets one of the listeners. `starts` is for families."""
     import asyncio
     from functools import partial
 
@@ -128,7 +136,7 @@ def site(settings: Settings, declared: Declared, listeners: Sequence[socket.sock
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
-        node=partial(keeping, settings, run, perimeter, library),
+        node=partial(keeping, settings, run, perimeter, library, starts),
         kept_orders=SnapshotReader(settings.home / ORDERS, NodeOrders, partial(_report, log)).poll,
         new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
         offer=offer(settings),

@@ -76,6 +76,8 @@ def _kind(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         if any("run_broker" in word for word in words):
             return "broker"
+        if any("import starter" in word for word in words):
+            return "starter"
         for kind in OUTSIDE:
             if any(word.startswith(f"from fastness.main.{_MODULES.get(kind, kind)} import") for word in words):
                 return kind

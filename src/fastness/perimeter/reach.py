@@ -113,6 +113,11 @@ def reach_filter(machine: str, sockets: dict[str, tuple[Test, ...]]) -> bytes:
     return b"".join([*program, instruction(RETURN, ALLOW)])
 
 
+def watched_filter(machine: str) -> bytes:
+    """Assemble the filter of a process in an empty network, which may make sockets, but not take those of others."""
+    return reach_filter(machine, {})
+
+
 def _restrict(
     sockets: dict[str, tuple[Test, ...]], ports: tuple[int, ...], kernel: Kernel, listening: tuple[int, ...] = ()
 ) -> bool:

@@ -46,6 +46,7 @@ _FAMILY: dict[str, tuple[int, tuple[Test, ...]]] = {
         (
             Test(low(0), (_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK)),
             Test(low(1), (_SOCK_STREAM, _SOCK_DGRAM, _SOCK_RAW), _SOCK_TYPE_MASK),
+            Test(low(2), (0, 6, 17)),  # of the family's own (of netlink: routes), TCP, UDP
         ),
     ),
     "clone": (errno.EPERM, (Test(low(0), (0,), _CLONE_NAMESPACES),)),

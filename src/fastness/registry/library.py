@@ -1,8 +1,8 @@
 """The models of this installation: shipped ones, laid down from installed distributions, and those admitted here.
 
-Below `home/models`: `<digest>.gguf`, read-only, which is what engines get copies of; `<name>.json`, the card of a
-shipped model; `admitted/<name>.json`, the record of an imported one. What is handed out has the digest of the card,
-computed in the same call (law 5); nothing is ever downloaded.
+Below `home/models`: `<digest>.gguf` or `<digest>/…`, read-only, which is what engines get copies of; `<name>.json`, the
+card of a shipped model; `admitted/<name>.json`, the record of an imported one. What is handed out has the digest of the
+card, computed in the same call (law 5); nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from fastness.registry.admission.record import Record, Records, locked, served_b
 from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, read_card
 from fastness.registry.convert_bert import ConversionError, convert_bert
 from fastness.registry.durable import PARTIAL_SUFFIX, replace_file, sync_directory
+from fastness.registry.folder import digest_of_folder, is_folder
 from fastness.registry.gguf import GgufError
 from fastness.registry.gguf_reader import read_gguf
 from fastness.registry.safetensors import SafetensorsError
@@ -329,13 +330,16 @@ def _open_source(card: ModelCard, source: Source, folder: Path, file: SourceFile
 
 
 def _verify(weights: Path, card: ModelCard, progress: Progress) -> None:
-    digest, done_bytes, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK_BYTES))
+    if is_folder(card):
+        digest = digest_of_folder(weights, lambda done_bytes: progress("verify", done_bytes, card.size_bytes))
+        return refuse_other(card.name, str(weights), digest, card.digest)
+    whole, done_bytes, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK_BYTES))
     with weights.open("rb", buffering=0) as opened:
         while size_bytes := opened.readinto(buffer):
-            digest.update(buffer[:size_bytes])
+            whole.update(buffer[:size_bytes])
             done_bytes += size_bytes
             progress("verify", done_bytes, card.size_bytes)
-    refuse_other(card.name, str(weights), digest.hexdigest(), card.digest)
+    return refuse_other(card.name, str(weights), whole.hexdigest(), card.digest)
 
 
 def refuse_other(name: str, where: str, got: str, expected: str) -> None:

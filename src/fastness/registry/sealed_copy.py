@@ -11,11 +11,12 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from fastness.core.model import ModelCard
+from fastness.registry.folder import files_in, folder_digest, is_folder
 from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable, refuse_other
 
 _NEVER_EXECUTED: Final = 0x0008
@@ -48,6 +49,55 @@ def sealed_copy(card: ModelCard, weights: Path, progress: Callable[[int], None] 
     finally:
         os.close(source)
     return copy
+
+
+def sealed_copies(
+    card: ModelCard, weights: Path, progress: Callable[[int], None] = lambda _done_bytes: None
+) -> dict[str, int]:
+    """Return the descriptors of sealed copies of a model's files by their paths in it; of a single file, by no name.
+
+    Raises what sealed_copy raises.
+    """
+    if not is_folder(card):
+        return {"": sealed_copy(card, weights, progress)}
+    copies: dict[str, int] = {}
+    try:
+        digest = folder_digest(_copied(card, weights, copies, progress))
+        refuse_other(card.name, str(weights), digest, card.digest)
+    except BaseException as error:
+        for copy in copies.values():
+            os.close(copy)
+        if isinstance(error, OSError):
+            raise ModelUnavailable(
+                f"{card.name}: the {card.size_bytes:,} bytes of {weights} cannot be copied into memory: {error}. "
+                "Needed: that much free memory beside what engines use."
+            ) from None
+        raise
+    return copies
+
+
+def _copied(
+    card: ModelCard, folder: Path, copies: dict[str, int], progress: Callable[[int], None]
+) -> Iterator[tuple[str, str]]:
+    """Copy each file, and yield its path and digest. Together they have the size that was admitted, no byte more."""
+    left_bytes = card.size_bytes
+    for path in files_in(folder):
+        source = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            found = os.fstat(source)
+            if not stat.S_ISREG(found.st_mode) or found.st_size > left_bytes:
+                raise ModelRefused(
+                    f"{card.name}: {folder} has more than the {card.size_bytes:,} bytes that were admitted, or {path} "
+                    "is not a plain file. It is not loaded."
+                )
+            copy = copies[path] = _memory_file(card)
+            done_bytes = card.size_bytes - left_bytes
+            digest = _copy(source, copy, found.st_size, lambda done, base=done_bytes: progress(base + done))  # type: ignore[misc]
+            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, SEALS)
+            left_bytes -= found.st_size
+            yield path, digest
+        finally:
+            os.close(source)
 
 
 def path_of(descriptor: int) -> Path:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastness.core.model import ModelCard
-from fastness.registry.sealed_copy import sealed_copy
+from fastness.registry.sealed_copy import sealed_copies
 
 
 @dataclass(slots=True)
 class _Copy:
-    making: asyncio.Task[int]
+    making: asyncio.Task[dict[str, int]]
     users: set[str] = field(default_factory=set)
 
 
@@ -23,14 +23,15 @@ class SharedCopies:
     def __init__(self) -> None:
         self._copies: dict[str, _Copy] = {}
 
-    async def take(self, user: str, card: ModelCard, weights: Path) -> int:
-        """Return the descriptor of the copy, made and verified where there is none yet; `user` holds it from now on.
+    async def take(self, user: str, card: ModelCard, weights: Path) -> dict[str, int]:
+        """Return the descriptors of the copy by the paths of its files (of a single file: by no name).
 
-        Raises what sealed_copy raises; then `user` holds nothing.
+        It is made and verified where there is none yet; `user` holds it from now on. Raises what sealed_copy raises;
+        then `user` holds nothing.
         """
         copy = self._copies.get(card.digest)
         if copy is None:
-            making = asyncio.create_task(asyncio.to_thread(sealed_copy, card, weights))
+            making = asyncio.create_task(asyncio.to_thread(sealed_copies, card, weights))
             copy = self._copies[card.digest] = _Copy(making)
         copy.users.add(user)
         try:
@@ -48,6 +49,7 @@ class SharedCopies:
                 copy.making.add_done_callback(_close)
 
 
-def _close(made: asyncio.Task[int]) -> None:
+def _close(made: asyncio.Task[dict[str, int]]) -> None:
     if not made.cancelled() and made.exception() is None:
-        os.close(made.result())
+        for descriptor in made.result().values():
+            os.close(descriptor)

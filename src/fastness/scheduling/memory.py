@@ -20,14 +20,15 @@ FAKE_TOKEN_BYTES: Final = 16
 
 
 def replica_memory(shape: ModelShape, parameters: Parameters, devices: int = 1) -> MemoryEstimate:
-    """Return what one replica takes over `devices` devices; raises FitUnknown."""
+    """Return what one replica takes over `devices` devices (0: a slot of the processor); raises FitUnknown."""
+    if parameters.engine == "vllm":
+        return vllm_memory(shape, parameters, devices)
+    devices = devices or 1
     if devices < 1:
         raise FitUnknown(f"a replica on {devices} devices takes nothing that anybody knows; it needs at least 1")
     if parameters.engine == FAKE:
         told = parameters.slots * parameters.slot_context_tokens * FAKE_TOKEN_BYTES
         return MemoryEstimate(shape.file_bytes, 0, told, FAKE_BYTES, devices)
-    if parameters.engine == "vllm":
-        return vllm_memory(shape, parameters, devices)
     if parameters.engine != "llamacpp":
         raise FitUnknown(
             f"What a replica takes on the engine {parameters.engine} is not known here; it is for llamacpp and vllm. "

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastness.control import artefacts, kept, ledger_tiles, limits_api, policy_api, proof
+from fastness.control import artefacts, kept, ledger_tiles, limits_api, policy_api, proof, receipts
 from fastness.control.api import ROUTES, all_routes, build_app
 from fastness.control.routes import ApiRoute, bound, caller_of
 from fastness.core.policy import Action, PolicyText
@@ -13,7 +13,7 @@ from fastness.policy.profile import shipped_profile
 from fastness.store.memory import MemoryPolicyStore
 
 TABLE = (*ROUTES, *policy_api.ROUTES, *ledger_tiles.ROUTES)
-EVERYWHERE = (*TABLE, *artefacts.ROUTES, *proof.ROUTES, *limits_api.ROUTES, *kept.ROUTES)
+EVERYWHERE = (*TABLE, *artefacts.ROUTES, *proof.ROUTES, *limits_api.ROUTES, *kept.ROUTES, *receipts.ROUTES)
 """With those that main mounts beside ours."""
 OPEN = {"/api/v1/status", "/api/v1/errors", "/api/v1/errors/{code}"}
 """What tells nothing but that we live, or a published table."""

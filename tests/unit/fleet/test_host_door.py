@@ -172,9 +172,10 @@ def test_a_revoked_head_is_put_out_and_not_let_in_again(tmp_path):
             writer.write(frame(b"hello"))
             assert await reader.readexactly(9) == frame(b"HELLO")
             hosts.node.take_revoked(hosts.world.revoke(hosts.head.certificate.serial))
-            found.door.expel(lambda serial: serial not in hosts.node.revoked.serials)
+            found.door.judge_again()
             assert await reader.read(10) == b""
             writer.transport.abort()
+            assert "It was inside" in found.refused[-1][1]
             assert await answered(found.place, context_of(hosts.head)) == b""
             assert "revoked" in found.refused[-1][1]
 
@@ -202,7 +203,7 @@ def test_when_the_lease_lapses_everybody_is_put_out(hosts, tmp_path):
         now = [100.0]
         async with EchoEngine(tmp_path / "s") as engine:
             door = Door(hosts.node.server_context(), judging(hosts.node), lambda *_: None, clock=lambda: now[0])
-            await door.listen(["127.0.0.1"], 0)
+            door.listen(["127.0.0.1"], 0)
             place = f"127.0.0.1:{door.ports[0]}"
             try:
                 assert await answered(place, context_of(hosts.head)) == b"", "before any orders"
@@ -236,6 +237,36 @@ def test_a_door_that_is_full_takes_nobody_more(hosts, tmp_path, monkeypatch):
             await after(found.door, 1)
             assert await answered(found.place, context_of(hosts.head)) == frame(b"HELLO")
             inside[1][1].transport.abort()
+
+    run(main)
+
+
+def test_who_says_nothing_keeps_nobody_out(hosts, tmp_path, monkeypatch):
+    async def main():
+        monkeypatch.setattr("fastness.fleet.door.entrance.HANDSHAKES_MAX", 8)
+        async with EchoEngine(tmp_path / "s") as engine, opened(hosts.node, route(engine.path)) as found:
+            port = found.door.ports[0]
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
+            for _ in range(3):
+                assert await answered(found.place, context_of(hosts.head)) == frame(b"HELLO")
+            gone = await asyncio.wait_for(silent[0][0].read(10), 5)
+            assert gone == b"" and len(found.door._entrance._handshakes) <= 8
+            for _, writer in silent:
+                writer.transport.abort()
+            await after(found.door)
+
+    run(main)
+
+
+def test_who_is_silent_is_put_out_after_a_while(hosts, monkeypatch):
+    async def main():
+        monkeypatch.setattr("fastness.fleet.door.entrance.HANDSHAKE_TIMEOUT_S", 0.1)
+        async with opened(hosts.node) as found:
+            reader, writer = await asyncio.open_connection("127.0.0.1", found.door.ports[0])
+            assert await asyncio.wait_for(reader.read(10), 5) == b""
+            writer.transport.abort()
+            while found.door._entrance._handshakes:
+                await asyncio.sleep(0.005)
 
     run(main)
 

@@ -353,9 +353,10 @@ FAULTS = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(FAULTS, st.integers(1, 5)), min_size=1, max_size=8))
 def test_whatever_the_disk_does_no_acknowledged_entry_is_lost_and_no_refused_one_stays(
-    tmp_path_factory, event: Callable[[int], Event], steps
+    tmp_path_factory, event: Callable[[int], Event], signing, steps
 ):
-    directory = tmp_path_factory.mktemp("faulty")
+    """Signed meanwhile: the faults hit what the notary writes as well, whichever comes first."""
+    directory = tmp_path_factory.mktemp("faulty") / "gateway-0"
     acknowledged: dict[int, tuple[str, object]] = {}
 
     async def commit(ledger: FileLedger, name: int) -> bool:
@@ -369,7 +370,7 @@ def test_whatever_the_disk_does_no_acknowledged_entry_is_lost_and_no_refused_one
 
     async def main() -> None:
         disk = Disk()
-        ledger = opened(directory, disk)
+        ledger = opened(directory, disk, signing=signing)
         for number, (faults, count) in enumerate(steps):
             disk.write_faults, disk.sync_faults = deque(faults["write"]), deque(faults["sync"])
             disk.truncate_faults = deque(faults["truncate"])
@@ -378,6 +379,11 @@ def test_whatever_the_disk_does_no_acknowledged_entry_is_lost_and_no_refused_one
         assert await commit(ledger, 1_000)
         await ledger.close()
 
-    asyncio.run(main())
-    assert verify(directory).sound
+    with pytest.MonkeyPatch.context() as quickly:
+        quickly.setattr("fastness.ledger.notary.RETRY_S", 0.001)
+        asyncio.run(main())
+    keys = [signer.verifier for signer in signing.key.signers("fastness.example/gateway-0")]
+    (report,) = verify(directory, keys=keys).logs
+    assert report.sound, report
+    assert report.checkpoint_entries == report.entries
     assert {entry.index: (entry.chain, entry.fields["request_id"]) for entry in read(directory)} == acknowledged

@@ -16,6 +16,7 @@ from fastness.ledger.note import (
     SignatureType,
     parse_key,
     parse_note,
+    parse_notes,
     parse_signature,
 )
 from fastness.ledger.signing import has_ml_dsa, sign_note, signing_key, verify_note
@@ -165,6 +166,36 @@ def test_what_is_no_note_is_told_why(content, reason):
         parse_note(content)
 
 
+def test_what_is_exactly_as_long_as_may_be_is_read():
+    longest = "x" * (NOTE_BYTES_MAX - len("\n\n— name AAAAAAA=\n".encode())) + "\n\n— name AAAAAAA=\n"
+    assert len(longest.encode()) == NOTE_BYTES_MAX
+    assert parse_note(longest.encode()).signatures[0].name == "name"
+    most = "text\n\n" + "".join(f"— name{number} AAAAAAA=\n" for number in range(SIGNATURES_MAX))
+    assert len(parse_note(most.encode()).signatures) == SIGNATURES_MAX
+
+
+def test_notes_one_after_the_other_are_read_each(signing):
+    notes = [
+        sign_note(str(Checkpoint(name, size, leaf_hash(b"x"))), signing.key.signers(name), 1)
+        for name, size in (("a.example/node", 1), ("a.example/control", 2), ("a.example/node", 3))
+    ]
+    assert parse_notes("".join(map(str, notes)).encode()) == notes
+    assert parse_notes(str(notes[0]).encode()) == notes[:1]
+    assert parse_notes(b"") == []
+    for cut in (1, 40):
+        with pytest.raises(NoteInvalid):
+            parse_notes("".join(map(str, notes)).encode()[:-cut])
+
+
+def test_a_note_is_cut_down_to_the_lines_of_some_keys(signing):
+    log, strange = signing.key.signers("a.example/node"), signing.key.signers("b.example/node")
+    note = sign_note(TEXT, [*log, *strange], 1)
+
+    assert note.signed_by(key.verifier for key in log) == Note(TEXT, note.signatures[: len(log)])
+    assert note.signed_by([]).signatures == ()
+    assert note.signed_by([parse_key(str(strange[0].verifier))]).signatures == (note.signatures[len(log)],)
+
+
 def test_a_note_of_many_paragraphs_is_split_at_the_last_empty_line():
     note = parse_note("one\n\ntwo\n\n— name AAAAAAA=\n".encode())
 
@@ -205,6 +236,16 @@ def test_without_ml_dsa_nothing_is_taken_for_granted(monkeypatch):
     note = Note(TEXT, (Signature("witness.example/w1", unknown.id, bytes(2_428)),))
 
     assert not has_ml_dsa()
+
+    class Lacking:
+        class MLDSA44PrivateKey:
+            @staticmethod
+            def from_seed_bytes(seed: bytes) -> None:
+                raise UnsupportedAlgorithm("not in this OpenSSL")
+
+    monkeypatch.setattr(signing, "mldsa", Lacking)
+    assert not has_ml_dsa()
+    monkeypatch.setattr(signing, "mldsa", None)
     with pytest.raises(UnsupportedAlgorithm):
         signing_key("name", SignatureType.ML_DSA_44, SEED)
     with pytest.raises(NoteInvalid, match="which this build of cryptography does not have"):

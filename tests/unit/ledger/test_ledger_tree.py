@@ -168,6 +168,9 @@ def test_a_wrong_question_is_told_from_a_wrong_proof():
     with pytest.raises(ProofInvalid, match="at most 63 hashes"):
         tree.root_of_inclusion(0, tree.SIZE_MAX, HASHES[0], [HASHES[0]] * 64)
     tree.root_of_inclusion(0, tree.SIZE_MAX, HASHES[0], [HASHES[0]] * 63)
+    tree.verify_consistency(tree.SIZE_MAX, HASHES[0], tree.SIZE_MAX, HASHES[0], [])
+    with pytest.raises(ProofInvalid, match="nothing to prove"):
+        tree.verify_consistency(8, HASHES[0], 8, HASHES[0], [HASHES[0]])
 
 
 def test_a_frontier_says_when_it_is_given_the_wrong_peaks():

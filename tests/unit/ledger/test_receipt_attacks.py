@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from receipt_world import ANSWER_TEXT, BODY, PROMPT_TEXT, World, answered, made_
 
 QUORUM = "group two 2 audit-office health-department archive\nquorum two"
 GIVEN = {"answer": ANSWER_TEXT.encode(), "prompt": PROMPT_TEXT.encode(), "request": BODY}
-MUTATIONS = 6_000
+MUTATIONS = int(os.environ.get("FASTNESS_TEST_FORGERIES", "6000"))
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 
 from fastness.ledger.checkpoint import Checkpoint
 from fastness.ledger.note import SignatureType
-from fastness.ledger.signing import sign_note, signing_key
+from fastness.ledger.signing import has_ml_dsa, sign_note, signing_key
 from fastness.ledger.tiles import Tile, bundle, entries_of, parse_tile, tiles_of, width_of
 from fastness.ledger.tlog_proof import PROOF_BYTES_MAX, TlogProof, cosigned, parse_proof, verify_proof
-from fastness.ledger.tree import ProofInvalid, leaf_hash, node_hash
+from fastness.ledger.tree import PROOF_HASHES_MAX, SIZE_MAX, ProofInvalid, leaf_hash, node_hash
 
 ORIGIN = "fastness.example/gateway-0"
 LEFT, RIGHT = leaf_hash(b"left"), leaf_hash(b"right")
@@ -31,6 +31,27 @@ def test_a_proof_shows_the_entry_the_tree_head_and_who_signed_that():
     assert proved.checkpoint == CHECKPOINT
     assert [(one.key, one.time_s) for one in proved.signed] == [(LOG.verifier, None), (WITNESS.verifier, 60)]
     assert [one.key.name for one in cosigned(proved)] == ["witness.example/w1"]
+
+
+@pytest.mark.skipif(not has_ml_dsa(), reason="cryptography has no ML-DSA-44 here")
+def test_a_logs_own_second_signature_is_no_cosignature():
+    own = signing_key(ORIGIN, SignatureType.ML_DSA_44, bytes(32))
+    proof = TlogProof(1, (LEFT,), sign_note(str(CHECKPOINT), [LOG, own, WITNESS], time_s=60))
+
+    proved = verify_proof(proof, RIGHT, [LOG.verifier, own.verifier], [WITNESS.verifier])
+
+    assert len(proved.signed) == 3
+    assert [one.key for one in cosigned(proved)] == [WITNESS.verifier]
+
+
+def test_the_longest_proof_is_read():
+    proof = TlogProof(0, (LEFT,) * PROOF_HASHES_MAX, PROOF.checkpoint)
+    assert len(parse_proof(str(proof).encode()).hashes) == PROOF_HASHES_MAX
+    short = len(str(TlogProof(0, (), PROOF.checkpoint, b"")))
+    extra = (PROOF_BYTES_MAX - len(str(TlogProof(0, (), PROOF.checkpoint, b"")).encode())) // 4 * 3
+    padded = str(TlogProof(0, (), PROOF.checkpoint, b"x" * extra)).encode()
+    assert short < PROOF_BYTES_MAX - 3 <= len(padded) <= PROOF_BYTES_MAX
+    assert parse_proof(padded).extra == b"x" * extra
 
 
 def test_a_proof_shows_nothing_else():
@@ -81,6 +102,7 @@ def test_what_is_no_proof_is_told_why(old, new, reason):
         (Tile(0, 1_234_067), "tile/0/x001/x234/067"),  # the examples of the specification
         (Tile(0, 273, 112), "tile/0/273.p/112"),
         (Tile(63, 0), "tile/63/000"),
+        (Tile(None, SIZE_MAX), "tile/entries/x009/x223/x372/x036/x854/x775/807"),
         (Tile(None, 1_000, 1), "tile/entries/x001/000.p/1"),
     ],
 )
@@ -120,7 +142,7 @@ def test_no_other_path_is_a_tile(path):
 
 
 def test_bundles_hold_entries_of_every_length():
-    entries = [b"", b"x", b"y" * 65_535]
+    entries = [b"", b"x", b"y" * 65_535, b""]
 
     assert bundle(entries)[:3] == b"\0\0\0"
     assert entries_of(bundle(entries)) == entries

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import zipfile
 from base64 import b64encode
@@ -22,7 +23,7 @@ from fastness.perimeter.signing import signing_key as installation_key
 from receipt_world import ANSWER_TEXT, T0, WEIGHTS, World, made_world
 from receipt_world import MANIFEST as WEIGHTS_MANIFEST
 
-MUTATIONS = 1_500
+MUTATIONS = int(os.environ.get("FASTNESS_TEST_FORGERIES", "1500"))
 
 
 def packed(draft: Draft, key: Ed25519PrivateKey, version: str) -> bytes:

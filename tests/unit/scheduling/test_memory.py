@@ -111,8 +111,8 @@ def test_what_nobody_knows_is_refused_and_never_a_small_number() -> None:
         replica_memory(SMOLLM2, Parameters(cache_type="q3_k"))
     with pytest.raises(FitUnknown, match=r"multiple of 32; this model's are 80 .*f16"):
         replica_memory(replace(SMOLLM2, key_width=80), Parameters(cache_type="q8_0"))
-    with pytest.raises(FitUnknown, match="0 devices"):
-        replica_memory(SMOLLM2, Parameters(), 0)
+    with pytest.raises(FitUnknown, match="-1 devices"):
+        replica_memory(SMOLLM2, Parameters(), -1)
 
 
 def test_a_paged_cache_has_the_blocks_that_are_left_of_its_part_of_the_device() -> None:

@@ -34,6 +34,11 @@ class LlamaCppEngine:
     def launch(self, task: EngineTask) -> Launch:
         """See Engine. The memory bound is one on address space: generous, against a runaway, not for accounting."""
         check_cache_type(task.cache_type)
+        if task.files:
+            raise ValueError(
+                f"{task.card.name} is a folder of safetensors, and llama.cpp reads GGUF: deploy it with "
+                'engine = "vllm", or admit the model in GGUF'
+            )
         told = {
             "weights": str(task.weights),
             "socket": str(task.socket),

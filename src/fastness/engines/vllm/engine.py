@@ -15,7 +15,7 @@ from fastness.core.model import ModelKind
 from fastness.core.replica import Diagnosis
 from fastness.engines import diagnosis
 from fastness.engines.port import EngineTask, Launch
-from fastness.scheduling.memory_vllm import BLOCK_TOKENS, CACHE_TYPE, context_blocks
+from fastness.scheduling.memory_vllm import BLOCK_TOKENS, CACHE_TYPE, DEVICE_PART, context_blocks
 
 MEMORY_BYTES_MAX: Final = 1 << 46
 """Address space: a bound for form's sake. CUDA maps more than any machine has; its own memory binds what is used."""
@@ -23,8 +23,6 @@ PROCESSES_MAX: Final = 4_096
 """Processes and threads of one replica: a process a device, and torch's threads, of which each has many."""
 LEFT_OUT: Final = frozenset({"sentence_bert_config.json"})
 """It says how long texts were in training, and vLLM takes that for the most that the model can read."""
-DEVICE_PART: Final = 0.9
-"""What part of a device it takes when it starts: all that is left after the weights becomes KV cache."""
 
 _ROOT: Final = str(Path(fastness.__file__).resolve().parents[1])
 _CHILD: Final = (
@@ -88,7 +86,7 @@ def interpreter(said: str) -> Path:
         found = f"engine.vllm_python is {said!r}, and there is no such file" if said else "engine.vllm_python is empty"
         raise ValueError(
             f"{found}; vLLM needs a Python environment of its own. Make one (docs/how-to/run-vllm.md) and name its "
-            "interpreter: FASTNESS_ENGINE_VLLM_PYTHON=/path/to/venv/bin/python"
+            "interpreter: FASTNESS__ENGINE__VLLM_PYTHON=/path/to/venv/bin/python"
         )
     return python
 

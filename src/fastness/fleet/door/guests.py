@@ -23,11 +23,6 @@ class Guest(Protocol):
         """Whether it is a head."""
         ...
 
-    @property
-    def serial(self) -> int:
-        """The serial number of its certificate."""
-        ...
-
 
 Judge = Callable[[bytes], Guest]
 """Takes a certificate (DER) whose chain and dates TLS has verified; raises Refused when it does not count."""

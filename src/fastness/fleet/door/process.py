@@ -27,6 +27,8 @@ LOOK_PERIOD_S: Final = 0.05
 """How soon orders are obeyed, and a lapsed lease is noticed."""
 REPORT_PERIOD_S: Final = 0.3
 """How often it is told how far models are."""
+JUDGE_PERIOD_S: Final = 10.0
+"""How soon somebody who is inside is put out when their certificate ends."""
 REFRESH_PERIOD_S: Final = 1.0
 """How soon a certificate that was just revoked counts no more."""
 
@@ -49,7 +51,7 @@ class DoorParts:
 
     `models` is the folder of weights, `reach` connects to other doors for them, and `report` takes what is told of
     that; it raises OSError. `refresh` reads the list of revoked certificates again and tells whether it changed;
-    `counts` tells whether a serial number counts. `connector` is the path of the socket for gateways.
+    `connector` is the path of the socket for gateways.
     """
 
     context: ssl.SSLContext
@@ -59,7 +61,6 @@ class DoorParts:
     connector: Path
     orders: Callable[[], DoorOrders | None]
     refresh: Callable[[], bool]
-    counts: Callable[[int], bool]
     models: Path
     reach: Reach
     report: Callable[[DoorReport], None]
@@ -74,7 +75,7 @@ async def serve(parts: DoorParts) -> int:
     await in_thread(remove_left_overs, parts.models, time.time())
     here = ModelsHere(parts.models)
     door = Door(parts.context, parts.judge, _telling(parts.log), here.give)
-    await door.listen(parts.addresses, parts.port)
+    door.listen(parts.addresses, parts.port)
     connector = Connector(parts.connector)
     fetching = Fetching(parts.models, parts.reach, _noting(parts.log))
     parts.log.record("info", "door.listening", pid=os.getpid(), where=" ".join(parts.addresses), port=door.ports[0])
@@ -94,7 +95,7 @@ async def serve(parts: DoorParts) -> int:
 
 async def _keep(parts: DoorParts, door: Door, connector: Connector, fetching: Fetching) -> None:
     loop = asyncio.get_running_loop()
-    refreshed_s, reported_s, version = 0.0, 0.0, 0
+    refreshed_s, reported_s, judged_s, version = 0.0, 0.0, loop.time(), 0
     reported: DoorReport | None = None
     while True:
         orders = parts.orders()
@@ -112,8 +113,9 @@ async def _keep(parts: DoorParts, door: Door, connector: Connector, fetching: Fe
                 parts.report(report)
         if loop.time() - refreshed_s >= REFRESH_PERIOD_S:
             refreshed_s = loop.time()
-            if parts.refresh():
-                door.expel(parts.counts)
+            if parts.refresh() or loop.time() - judged_s >= JUDGE_PERIOD_S:
+                judged_s = loop.time()
+                door.judge_again()
             parts.log.flush()
         await asyncio.sleep(LOOK_PERIOD_S)
 

@@ -10,16 +10,14 @@ from collections.abc import Callable
 from typing import Final, cast
 from weakref import WeakKeyDictionary
 
+from fastness.fleet.door.entrance import Entrance
 from fastness.fleet.door.guests import Guest, Judge, Refused, Tell
 from fastness.fleet.door.keepalive import STREAM_BUFFER_BYTES, notice_dead_links
-from fastness.fleet.door.listening import listening
 from fastness.fleet.door.orders import ENGINE_PROTOCOL, MODEL_PROTOCOL, DoorOrders
 from fastness.fleet.door.relay import Relay
 
 CONNECTIONS_MAX: Final = 8_192
 """Open connections; further ones are closed at once."""
-HANDSHAKE_TIMEOUT_S: Final = 5.0
-BACKLOG: Final = 512
 
 
 class Door:
@@ -33,14 +31,14 @@ class Door:
         give_models: Callable[[Callable[[], None]], asyncio.BaseProtocol] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._context, self._judge, self._tell, self._clock = context, judge, tell, clock
+        self._judge, self._tell, self._clock = judge, tell, clock
         self._give_models = give_models
         self._routes: dict[str, str] = {}
         self._until_s: float | None = 0.0
         self._asked: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         self._inside: dict[_Doorway, None] = {}
         self._empty = asyncio.Event()
-        self._servers: list[asyncio.Server] = []
+        self._entrance = Entrance(context, lambda: _Doorway(self))
         context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL])
         context.sni_callback = self._note_name
 
@@ -52,21 +50,12 @@ class Door:
     @property
     def ports(self) -> tuple[int, ...]:
         """Where it listens."""
-        return tuple(one.getsockname()[1] for server in self._servers for one in server.sockets)
+        return self._entrance.ports
 
-    async def listen(self, addresses: list[str], port: int) -> None:
+    def listen(self, addresses: list[str], port: int) -> None:
         """Listen on each of these IP addresses; raises OSError."""
-        loop = asyncio.get_running_loop()
         for address in addresses:
-            listener = listening(address, port)
-            server = await loop.create_server(
-                lambda: _Doorway(self),
-                sock=listener,
-                ssl=self._context,
-                backlog=BACKLOG,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-            )
-            self._servers.append(server)
+            self._entrance.listen(address, port)
 
     def obey(self, orders: DoorOrders) -> None:
         """Lead to these engines from now on. Who is at one that is gone, or is another one now, is put out."""
@@ -83,23 +72,23 @@ class Door:
                 if one.server is not None:
                     one.put_out()
 
-    def expel(self, counts: Callable[[int], bool]) -> None:
-        """Put out whose certificate, by its serial number, counts no more."""
+    def judge_again(self) -> None:
+        """Put out whose certificate counts no more: it ended, or was revoked. To be called every now and then."""
         for one in tuple(self._inside):
-            if one.serial is not None and not counts(one.serial):
+            try:
+                self._judge(one.certificate)
+            except Refused as error:
+                self._tell("", f"{error} It was inside, and is put out.")
                 one.put_out()
 
     async def close(self) -> None:
         """Listen no more, and put everybody out."""
-        for server in self._servers:
-            server.close()
+        await self._entrance.close()
         for one in tuple(self._inside):
             one.put_out()
         if self._inside:
             self._empty.clear()
             await self._empty.wait()
-        for server in self._servers:
-            await server.wait_closed()
 
     # ---- what a doorway asks
 
@@ -123,7 +112,7 @@ class Door:
         name = ""
         try:
             guest = self._judge(der or b"")
-            name, doorway.serial = guest.name, guest.serial
+            name, doorway.certificate = guest.name, der or b""
             return self._way(doorway, guest, tls)
         except Refused as error:
             self._tell(name, str(error))
@@ -159,7 +148,7 @@ class _Doorway(asyncio.Protocol):
     def __init__(self, door: Door) -> None:
         self._door = door
         self._transport: asyncio.Transport | None = None
-        self.serial: int | None = None
+        self.certificate = b""
         self.server: str | None = None
         self.socket = ""
 

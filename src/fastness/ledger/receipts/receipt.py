@@ -89,28 +89,30 @@ class Archive:
                 "id": f"{wanted.log}.{wanted.request_id.removeprefix('req_')}",
                 **self._proved(wanted.log, at, line),
                 "salts": {"request": salts.request.hex(), "answer": salts.answer.hex()},
-                "keys": self._keys(wanted.log),
             }
+            logs = {wanted.log}
             if chain:
-                found["chain"] = list(self._chain(wanted.log, fields))
-                logs = {wanted.log, *self._indexes} if found["chain"] else {wanted.log}
-                found["keys"] = sorted({key for log in logs for key in self._keys(log)})
+                links = list(self._chain(wanted.log, fields))
+                logs |= {log for log, _ in links}
+                found["chain"] = [link for _, link in links]
+            found["keys"] = [key for log in sorted(logs) for key in self._keys(log)]
             return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         return None
 
-    def _chain(self, log: str, answer: dict[str, Any]) -> Iterator[dict[str, str]]:
+    def _chain(self, log: str, answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+        """Return the entries that tell how an answer came about, each with the log that it is in."""
         loaded = ("model.loaded", answer.get("replica"), answer.get("epoch"), answer.get("model_digest"))
         yield from self._marked("node", *loaded)
         yield from self._marked("control", "policy.applied", answer.get("policy"))
         yield from self._marked(log, "configuration.loaded", answer.get("configuration"))
         if (manifest := self._manifest(str(answer.get("model_digest")))) is not None:
-            for one in self._marked("control", "model.admitted", digest_of(manifest)):
-                yield one | {"manifest": manifest}
+            for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
+                yield name, one | {"manifest": manifest}
 
-    def _marked(self, log: str, kind: str, *values: object) -> Iterator[dict[str, str]]:
+    def _marked(self, log: str, kind: str, *values: object) -> Iterator[tuple[str, dict[str, str]]]:
         index = self._indexes.get(log)
         if index is not None and (at := index.of_mark(kind, *values)) is not None:
-            yield self._proved(log, at, StoredLog(self._ledger / log).entry(at))
+            yield log, self._proved(log, at, StoredLog(self._ledger / log).entry(at))
 
     def _proved(self, name: str, at: int, line: bytes) -> dict[str, str]:
         note, checkpoint = self._checkpoint(name, at)

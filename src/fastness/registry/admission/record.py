@@ -1,14 +1,15 @@
 """What stands beside the weights: whether, and up to which marking, an imported artefact may be loaded.
 
 Control, which owns the store, writes `home/models/admitted/<name>.json`; the supervisor, which has no store, reads it.
-Weights that the embedded engine can load get a second name, `home/models/<digest>.gguf`, beside those of the shipped
-models; the artefact as a whole stays where it was inspected.
+What an engine can load gets a second name beside the shipped models: weights in one file `home/models/<digest>.gguf`, a
+folder of safetensors `home/models/<digest>/`. The artefact as a whole stays where it was inspected.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.registry.admission.converting import convert, is_convertible
 from fastness.registry.admission.quarantine import FILES, Quarantine, Review, check_file
 from fastness.registry.durable import PARTIAL_SUFFIX, replace_file, sync_directory
+from fastness.registry.folder import SAFETENSORS
 from fastness.registry.inspection.port import Inspected
 
 RECORD_BYTES_MAX: Final = 1_048_576
@@ -36,7 +38,7 @@ _TOKENS: Final = frozenset({"token_embd.weight", "embeddings.word_embeddings.wei
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The admission, and the card under which the embedded engine serves it (None: it cannot)."""
+    """The admission, and the card under which an engine serves it (None: none can)."""
 
     admission: Admission
     card: ModelCard | None
@@ -87,8 +89,9 @@ class Records:
         return tuple(one for one in found if one is not None)
 
     def weights(self, digest: str) -> Path:
-        """Return where weights of that digest are."""
-        return self._models / f"{digest}.gguf"
+        """Return where weights of that digest are: a file, or the folder of a model that is one."""
+        folder = self._models / digest
+        return folder if folder.is_dir() else self._models / f"{digest}.gguf"
 
     def write(self, record: Record) -> None:
         """Replace the record of a name, durably."""
@@ -120,7 +123,26 @@ class Records:
                 self._link(folder / weights.path, weights, artefact.name)
             elif is_convertible(artefact):
                 weights = convert(artefact, folder, self._models)
+            elif is_served_whole(artefact):
+                weights = self._link_all(folder, artefact)
         return weights
+
+    def _link_all(self, source: Path, artefact: Artefact) -> ArtefactFile:
+        """Give a folder its name among the models: second names of the same files, each hashed under it."""
+        draft = self._models / f"{artefact.digest}.{os.urandom(4).hex()}{PARTIAL_SUFFIX}"
+        try:
+            for file in artefact.files:
+                (draft / file.path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                os.link(source / file.path, draft / file.path, follow_symlinks=False)
+                check_file(draft / file.path, file, artefact.name)
+            place = self._models / artefact.digest
+            if place.exists():
+                shutil.rmtree(place)
+            draft.rename(place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        sync_directory(self._models)
+        return ArtefactFile(artefact.digest, artefact.size_bytes, artefact.digest)
 
     def _link(self, source: Path, file: ArtefactFile, name: str) -> None:
         """Give weights their name among the models: the same bytes, a second name, and hashed under it."""
@@ -128,7 +150,7 @@ class Records:
         os.link(source, draft, follow_symlinks=False)
         try:
             check_file(draft, file, name)
-            draft.replace(self.weights(file.digest))
+            draft.replace(self._models / f"{file.digest}.gguf")
         finally:
             draft.unlink(missing_ok=True)
         sync_directory(self._models)
@@ -140,10 +162,17 @@ def served_file(artefact: Artefact) -> ArtefactFile | None:
     return weights[0] if artefact.format == "gguf" and len(weights) == 1 else None
 
 
+def is_served_whole(artefact: Artefact) -> bool:
+    """Tell whether an artefact is a model whose files are given to an engine as they are: it that reads safetensors."""
+    return artefact.kind is ArtefactKind.MODEL and artefact.format == SAFETENSORS and not is_convertible(artefact)
+
+
 def served_by(artefact: Artefact) -> str:
     """Say in words which engine can load an artefact."""
     if is_convertible(artefact):
         return "the embedded engine (llama.cpp), converted to GGUF when it is admitted"
+    if is_served_whole(artefact):
+        return "vLLM, as it is"
     if served_file(artefact) is None:
         return "an engine that reads safetensors; the embedded engine (llama.cpp) reads GGUF only"
     if artefact.kind is ArtefactKind.ADAPTER:
@@ -166,6 +195,7 @@ def card_of(admission: Admission, file: ArtefactFile | None, review: Review) -> 
         context_tokens=artefact.context_tokens,
         created_s=admission.imported_s,
         embedding_dimensions=_dimensions(review.inspected) if embeds else None,
+        format=SAFETENSORS if is_served_whole(artefact) else "gguf",
     )
 
 

@@ -1,0 +1,52 @@
+"""A model that is a folder of files, for an engine that reads safetensors: named by what all of them are, together.
+
+Below `home/models`: `<digest>/…`, the files as they were inspected. The digest is that of the artefact: SHA-256 over a
+line for each file with its own digest and its path, sorted by path. So no list of them has to be kept to verify them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from fastness.core.model import ModelCard
+from fastness.registry.admission.copying import digest_of
+
+SAFETENSORS: Final = "safetensors"
+"""The format of such a model, on its card."""
+FILES_MAX: Final = 1_024
+"""Files of a model, and so descriptors that each of its engines gets."""
+
+
+def folder_digest(files: Iterable[tuple[str, str]]) -> str:
+    """Return the digest of a folder from the paths and digests of its files."""
+    lines = (f"{digest}  {path}\n" for path, digest in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the paths of the plain files below a folder, relative to it, sorted; raises OSError, also for too many."""
+    found: list[str] = []
+    for where, _, names in os.walk(folder):
+        found += [str((Path(where) / name).relative_to(folder)) for name in names]
+    if len(found) > FILES_MAX:
+        raise OSError(f"{folder} has {len(found):,} files, of {FILES_MAX:,}")
+    return sorted(found)
+
+
+def digest_of_folder(folder: Path, progress: Callable[[int], None] = lambda _done_bytes: None) -> str:
+    """Return the digest of a folder as it is now; `progress` gets the bytes done. Raises OSError."""
+    done_bytes, digests = 0, []
+    for path in files_in(folder):
+        base = done_bytes
+        digests.append((path, digest_of(folder / path, lambda done, base=base: progress(base + done))))  # type: ignore[misc]
+        done_bytes += (folder / path).stat().st_size
+    return folder_digest(digests)
+
+
+def is_folder(card: ModelCard) -> bool:
+    """Tell whether a model is a folder, and not one file."""
+    return card.format == SAFETENSORS

@@ -1,0 +1,87 @@
+"""The starter: what it starts is our child, has a network of its own, and ends with us."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# In a process of its own: what it gives up it does not get back.
+SUPERVISOR = """
+import json, os, sys, time
+from dataclasses import replace
+from pathlib import Path
+import fastness
+from fastness.config import Settings
+from fastness.main.process import stay_local
+from fastness.main.starter import starter
+from fastness.perimeter.local import LocalPerimeter
+from fastness.perimeter.port import Confinement, Profile
+
+own, code = Path(sys.argv[1]), sys.argv[2]
+settings = Settings(own)
+settings = replace(settings, engine=replace(settings.engine, vllm_python="somewhere"))
+with starter(settings, unsealed=False) as starts:
+    stay_local()
+    argv = (os.path.realpath(sys.executable), "-I", "-S", "-c", code)
+    confinement = Confinement((), (own,), 1 << 36, 256, profile=Profile.FAMILY, descriptors=(70,))
+    os.dup2(os.open(fastness.perimeter.local.__file__, os.O_RDONLY), 70)
+    one = starts.start(LocalPerimeter().sealed_argv(argv, confinement), {"A": "b"}, (70,))
+    if len(sys.argv) > 3:
+        print(one.pid, flush=True)
+        time.sleep(60)
+    said = one.stderr.read().decode()
+    print(json.dumps({"status": one.wait(), "said": said}))
+    one.stderr.close()
+"""
+CODE = (
+    "import os, socket, sys\n"
+    "with socket.create_server(('127.0.0.1', 0)) as s, socket.create_connection(s.getsockname()): pass\n"
+    "print(os.environ.get('A'), os.getpid(), os.fstat(70).st_size > 0, file=sys.stderr)\n"
+    "sys.exit(7)\n"
+)
+
+
+def run(own: Path, code: str, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        (sys.executable, "-c", SUPERVISOR, str(own), code, *more), stdout=subprocess.PIPE, text=True
+    )
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def own() -> Path:
+    return Path(tempfile.mkdtemp(prefix="fastness-starter-"))
+
+
+def test_what_it_starts_has_its_loopback_its_descriptors_and_its_end_is_seen(own: Path) -> None:
+    with run(own, CODE) as supervisor:
+        output, _ = supervisor.communicate(timeout=60)
+    assert supervisor.returncode == 0
+    assert output.strip() == '{"status": 7, "said": "b 1 True\\n"}'
+    own.rmdir()
+
+
+def test_all_end_with_the_supervisor(own: Path) -> None:
+    with run(own, "import time; time.sleep(60)", "wait") as supervisor:
+        assert supervisor.stdout is not None
+        guard = int(supervisor.stdout.readline())
+        children = Path(f"/proc/{guard}/task/{guard}/children")
+        until(lambda: bool(children.read_text().strip()))
+        members = [guard, *map(int, children.read_text().split())]
+        assert len(members) == 2
+        supervisor.kill()
+        supervisor.wait()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in members))
+    own.rmdir()

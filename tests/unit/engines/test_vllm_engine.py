@@ -1,0 +1,93 @@
+"""What is executed for a replica of vLLM, and what is refused before anything is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fastness.core.model import ModelCard, ModelKind
+from fastness.engines.port import EngineTask
+from fastness.engines.vllm import child
+from fastness.engines.vllm.engine import VllmEngine
+
+ENGINE = VllmEngine()
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> EngineTask:
+    python = tmp_path / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    card = ModelCard("m", ModelKind.CHAT, "0" * 64, 1_000, "MIT", 8_192, 0, format="safetensors")
+    files = (("config.json", Path("/proc/self/fd/7")), ("sentence_bert_config.json", Path("/proc/self/fd/8")))
+    scratch = tmp_path / "r"
+    return EngineTask(
+        card, scratch / "model", scratch / "engine.sock", scratch, 4, 1_000, 2, files=files, python=str(python)
+    )
+
+
+def told(task: EngineTask) -> dict[str, object]:
+    return json.loads(ENGINE.launch(task).argv[-1])
+
+
+def test_it_runs_isolated_and_asks_nobody(task: EngineTask) -> None:
+    launch = ENGINE.launch(task)
+    assert launch.argv[:2] == (task.python, "-I")
+    assert launch.family and launch.processes_max > 512
+    assert launch.environ["HF_HUB_OFFLINE"] == launch.environ["VLLM_NO_USAGE_STATS"] == "1"
+    assert "LD_PRELOAD" not in launch.environ and "PYTHONPATH" not in launch.environ
+    assert launch.links == ((task.scratch / "model/config.json", Path("/proc/self/fd/7")),)
+
+
+def test_its_cache_holds_what_the_slots_need_on_the_processor(task: EngineTask) -> None:
+    assert told(task)["cache_tokens"] == 32 * (4 * (32 + 1) + 1)
+    arguments = told(task)["arguments"]
+    assert "--max-num-seqs=4" in arguments and "--max-model-len=1000" in arguments
+    assert not [one for one in arguments if one.startswith("--tensor-parallel")]
+
+
+def test_a_model_is_parted_over_the_devices_that_it_holds(task: EngineTask) -> None:
+    found = told(replace(task, accelerators=4))
+    assert "--tensor-parallel-size=4" in found["arguments"]
+    assert found["cache_tokens"] == 0, "it takes what is left on its devices"
+    assert "--enforce-eager" not in found["arguments"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"python": ""}, "vllm_python is empty.*FASTNESS__ENGINE__VLLM_PYTHON"),
+        ({"python": "/no/such/python"}, "no such file"),
+        ({"files": ()}, 'GGUF file.*engine = "llamacpp"'),
+        ({"cache_type": "q8_0"}, "q8_0.*f16"),
+    ],
+)
+def test_what_it_cannot_be_is_refused_with_what_to_do(task: EngineTask, changed: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ENGINE.launch(replace(task, **changed))
+
+
+def test_the_template_parts_control_tokens_wherever_the_model_keeps_it(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(
+        '{"added_tokens": [{"content": "<|im_end|>", "special": true}, {"content": "<x>", "special": false}]}'
+    )
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "{{ messages[0].content }}"}')
+    written = child.write_template(folder)
+    assert written is not None
+    text = written.read_text()
+    assert "replace('<|im_end|>', '< |im_end|>')" in text and "'<x>'" not in text
+    (folder / "chat_template.jinja").write_text("another")
+    assert child.write_template(folder).read_text().endswith("another")  # type: ignore[union-attr]
+    assert child.write_template(tmp_path) is None
+
+
+def test_a_token_takes_its_keys_and_values(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576}'
+    )
+    assert child.token_bytes(tmp_path) == 30 * 2 * 3 * 64 * 4
