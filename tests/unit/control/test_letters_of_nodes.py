@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from cluster_world import World as Cluster
-from cluster_world import claims
-from fastness.control.declaration import certified_place
 from fastness.control.handing_on import ModelHost, NoModels
 from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.letters import REPORT, WORD, SealedPost
@@ -23,14 +21,13 @@ from fastness.control.wanted_models import WantedModels
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.event import EventType
 from fastness.core.fleet_event import Part
-from fastness.core.marking import Label, Lattice, Node
+from fastness.core.marking import Label, Node
 from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.door.orders import DoorOrders, ModelSource, WantedModel
 from fastness.fleet.node import LocalNode
 from fastness.identity.cluster.claims import HostClaims, HostRole
-from fastness.policy.profile import shipped_profile
 from fastness.store.snapshot_file import SnapshotReader
 
 OFFICIAL = Label("OFFICIAL")
@@ -392,19 +389,3 @@ def test_what_a_node_lacks_is_said_to_it_and_fetched_by_its_door(tmp_path: Path)
         assert found is not None and found.wanted == ()
 
     run(journey, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changed", "why"),
-    [
-        ({"jurisdiction": "XX"}, "XX, which the profile uk has not"),
-        ({"operator": "nobody"}, "run by nobody"),
-        ({"ceiling": "VERY SECRET"}, "VERY SECRET"),
-    ],
-)
-def test_a_certificate_that_the_profile_does_not_know_is_worth_nothing(changed: dict[str, str], why: str) -> None:
-    lattice = Lattice(shipped_profile("uk"))
-    said = claims(NODE)
-    assert certified_place(said, lattice) == Node(NODE, "GB", "", "", Label("OFFICIAL"))
-    with pytest.raises(ValueError, match=why):
-        certified_place(replace(said, **changed), lattice)
