@@ -112,6 +112,7 @@ def test_every_acknowledged_entry_survives_forty_kills_at_random_moments(tmp_pat
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(14_400)
 def test_every_acknowledged_entry_survives_two_thousand_kills_at_random_moments(tmp_path):
     for number, lives in enumerate(range(KILLS, 0, -LIVES)):  # in logs of their own: all of each is looked at each time
         survive(tmp_path / str(number), min(lives, LIVES))
