@@ -6,7 +6,7 @@ from contextlib import suppress
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastness.ledger.range_proof import range_proof, root_of_range
@@ -35,6 +35,7 @@ def ranges(draw: st.DrawFn) -> tuple[int, int, int]:
     return start, draw(st.integers(start, size)), size
 
 
+@settings(deadline=None)
 @given(ranges())
 def test_every_range_gives_the_root_with_few_hashes(bounds):
     start, end, size = bounds
@@ -43,6 +44,7 @@ def test_every_range_gives_the_root_with_few_hashes(bounds):
     assert len(hashes) <= 2 * max(1, size.bit_length())
 
 
+@settings(deadline=None)
 @given(ranges(), st.data())
 def test_no_other_range_gives_it(bounds, data):
     start, end, size = bounds

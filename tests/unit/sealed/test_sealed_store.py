@@ -7,7 +7,7 @@ import os
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastness.core.retention import SealingSnapshot, Selection
@@ -85,6 +85,7 @@ def test_another_tenants_key_opens_nothing(store):
         mine.segment.content(mine.frame, store.keyring.private(other.day))
 
 
+@settings(deadline=None)
 @given(
     numbers=st.sets(st.integers(0, 9), max_size=4),
     key=st.sampled_from([None, "key_0", "key_1"]),
