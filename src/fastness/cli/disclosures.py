@@ -168,7 +168,10 @@ def approve(ctx: typer.Context, disclosure: Id, as_json: Json = False, quiet: Qu
 
 
 def open_(ctx: typer.Context, disclosure: Id, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Open what you asked for and somebody else approved. It is recorded before it is shown."""
+    """Open what you asked for and somebody else approved. It is recorded before it is shown.
+
+    With --json, answers are shown as they went over the wire, too.
+    """
     talk = Talk(as_json, quiet)
     with management_of(ctx) as api:
         answer = api.post(f"/retention/requests/{_quoted(disclosure)}/open", timeout_s=SLOW_S)
@@ -181,7 +184,7 @@ def open_(ctx: typer.Context, disclosure: Id, as_json: Json = False, quiet: Quie
             f"{one['request_id']}  {render.moment(one['time_ms'] / 1_000)}  {one['key']}  {one['marking']}{broke}"
         )
         talk.text(f"asked     {render.printable(one['request'])}")
-        talk.text(f"answered  {render.printable(one['answer'])}")
+        talk.text(f"answered  {render.printable(one['said'] or one['answer'])}")
 
 
 def export(

@@ -16,6 +16,8 @@ from fastness.control.problem import Problem, problem_response
 from fastness.core.error import Refusal
 from fastness.core.ids import base62
 from fastness.ledger.port import LedgerUnavailable
+from fastness.sealed.box import Damaged
+from fastness.sealed.port import SealedUnavailable
 from fastness.store.port import Conflict, Missing, Unavailable
 
 
@@ -91,6 +93,8 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal("store_unavailable", said)
     if isinstance(error, LedgerUnavailable):
         return Refusal("ledger_unavailable", said)
+    if isinstance(error, SealedUnavailable | Damaged):
+        return Refusal("retention_unavailable", said)
     return Refusal("internal_error", "The request failed for a reason that Fastness did not foresee.")
 
 

@@ -20,6 +20,7 @@ HINTS: Final = MappingProxyType(
     {
         "store_unavailable": "Look at the free space and the rights of FASTNESS_HOME, or at store.url; then try again.",
         "ledger_unavailable": "Look at the free space and the rights of FASTNESS_HOME/ledger, then try again.",
+        "retention_unavailable": "fastness retention show; fastness logs control; the token, if keys are in one.",
         "internal_error": f"This is a defect of Fastness: {_LOGS} has the details under the request id in `instance`.",
         **dict.fromkeys(
             ("missing_api_key", "invalid_api_key", "expired_api_key", "revoked_api_key"),

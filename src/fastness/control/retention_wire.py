@@ -140,6 +140,7 @@ class OpenedView(msgspec.Struct, frozen=True):
     whole: bool
     request: str
     answer: str
+    said: str
 
 
 def retention_view(kept: Kept) -> RetentionView:
@@ -199,6 +200,7 @@ def opened_view(one: Opened) -> OpenedView:
         content.whole,
         content.request.decode("utf-8", "replace"),
         content.answer.decode("utf-8", "replace"),
+        content.said.decode("utf-8", "replace"),
     )
 
 

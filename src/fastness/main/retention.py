@@ -74,7 +74,17 @@ def _prove(home: Path, line: LedgerLine) -> bytes | None:
 
 
 def tenant_keys(settings: Settings) -> TenantKeys:
-    """Return where the keys of tenants are, as configured."""
+    """Return where the keys of tenants are, as configured; raises ConfigError."""
+    from fastness.config import ConfigError
     from fastness.sealed.key_files import KeyFiles
+    from fastness.sealed.port import SealedUnavailable
 
+    chosen = settings.retention
+    if chosen.keys == "pkcs11":
+        from fastness.sealed.key_token import token_keys
+
+        try:
+            return token_keys(chosen.pkcs11_module, chosen.pkcs11_token, chosen.pkcs11_pin_file)
+        except SealedUnavailable as error:
+            raise ConfigError(f"{error}") from None
     return KeyFiles(settings.home / "secrets/tenants")

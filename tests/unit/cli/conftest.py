@@ -32,6 +32,8 @@ from fastness.ledger.notary import Signing
 from fastness.main.cluster import cluster_routes
 from fastness.main.fleet import FleetControl
 from fastness.main.limits import limits
+from fastness.main.proofs import evidence_routes
+from fastness.main.retention import retention
 from fastness.policy.bundle import shipped_bundle
 from fastness.policy.cedar import CedarEngine
 from fastness.store.database import sqlite_url
@@ -120,8 +122,12 @@ class World:
         if self.fleet is not None:
             self.fleet.log = decided
         hosts = cluster_routes(self.settings, ledger, policies)
+        limited = limits(self.home, store, access, ledger, Silence())[0]
+        run, explained = self.run_directory, load(self.environ)[1]
+        kept = retention(self.settings, run, store.database, ledger, access, policies, Silence())[0]
+        evidence = evidence_routes(self.home, store.database, ledger, explained)
         return ControlDeps(
-            extra_routes=(*limits(self.home, store, access, ledger, Silence())[0], *fleet.routes, *hosts),
+            extra_routes=(*limited, *fleet.routes, *hosts, *kept, *evidence),
             companions=() if self.fleet is None else (self.fleet.serve,),
             policies=policies,
             authenticator=Authenticator(b"p" * 32),

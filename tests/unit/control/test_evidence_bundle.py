@@ -18,14 +18,16 @@ from fastness.control.api import build_app
 from fastness.control.bundling import records
 from fastness.control.bundling.members import FORMAT, MEMBERS_MAX, Draft
 from fastness.control.bundling.sources import Sources
+from fastness.control.deterministic_zip import written
 from fastness.control.evidence_api import ROUTES, EvidenceApi
 from fastness.control.routes import bound
 from fastness.core.event import Event, EventType
+from fastness.ledger import verify_alone
 from fastness.ledger.checkpoint import parse_checkpoint
 from fastness.ledger.file import FileLedger
 from fastness.ledger.log_key import LogKey
 from fastness.ledger.notary import Signing
-from fastness.ledger.note import parse_note
+from fastness.ledger.note import SignatureType, parse_note
 from fastness.perimeter.signing import read_public_key, signing_key
 
 ROOT = Path(__file__).parents[3]
@@ -208,6 +210,20 @@ def test_an_export_is_an_entry_and_nothing_is_overwritten(site):
     assert site.ask("POST", "/evidence", json={"output": "bundle.zip"}).status_code == 400
     backwards = {"output": str(site.root / "x.zip"), "from_ms": 5, "to_ms": 5}
     assert site.ask("POST", "/evidence", json=backwards).status_code == 400
+
+
+def test_the_program_that_auditors_carry_away_proves_it_and_sees_a_change(site):
+    _, content = export(site)
+    trust, path = site.root / "trust.txt", site.root / "bundle.zip"
+    keys = [signer.verifier for log in ("control", "gateway-0") for signer in SIGNED.key.signers(SIGNED.origin(log))]
+    trust.write_text("".join(f"log {key}\n" for key in keys if key.type is SignatureType.ED25519) + "quorum none\n")
+    claims, code = verify_alone.verify(path, trust, None, {})
+    assert code == 0, claims
+    assert sum(claim.verdict == "proved" for claim in claims) == 2
+    members = members_of(content)
+    members["ledger/gateway-0/entries"] = members["ledger/gateway-0/entries"].replace(b"req_7", b"req_8", 1)
+    path.write_bytes(written(members))
+    assert verify_alone.verify(path, trust, None, {})[1] == 1
 
 
 def test_the_password_of_a_store_is_not_in_it(site):

@@ -110,6 +110,15 @@ def test_control_keeps_gateways_supplied_by_itself(site):
     assert site.run(work()).keys[0].tenant == "health"
 
 
+def test_keys_that_cannot_be_used_are_told_as_such(site):
+    sealed(site, 1)
+    site.safe.keyring._tenants.destroy("health")  # somebody took it away
+    body = {"tenant": "health", "selection": {"end_user": "citizen-7"}}
+    refused = ask(site, "ann@health", "POST", "/find", json=body)
+    assert code(refused) == (503, "retention_unavailable")
+    assert "has no key any more" in refused.json()["detail"]
+
+
 def test_a_key_is_recorded_before_gateways_hear_of_it(site):
     site.run(site.sealing.publish())
     site.ledger.refusal = "the disk is full"
