@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -122,6 +123,20 @@ def test_whoever_has_no_certificate_is_let_in_by_no_port(made: Cluster) -> None:
     for name in OTHERS:
         assert {(name, RAY.node_manager), (name, RAY.object_manager), (name, DOOR)} <= set(tried)
     assert (HEAD, RAY.first) in tried
+
+
+def test_rays_one_listener_without_tls_answers_nobody_without_the_token(made: Cluster) -> None:
+    answered: list[int] = []
+
+    def ask() -> None:
+        for name in (HEAD, *OTHERS):
+            agent = http.client.HTTPConnection(made.net[name].address, RAY.agent, timeout=5)
+            agent.request("POST", "/get_runtime_envs_info", b"")
+            answered.append(agent.getresponse().status)
+            agent.close()
+
+    within(made.net[FORGER].holder.pid, ask)
+    assert set(answered) <= {401, 403} and len(answered) == 3, answered
 
 
 def test_a_host_whose_processes_are_killed_is_lost_replaced_and_clean_when_it_is_back(

@@ -63,7 +63,7 @@ def create(
     talk.text(f"{made['name']} is the head of a new cluster, until {render.moment(made['expires_s'])}.")
     talk.say(
         f"Whoever has {settings.home / 'cluster/ca.key'} says who belongs: keep a copy offline.\n"
-        "Next: fastness node invite NAME --address IP, then `fastness up` again here."
+        f"Next: fastness node invite NAME --address IP, then here: fastness up --ray {address[0]}"
     )
 
 

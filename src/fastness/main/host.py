@@ -40,6 +40,7 @@ def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: C
 
     from fastness.control.host import Host
     from fastness.identity.cluster.certificate import NotTrusted
+    from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import cluster_folder
     from fastness.identity.cluster.invitation import read_head
     from fastness.identity.cluster.membership import Membership
@@ -47,7 +48,13 @@ def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: C
     write_no_core()
     run = prepare_directories(settings)
     try:
-        membership, head = Membership(cluster_folder(settings.home)), read_head(cluster_folder(settings.home))
+        membership = Membership(cluster_folder(settings.home))
+        if membership.claims.role is HostRole.HEAD:
+            raise ConfigError(
+                f"{membership.claims.name} is the head of its cluster, which nobody gives orders to. "
+                f"Start it: fastness up --ray {membership.claims.addresses[0]}"
+            )
+        head = read_head(cluster_folder(settings.home))
     except NotTrusted as error:
         raise ConfigError(str(error)) from None
     settings = replace(settings, node=replace(settings.node, name=membership.claims.name))

@@ -11,6 +11,7 @@ import pytest
 from cluster_world import World
 from fastness.config import ConfigError, RaySettings, Settings
 from fastness.identity.cluster.claims import HostRole
+from fastness.main.host import run_node
 from fastness.main.outside import RAY_PATH_BYTES_MAX, ray_directory, ray_host
 
 
@@ -38,6 +39,11 @@ def test_a_node_finds_the_head_by_its_invitation_or_by_what_it_is_told(tmp_path:
 def test_a_host_of_no_cluster_is_told_how_to_belong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="fastness init cluster"):
         ray_host(Settings(home=tmp_path))
+
+
+def test_the_head_does_not_join_itself(head: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"head is the head of its cluster.*fastness up --ray 10\.0\.0\.1"):
+        run_node(head, None, False, lambda _joined: None)  # type: ignore[arg-type]
 
 
 def test_where_ray_is_missing_the_extra_is_named(head: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
