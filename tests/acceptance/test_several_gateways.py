@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 GATEWAYS = gateway_names(2)
 SLOTS = 8
 AWAY_S = 30.0
-LIMIT = 60
+LIMIT = 40
 SETTINGS = SMALL | {
     "FASTNESS__GATEWAY__PROCESSES": str(len(GATEWAYS)),
     "FASTNESS__CONTROL__STANDBYS": "1",

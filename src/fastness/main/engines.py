@@ -79,7 +79,6 @@ class Engines:
     async def _present(self, spec: DeploymentSpec, tell: Callable[[str], None]) -> tuple[ModelCard, Path]:
         """Return a model that is on this disk; where it is not, and other hosts may have it, it is fetched first."""
         from fastness.control.wanted_models import NobodyHasIt
-        from fastness.registry.folder import is_folder
         from fastness.registry.library import ModelRefused, ModelUnavailable
 
         lacked = ""
@@ -87,10 +86,10 @@ class Engines:
             card, path = await asyncio.to_thread(self._found, spec)
             if self._obtain is None or path.exists():
                 return card, path
-            if is_folder(card):
+            if path.suffix != ".gguf":
                 raise ModelRefused(
-                    f"{spec.model} is a folder of safetensors, and it is not on this host. Such models do not travel "
-                    "between hosts yet: carry it here, and import it with fastness models import"
+                    f"{spec.model} is a folder of files, and those do not travel between hosts yet. Copy {path.name} "
+                    f"from the models of the head to {path.parent}, for this user; it is verified when it is loaded."
                 )
         except ModelUnavailable as error:  # it comes with a distribution that is not installed here
             if self._obtain is None or not self._library.is_shipped(spec.model):
