@@ -216,7 +216,8 @@ def test_an_input_that_does_not_fit_is_refused_with_its_size(chat: Running) -> N
 
 
 def test_closing_the_connection_frees_the_slot(chat: Running) -> None:
-    call = chat.dialect.generation(replace(ask("Tell a very long story.", max_output_tokens=900), stream=True))
+    story = Generation(Sampling(temperature=0.0, max_output_tokens=900), prompt="Once upon a time in a small village")
+    call = chat.dialect.generation(replace(story, stream=True))
     connection = UnixConnection(chat.socket)
     connection.request("POST", call.path, call.body)
     answer = connection.getresponse()

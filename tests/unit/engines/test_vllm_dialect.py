@@ -111,6 +111,15 @@ def test_a_refusal_says_what_is_needed_at_least() -> None:
     assert DIALECT.error(500, b"<html>").context_needed is None
 
 
+def test_a_text_that_was_not_even_read_needs_more_than_there_is() -> None:
+    said = (
+        "This model's maximum context length is 512 tokens. However, your prompt contains 30000 characters (more than "
+        "4096 characters, which is the upper bound for 512 input tokens)."
+    )
+    told = DIALECT.error(400, json.dumps({"error": {"message": said, "code": 400}}).encode())
+    assert (told.context_needed, told.context_least) == (513, True)
+
+
 def test_log_probabilities_of_a_prompt_have_another_shape_and_mean_the_same() -> None:
     body = {
         "choices": [

@@ -14,6 +14,10 @@ LOGPROB_MIN: Final = -9_999.0
 """OpenAI's number for a token that could not have been chosen."""
 _TOO_LONG: Final = re.compile(r"(?:contains|has) (at least )?(\d{1,9}) (?:input )?tokens")
 """How it says that an input does not fit. Often it stops counting behind what fits."""
+_TOO_MANY_LETTERS: Final = re.compile(
+    r"context length is (\d{1,9}) tokens\. However, your prompt contains \d+ characters"
+)
+"""How it says so of a text that it did not even begin to read."""
 
 
 class _Details(msgspec.Struct):
@@ -121,10 +125,12 @@ def usage_of(wire: WireUsage) -> Usage:
 
 def error_of(status: int, trouble: Trouble) -> EngineError:
     """Return a refusal, with the tokens of an input that it says do not fit."""
-    found = _TOO_LONG.search(trouble.message) if status == 400 else None
-    if found is None:
-        return EngineError(status, trouble.message)
-    return EngineError(status, trouble.message, int(found[2]), context_least=bool(found[1]))
+    if status == 400:
+        if found := _TOO_LONG.search(trouble.message):
+            return EngineError(status, trouble.message, int(found[2]), context_least=bool(found[1]))
+        if found := _TOO_MANY_LETTERS.search(trouble.message):
+            return EngineError(status, trouble.message, int(found[1]) + 1, context_least=True)
+    return EngineError(status, trouble.message)
 
 
 def _logprobs(wire: _Logprobs) -> tuple[TokenLogprob, ...]:
