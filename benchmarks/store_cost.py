@@ -2,8 +2,8 @@
 
 One gateway as it ships, a real control process beside it, limits that are counted and leased, and the store in SQLite,
 then in the PostgreSQL of that URL (an empty database). The gateway's user instructions a request are counted by
-valgrind; on a machine that is too busy for that it says so. What control does meanwhile is not on the way of a request; its
-CPU seconds for each 1,000 requests are printed beside it, and those do depend on what else runs.
+valgrind; on a machine that is too busy for that it says so. What control does meanwhile is not on the way of a request:
+its CPU seconds for each 1,000 requests are printed beside it, and those do depend on what else runs.
 """
 
 from __future__ import annotations
