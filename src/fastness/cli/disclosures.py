@@ -79,6 +79,7 @@ class Aim(StrEnum):
     OPEN = "open"
     EXPORT = "export"
     SHRED = "shred"
+    RELEASE = "release"
 
 
 def find(
@@ -107,7 +108,9 @@ def find(
 
 def ask(
     ctx: typer.Context,
-    purpose: Annotated[Aim, typer.Argument(metavar="PURPOSE", help="open, export or shred.")],
+    purpose: Annotated[
+        Aim, typer.Argument(metavar="PURPOSE", help="open, export or shred; or release, to end a hold.")
+    ],
     tenant: Tenant,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; whoever approves reads it.")],
     request: Request = None,
@@ -119,7 +122,7 @@ def ask(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask to open, export or shred content. Nothing happens before somebody else approves it."""
+    """Ask to open, export or shred content, or to end a hold. Nothing happens before somebody else approves it."""
     talk = Talk(as_json, quiet)
     wish = {"purpose": purpose.value, "tenant": tenant, "reason": reason, "everything": everything}
     selection = _selection(request, key, end_user, from_, to)
@@ -129,7 +132,8 @@ def ask(
         talk.document(answer)
     else:
         talk.text(answer["id"])
-    what = "all keys" if everything else f"{answer['requests_total']:,} requests"
+    what = "all keys" if answer["everything"] else f"{answer['requests_total']:,} requests"
+    what = "the hold" if purpose is Aim.RELEASE else what
     talk.say(f"Asked to {purpose.value} {what} of {tenant}, until {render.moment(answer['expires_s'])}.")
     talk.say(f"Somebody else approves it: fastness retention approve {answer['id']}")
 
@@ -159,6 +163,7 @@ def approve(ctx: typer.Context, disclosure: Id, as_json: Json = False, quiet: Qu
         asked = api.get(f"/retention/requests/{_quoted(disclosure)}")
         what, total = asked["request"], asked["request"]["requests_total"]
         said = "all keys" if what["everything"] else f"{total:,} requests"
+        said = "the hold" if what["purpose"] == Aim.RELEASE else said
         talk.say(f"{what['asked_by']} asks to {what['purpose']} {said} of {what['tenant']}: {asked['reason']}")
         talk.confirm("Approve it?")
         answer = api.post(f"/retention/requests/{_quoted(disclosure)}/approve")

@@ -58,16 +58,22 @@ def put(
     tenant: Annotated[str, typer.Argument(metavar="TENANT", help="As fastness tenants lists it.")],
     retention: Annotated[Kind, typer.Argument(metavar="RETENTION", help="none, sealed or hold.")],
     days: Annotated[int | None, typer.Option(metavar="N", min=1, help="With sealed: for how many days.")] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="ID", help="To end a hold: what was asked and approved for that.")
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Have a tenant's content kept sealed for some days, on hold until further notice, or not at all.
 
-    Without it nothing is kept. Fewer days destroy what is older at once; a hold lets nothing be destroyed.
+    Without it nothing is kept. What is sealed already stays for the days it was sealed for; a hold lets nothing be
+    destroyed, and to end it takes two people: fastness retention ask release.
     """
     talk = Talk(as_json, quiet)
     with management_of(ctx) as api:
-        answer = api.post("/retention", {"tenant": tenant, "retention": retention.value, "days": days})
+        answer = api.post(
+            "/retention", {"tenant": tenant, "retention": retention.value, "days": days, "release": release}
+        )
     if as_json:
         talk.document(answer)
     talk.say(f"Retention of {tenant}: {answer['retention']}.")

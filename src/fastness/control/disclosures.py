@@ -1,8 +1,9 @@
 """Sealed content is opened, exported or destroyed by two people: one asks, another one approves, within a time.
 
 Who is of the tenant asks policy for `open_sealed`; who is not breaks the glass (`break_glass`), which is an event of
-its own. To destroy is `shred_sealed`. Every label of what was found is asked about, of both. An approval is for the
-requests that were found when it was asked, and no others. The entry is durable before anything is shown or given out.
+its own. To destroy is `shred_sealed`, and so is to end a hold. Every label of what was found is asked about, of both.
+An approval is for the requests that were found when it was asked, and no others. The entry is durable before anything
+is shown or given out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ OPEN_MAX: Final = 1_000
 """Disclosures that may wait to be approved or used at the same time."""
 REMEMBERED_S: Final = 7 * 365 * 86_400
 """For so long what was asked is remembered with its reason; the ledger's entries stay."""
+_SHOWS: Final = frozenset({Purpose.OPEN, Purpose.EXPORT})
+"""Purposes for which somebody sees content."""
 _LIST: Final = "fastness retention requests lists what was asked"
 
 
@@ -108,7 +111,7 @@ class Disclosures:
                 )
             await self._check_hold(before.tenant, before.purpose)
             self._permit(before.purpose, before.tenant, before.labels, by)
-            glass = before.break_glass or (before.purpose is not Purpose.SHRED and by.tenant != before.tenant)
+            glass = before.break_glass or (before.purpose in _SHOWS and by.tenant != before.tenant)
             after = replace(before, approved_by=by.id, approved_s=int(self.parts.clock()), break_glass=glass)
             await self.record(EventType.DISCLOSURE_APPROVED, after, by=by.id, asked_by=after.asked_by)
             await asyncio.to_thread(self.parts.store.change_disclosure, before, after)
@@ -177,6 +180,8 @@ class Disclosures:
 
     async def _asked(self, wish: Wish, by: Principal) -> Disclosure:
         found = await asyncio.to_thread(self.parts.safe.find, wish.tenant, wish.selection, FOUND_MAX + 1)
+        if wish.purpose is Purpose.RELEASE and await self._known(wish.tenant) is not Keep.HOLD:
+            raise Problem("conflict", f"There is no hold on {wish.tenant}.", "fastness retention shows what there is.")
         if len(found) > FOUND_MAX and not wish.everything:
             raise Problem(
                 "limit_exceeded",
@@ -199,13 +204,13 @@ class Disclosures:
             asked_by=by.id,
             asked_s=now_s,
             expires_s=now_s + self.parts.disclosure_s,
-            break_glass=wish.purpose is not Purpose.SHRED and by.tenant != wish.tenant,
+            break_glass=wish.purpose in _SHOWS and by.tenant != wish.tenant,
             everything=wish.everything,
         )
 
     def _permit(self, purpose: Purpose, tenant: str, labels: Sequence[str], by: Principal) -> None:
         """Ask policy, for each label that is there; raises Problem."""
-        if purpose is Purpose.SHRED:
+        if purpose not in _SHOWS:
             ours = by.tenant in (tenant, DEFAULT_TENANT) or by.credential is Credential.LOCAL
             if not ours:
                 raise Problem(
@@ -243,7 +248,7 @@ class Disclosures:
             raise Problem(
                 "conflict",
                 f"Tenant {tenant} is on hold: nothing of it is destroyed.",
-                f"When the hold is over: fastness retention set {tenant} none",
+                f"To end the hold takes two: fastness retention ask release --tenant {tenant} --reason …",
             )
 
     async def _check_room(self) -> None:

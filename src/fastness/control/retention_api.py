@@ -53,7 +53,7 @@ class RetentionApi:
         """POST /retention."""
         wire.read_query(request)
         new = await wire.read_body(request, NewRetention)
-        kept = await self._retentions.set(new.tenant, new.retention, new.days, caller_of(request).id)
+        kept = await self._retentions.set(new.tenant, new.retention, new.days, caller_of(request), new.release)
         return 200, retention_view(kept)
 
     async def find(self, request: Request) -> Answer:

@@ -26,6 +26,7 @@ class NewRetention(msgspec.Struct, forbid_unknown_fields=True):
     tenant: str
     retention: Keep
     days: int | None = None
+    release: str | None = None
 
 
 class Selected(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,6 +62,8 @@ class NewDisclosure(msgspec.Struct, forbid_unknown_fields=True):
     def wish(self) -> Wish:
         """Return the command's own value; raises Problem."""
         selection = self.selection.selection()
+        if self.purpose is Purpose.RELEASE:
+            return Wish(self.purpose, self.tenant, self.reason, Selection(), everything=True)
         if self.everything and (self.purpose is not Purpose.SHRED or selection != Selection()):
             raise Problem(
                 "invalid_value",

@@ -47,6 +47,7 @@ class Sealing:
         self._clock = clock
         self._order = asyncio.Lock()
         self._seen: tuple[int, int] | None = None
+        self._wanted: tuple[dict[str, Retention], int] | None = None
         self._measured_s = 0.0
         self._full = False
         self._withdrawn: set[str] = set()
@@ -73,12 +74,17 @@ class Sealing:
         Raises what the store, the ledger and the disk raise; nothing is published then.
         """
         async with self._order:
-            seen = (await self._access.version(), self.today)
             measured = await self._measure()
-            if not always and seen == self._seen and not measured and self._path.exists():
+            seen = (await self._access.version(), self.today)
+            again = always or measured or not self._path.exists()
+            if seen == self._seen and not again:
                 return
             known = (await self._access.snapshot()).tenants
             retentions = {one.id: one.retention for one in known if one.revoked_s is None} | dict(changes or {})
+            wanted = {tenant: one for tenant, one in retentions.items() if one.seals}, self.today
+            if wanted == self._wanted and not again:
+                self._seen = seen
+                return
             keys: list[SealingKey] = []
             for tenant, retention in sorted(retentions.items()):
                 if retention.seals and tenant not in self._withdrawn:
@@ -88,7 +94,7 @@ class Sealing:
                     keys += ahead
             snapshot = SealingSnapshot(tuple(keys), full=self._full)
             await asyncio.to_thread(write_snapshot, self._path, snapshot)
-            self._seen = seen
+            self._seen, self._wanted = seen, wanted
 
     async def expire(self) -> int:
         """Destroy the keys of days that are over, where there is no hold; return how many. Then it is recorded."""

@@ -100,11 +100,12 @@ class Selection:
 
 
 class Purpose(StrEnum):
-    """What sealed content is asked for."""
+    """What sealed content is asked for; `release`: that a hold on it ends."""
 
     OPEN = "open"
     EXPORT = "export"
     SHRED = "shred"
+    RELEASE = "release"
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,11 @@ class Starter:
                 some = array.array("i", descriptors[first : first + BATCH])
                 self._asked.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, some)])
             self._asked.sendall(body)
-            answer = self._asked.recv(ANSWER.size, socket.MSG_WAITALL)
+            try:
+                answer = self._asked.recv(ANSWER.size, socket.MSG_WAITALL)
+            except TimeoutError:
+                self._asked.shutdown(socket.SHUT_RDWR)  # or its late answer would be taken for the next one
+                raise
         if len(answer) < ANSWER.size:
             raise OSError("the starter of engines that have processes is gone; start this installation again")
         return int(ANSWER.unpack(answer)[0])

@@ -10,7 +10,7 @@ from fastness.ledger.event_row import EventRow
 _ACTOR: Final = {"by": "id of the principal that asked; `local` for the installation itself"}
 _DISCLOSURE: Final = {
     "disclosure": "id of the wish",
-    "purpose": "`open`, `export` or `shred`",
+    "purpose": "`open`, `export`, `shred` or `release`",
     "tenant": "whose content it is",
     "requests": "how many requests it is about",
     "digest": "SHA-256 over a salt, the reason and the selection, which are kept outside the ledger",

@@ -57,7 +57,7 @@ def retention(
     disclosing = Disclosing(
         disclosures, sealing, settings.home, partial(signing_key, settings.home), partial(_prove, settings.home)
     )
-    api = RetentionApi(Retentions(access, sealing), disclosures, disclosing, time.time)
+    api = RetentionApi(Retentions(access, sealing, disclosures), disclosures, disclosing, time.time)
     return bound(ROUTES, api), partial(keep_sealing, sealing, log)
 
 

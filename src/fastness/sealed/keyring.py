@@ -67,16 +67,18 @@ class Keyring:
             return sorted(path.name for path in self.directory.iterdir() if path.is_dir() and is_name(path.name))
         return []
 
-    def days(self, tenant: str) -> Iterator[Day]:
+    def days(self, tenant: str, since: int = 0) -> Iterator[Day]:
         """Read the days of a tenant, oldest first; what is half made or half destroyed is left out."""
         folder = self.directory / tenant
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name < f"{since:05d}":
+                continue
             with suppress(FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
                 yield Day(tenant, msgspec.json.decode((path / _FILE).read_bytes(), type=DayKey), path)
 
     def ensure(self, tenant: str, today: int, days: int) -> tuple[list[SealingKey], list[DayKey]]:
         """Return the public halves from today on for content kept so many days, and those keys that were just made."""
-        known = {day.key.day: day.key for day in self.days(tenant) if day.key.days == days}
+        known = {day.key.day: day.key for day in self.days(tenant, today) if day.key.days == days}
         made = [self._make(tenant, day, days) for day in range(today, today + DAYS_AHEAD + 1) if day not in known]
         known |= {key.day: key for key in made}
         index = self.index(tenant)
@@ -128,8 +130,8 @@ class Keyring:
 def is_over(key: DayKey, days_now: int, today: int) -> bool:
     """Tell whether what was sealed under a key is to be destroyed: `days_now` are those of the policy now, 0 for none.
 
-    The shorter of the days it was sealed for and those of the policy now counts. What was sealed under a hold (0 days)
-    and has no policy of days since stays until somebody shreds it.
+    The days that it was sealed for count: to destroy it sooner takes two people. What was sealed under a hold (0 days)
+    has the days of the policy now, and without any stays until somebody shreds it.
     """
-    bounds = [days for days in (key.days, days_now) if days]
-    return bool(bounds) and today > key.day + min(bounds)
+    days = key.days or days_now
+    return bool(days) and today > key.day + days

@@ -24,6 +24,8 @@ from fastness.sealed.segment import CONTENT_BYTES_MAX, Content, Head, SegmentWri
 
 BATCH_MAX: Final = 256
 """Requests that share one sync."""
+RETRY_S: Final = 1.0
+"""So long after a refusal of the disk nobody is asked in; then the next one tries it."""
 Done = Callable[[SealedUnavailable | None], None]
 
 
@@ -55,7 +57,8 @@ class Sealer:
         self._segment_bytes_max = segment_bytes_max
         self._clock = clock
         self._entropy = entropy
-        self._snapshot = SealingSnapshot()
+        self._full = False
+        self._keys: dict[str, list[SealingKey]] = {}
         self._waiting_bytes = 0
         self._queue: queue.SimpleQueue[tuple[Kept, SealingKey, Done] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -63,15 +66,19 @@ class Sealer:
         self._unsynced: dict[str, list[Done]] = {}
         self._begun = 0
         self._refused: SealedUnavailable | None = None
+        self._refused_s = 0.0
 
     def replace(self, snapshot: SealingSnapshot) -> None:
         """From now on, these keys."""
-        self._snapshot = snapshot
+        found: dict[str, list[SealingKey]] = {}
+        for key in snapshot.keys:
+            found.setdefault(key.tenant, []).append(key)
+        self._full, self._keys = snapshot.full, found
 
     def check(self, tenant: str) -> None:
         """Raise SealedUnavailable when content of this tenant could not be sealed now."""
         self._key_of(tenant)
-        if self._refused is not None:
+        if self._refused is not None and abs(self._clock() - self._refused_s) < RETRY_S:
             raise self._refused
 
     async def keep(self, kept: Kept) -> None:
@@ -96,7 +103,7 @@ class Sealer:
 
         def told(failure: SealedUnavailable | None) -> None:
             self._waiting_bytes -= size_bytes
-            self._refused = failure
+            self._refused, self._refused_s = failure, self._clock()
             done(failure)
 
         self._queue.put((kept, key, lambda failure: _call(loop, told, failure)))
@@ -110,10 +117,10 @@ class Sealer:
             await asyncio.sleep(0)  # what it told last arrives
 
     def _key_of(self, tenant: str) -> SealingKey:
-        if self._snapshot.full:
+        if self._full:
             raise SealedUnavailable("there is no room for more sealed content")
         today = int(self._clock()) // DAY_S
-        mine = [key for key in self._snapshot.keys if key.tenant == tenant and key.day <= today]
+        mine = [key for key in self._keys.get(tenant, ()) if key.day <= today]
         if not mine:
             raise SealedUnavailable(f"tenant {tenant} has no key for today at this gateway")
         return max(mine, key=lambda key: key.day)

@@ -47,7 +47,7 @@ def retaining(world):
     )
     world.disclosures = Disclosures(parts)
     acts = Disclosing(world.disclosures, world.sealing, world.root, lambda: signing_key(world.root), lambda _: b"proof")
-    api = RetentionApi(Retentions(world.access, world.sealing), world.disclosures, acts, world.clock)
+    api = RetentionApi(Retentions(world.access, world.sealing, world.disclosures), world.disclosures, acts, world.clock)
     world.app = build_app(replace(world.deps, extra_routes=bound(ROUTES, api)))
     world.keys = {}
     for tenant in ("default", "health", "tax"):

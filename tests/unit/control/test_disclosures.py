@@ -239,7 +239,14 @@ def test_nothing_is_shredded_and_nothing_expires_while_there_is_a_hold(site):
     site.clock.now_s += 400 * DAY_S
     assert site.run(site.sealing.expire()) == 0
     assert len(site.safe.find("health", retention_wire.Selection())) == 1
-    ok(site, None, "POST", "", {"tenant": "health", "retention": "sealed", "days": 30})
+    change = {"tenant": "health", "retention": "sealed", "days": 30}
+    assert code(ask(site, None, "POST", "", json=change)) == (409, "conflict")
+    release = asked(site, who=None, purpose="release")
+    assert code(ask(site, None, "POST", "", json=change | {"release": release})) == (403, "permission_denied")
+    assert code(ask(site, None, "POST", f"/requests/{release}/approve", json={})) == (403, "permission_denied")
+    ok(site, "eve@health", "POST", f"/requests/{release}/approve")
+    assert code(ask(site, "eve@health", "POST", "", json=change | {"release": release})) == (403, "permission_denied")
+    ok(site, None, "POST", "", change | {"release": release})
     assert site.safe.find("health", retention_wire.Selection()) == []
     assert "retention.expired" in kinds(site)
 

@@ -19,7 +19,7 @@ from fastness.control.bundling import records
 from fastness.control.bundling.members import FORMAT, MEMBERS_MAX, Draft
 from fastness.control.bundling.sources import Sources
 from fastness.control.deterministic_zip import written
-from fastness.control.evidence_api import ROUTES, EvidenceApi
+from fastness.control.evidence_api import ROUTES, EvidenceApi, EvidenceView, NewEvidence
 from fastness.control.routes import bound
 from fastness.core.event import Event, EventType
 from fastness.ledger import verify_alone
@@ -281,3 +281,12 @@ def test_the_page_has_the_format_and_the_bounds():
     assert f"{MEMBERS_MAX:,}" in PAGE
     for name in records.NAMES:
         assert f"`records/{name}`" in PAGE
+
+
+def test_the_page_has_the_route_and_all_that_it_takes_and_gives():
+    section = PAGE.partition("### `POST /api/v1/evidence`")[2]
+    assert {(row[0], row[1]) for row in ROUTES} == {("POST", "/api/v1/evidence")}
+    for kind in (NewEvidence, EvidenceView):
+        for name in kind.__struct_fields__:
+            assert f"`{name}`" in section, name
+    assert "Needs `read`" in section

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from cluster_world import World as Cluster
-from fastness.control.handing_on import ModelHost, NoModels
 from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.letters import REPORT, WORD, SealedPost
 from fastness.control.neighbours import Neighbours
@@ -25,10 +24,8 @@ from fastness.core.marking import Label, Node
 from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders
 from fastness.core.replica import Replica, ReplicaState
-from fastness.fleet.door.orders import DoorOrders, ModelSource, WantedModel
 from fastness.fleet.node import LocalNode
 from fastness.identity.cluster.claims import HostClaims, HostRole
-from fastness.store.snapshot_file import SnapshotReader
 
 OFFICIAL = Label("OFFICIAL")
 SPEC = DeploymentSpec("chat", "health", "smol", "ab" * 32, "chat", OFFICIAL, Needs(OFFICIAL, 1))
@@ -351,41 +348,5 @@ def test_a_word_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> Non
         (two.there / "letters/in/head").write_bytes(letter)
         await two.node.look()
         assert two.recorded.failed and not two.node.leased
-
-    run(journey, tmp_path)
-
-
-def test_what_a_node_lacks_is_said_to_it_and_fetched_by_its_door(tmp_path: Path) -> None:
-    class Models(NoModels):
-        def size_bytes(self, model: str, digest: str) -> int:
-            return 100
-
-        def record(self, model: str) -> str:
-            return f'{{"model": "{model}"}}'
-
-        def here(self) -> ModelHost:
-            return ModelHost("head", "10.0.0.1:7443", "", ("cd" * 32,))
-
-    async def journey(two: Two) -> None:
-        two.head._models = Models()
-        await two.turn()
-        lacking = replace(SPEC, model_digest="cd" * 32)
-        there = (Assignment("chat-1", lacking, 1, 1, Part(NODE, ("cpu-0",))),)
-        two.control.send(NodeOrders(NODE, 3, there, (lacking,)))
-        await two.turns(lambda: bool(two.records))
-        assert two.records[-1] == '{"model": "smol"}'
-        obtaining = asyncio.ensure_future(two.models.obtain("cd" * 32, lambda: False, lambda _: None))
-        await two.turns(lambda: bool(two.models.wanted()))
-        await two.turn()
-        reader = SnapshotReader(two.there / "door.json", DoorOrders)
-        found = reader.poll()
-        assert found is not None
-        source = ModelSource("head", "10.0.0.1:7443")
-        assert found.wanted == (WantedModel("cd" * 32, 100, (source,)),)
-        obtaining.cancel()
-        await asyncio.gather(obtaining, return_exceptions=True)
-        await two.turn()
-        found = reader.poll()
-        assert found is not None and found.wanted == ()
 
     run(journey, tmp_path)

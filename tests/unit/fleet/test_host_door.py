@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,35 @@ def test_a_host_that_does_not_answer_is_given_up_soon(hosts, tmp_path, monkeypat
             where = f"tls://127.0.0.1:{silent.getsockname()[1]}/{NAME}"
             with pytest.raises(EngineLost, match=r"within 0\.1 s"):
                 await asked(remote_engines(hosts.head), where)
+
+    run(main)
+
+
+def test_a_door_that_was_away_is_reached_again(hosts, tmp_path):
+    async def main():
+        connections = EngineConnections(remote=remote_engines(hosts.head))
+
+        async def ask(where: str) -> bytes:
+            return (await connections.call(where, "/v1/x", b"{}", answer_bytes_max=10)).body
+
+        async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError):
+                while await reader.readuntil(b"{}"):
+                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole")
+            writer.close()
+
+        server = await asyncio.start_unix_server(whole, tmp_path / "s")
+        try:
+            async with opened(hosts.node, route(tmp_path / "s")) as found:
+                where, port = found.socket(), found.door.ports[0]
+                assert await ask(where) == b"whole"
+            with pytest.raises(EngineUnreachable):
+                await ask(where)
+            async with opened(hosts.node, route(tmp_path / "s"), port=port):
+                assert await ask(where) == b"whole"
+                await connections.close()
+        finally:
+            server.close()
 
     run(main)
 

@@ -155,6 +155,8 @@ CALLS = [{"id": "call_1", "type": "function", "function": {"name": "weather", "a
             {"role": "assistant", "content": "It rains.", "refusal": None},
         ],
         [{"role": "user", "content": "x"}, {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "refusal": "No."}],
+        [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": ""}]}],
     ],
 )
 def test_a_caller_reads_the_same_prompt_out_of_the_same_messages(messages) -> None:

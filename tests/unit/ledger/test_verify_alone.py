@@ -133,6 +133,26 @@ def test_a_refusal_has_a_receipt_that_says_so(world, given, capsys) -> None:
     (given / "refused.json").write_bytes(world.receipt(90, log="gateway-1"))
     code, lines = ran(given, capsys, "refused.json")
     assert code == 6 and "it got no whole answer: queue_full" in lines[1]
+    code, lines = ran(given, capsys, "refused.json", "--answer", "answer.txt")
+    assert code == 6 and lines[1] == "unknown   the answer   (the entry does not bind it)"
+    _, lines = ran(given, capsys, "refused.json", "--answer", "answer.txt", "--json")
+    assert json.loads(lines[0])[1] == {
+        "verdict": "unknown", "about": "answer", "text": "the answer", "by": "the entry does not bind it"
+    }  # fmt: skip
+
+
+def test_each_thing_that_was_given_is_named_with_its_verdict(given, capsys) -> None:
+    names = {"answer": "answer.txt", "prompt": "prompt.txt", "request": "body.json", "parameters": "parameters.json"}
+    options = [word for name, file in names.items() for word in (f"--{name}", file)]
+    _, lines = ran(given, capsys, "receipt.json", "--trust", "trust.txt", "--json", *options)
+    claims = json.loads(lines[0])
+    assert [(one["about"], one["verdict"], one["text"]) for one in claims[1:5]] == [
+        (name, "proved", f"the {name} is the one that you gave")
+        for name in ("request", "prompt", "parameters", "answer")
+    ]
+    (given / "bytes").write_bytes(b"\xff\xfe\x00")
+    code, lines = ran(given, capsys, "receipt.json", "--trust", "trust.txt", "--answer", str(given / "bytes"))
+    assert code == 1 and lines[1].startswith("refuted   the answer is not the one")
 
 
 def test_a_receipt_that_cannot_be_read_is_no_verdict(given, capsys) -> None:

@@ -25,13 +25,14 @@ class Store:
     keyring: Keyring = field(init=False)
     safe: Safe = field(init=False)
     segment_bytes_max: int = 1_000_000
+    later_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.keyring = Keyring(self.home / "sealed", KeyFiles(self.home / "secrets/tenants"))
         self.safe = Safe(self.keyring)
 
     def now_s(self) -> float:
-        return self.today * DAY_S + 3_600.0
+        return self.today * DAY_S + 3_600.0 + self.later_s
 
     def sealer(self, *tenants: str, days: int = 30) -> Sealer:
         keys = [key for tenant in tenants or (TENANT,) for key in self.keyring.ensure(tenant, self.today, days)[0]]

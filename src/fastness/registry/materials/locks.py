@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Final
 
-DEVELOPMENT: Final = "development.txt"
-"""The lock of what tests need; it is not shipped, and says nothing of an installation."""
+SHIPPED: Final = ("pkcs11.txt", "postgresql.txt", "ray.txt", "runtime.txt", "starter-models.txt")
+"""What a release may install. The others are what tests need: not shipped, and they say nothing of an installation."""
 
 _LINE = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)|--hash=sha256:([0-9a-f]{64})", re.MULTILINE)
 
@@ -37,7 +37,5 @@ def read_locks(texts: Iterable[str]) -> Locked:
 def shipped_locks() -> Locked:
     """Return the locks that this release was made with; empty where it came without."""
     folder = resources.files("fastness") / "locks"
-    if not folder.is_dir():
-        return {}
-    files = (one for one in folder.iterdir() if one.name.endswith(".txt") and one.name != DEVELOPMENT)
-    return read_locks(file.read_text("utf-8") for file in sorted(files, key=lambda one: one.name))
+    files = [folder / name for name in SHIPPED]
+    return read_locks(file.read_text("utf-8") for file in files if file.is_file())

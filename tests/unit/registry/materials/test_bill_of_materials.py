@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import tomllib
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -18,7 +19,7 @@ from referencing import Registry, Resource
 from fastness.core.model import ModelCard, ModelKind
 from fastness.registry.materials.bill import bill_of_materials, materials_of
 from fastness.registry.materials.distributions import Distribution, installed
-from fastness.registry.materials.locks import canonical, read_locks, shipped_locks
+from fastness.registry.materials.locks import SHIPPED, canonical, read_locks, shipped_locks
 
 ROOT = Path(__file__).parents[4]
 AT_S = 1_800_000_000.0
@@ -193,6 +194,15 @@ def test_a_lock_is_read_as_pip_reads_it() -> None:
     )
     assert read_locks([text]) == {("some-thing", "1.2"): (DIGEST, "cd" * 32)}
     assert read_locks([]) == {}
+
+
+def test_the_locks_of_a_release_are_those_of_its_extras_and_no_others() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = {f"{name}.txt" for name in project["project"]["optional-dependencies"]}
+    locked = {one.name for one in (ROOT / "requirements").glob("*.txt")}
+    assert set(SHIPPED) == {"runtime.txt", "starter-models.txt"} | extras & locked
+    packed = project["tool"]["setuptools"]["package-data"]["fastness"]
+    assert {one for one in packed if "locks" in one} == {f"locks/{name}" for name in SHIPPED}
 
 
 def test_the_locks_that_are_shipped_are_those_that_installation_used() -> None:

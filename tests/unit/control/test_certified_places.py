@@ -1,4 +1,4 @@
-"""What a certificate says of a host's place, read by the profile in force."""
+"""Where a host stands, by its certificate and the profile in force."""
 
 from __future__ import annotations
 
