@@ -207,6 +207,12 @@ def test_postgresql_is_away_for_half_a_minute_and_no_stream_is_lost_nor_any_limi
     assert {name: one["pid"] for name, one in before.items()} == {name: one["pid"] for name, one in after.items()}
 
 
+def test_no_gateway_has_even_loaded_what_speaks_to_postgresql(running):
+    """So no request can wait for it: control has it, and gateways lease from control ahead of need."""
+    loaded = {name: Path(f"/proc/{pid_of(running, name)}/maps").read_text() for name in ("control", *GATEWAYS)}
+    assert {name for name, maps in loaded.items() if "psycopg" in maps} == {"control"}
+
+
 def test_the_control_process_that_leads_is_killed_and_the_other_goes_on_with_what_was_begun(running):
     fleet = Fleet(running)
     (engine,) = fleet.pids().items()
