@@ -99,6 +99,17 @@ def test_a_cosignature_is_what_the_specification_says():
     assert line.key_id != same.key_id, "one key has another id for each type"
 
 
+def test_a_time_is_told_up_to_the_last_one_there_is():
+    witness = signing_key("witness.example/w1", SignatureType.COSIGNATURE, SEED)
+    latest = signing.TIME_MAX_S
+
+    (signed,) = verify_note(sign_note(TEXT, [witness], latest), [witness.verifier])
+
+    assert signed.time_s == latest == 2**63 - 1
+    with pytest.raises(ValueError, match=f"a time of {2**63} seconds is beyond {latest}"):
+        witness.sign(TEXT, latest + 1)
+
+
 @pytest.mark.skipif(not has_ml_dsa(), reason="cryptography has no ML-DSA-44 here")
 def test_what_ml_dsa_signs_is_what_the_specification_says():
     witness = signing_key("witness.example/w1", SignatureType.ML_DSA_44, SEED)

@@ -52,8 +52,8 @@ def numbered(count):
 @pytest.mark.parametrize("size", range(9))
 def test_published_roots_are_found_from_nodes_and_by_appending(size):
     grown = Frontier()
-    for leaf in HASHES[:size]:
-        grown.append(leaf)
+    for leaf in LEAVES[:size]:
+        grown.append(leaf_hash(bytes.fromhex(leaf)))
 
     assert tree.root(size, nodes_of(HASHES)).hex() == ROOTS[size]
     assert grown.root().hex() == ROOTS[size]

@@ -47,6 +47,8 @@ def test_a_logs_own_second_signature_is_no_cosignature():
 def test_the_longest_proof_is_read():
     proof = TlogProof(0, (LEFT,) * PROOF_HASHES_MAX, PROOF.checkpoint)
     assert len(parse_proof(str(proof).encode()).hashes) == PROOF_HASHES_MAX
+    with pytest.raises(ProofInvalid, match="more than 63 hashes"):
+        parse_proof(str(TlogProof(0, (LEFT,) * (PROOF_HASHES_MAX + 1), PROOF.checkpoint)).encode())
     short = len(str(TlogProof(0, (), PROOF.checkpoint, b"")))
     extra = (PROOF_BYTES_MAX - len(str(TlogProof(0, (), PROOF.checkpoint, b"")).encode())) // 4 * 3
     padded = str(TlogProof(0, (), PROOF.checkpoint, b"x" * extra)).encode()
