@@ -219,8 +219,9 @@ def test_closing_the_connection_frees_the_slot(chat: Running) -> None:
     story = Generation(Sampling(temperature=0.0, max_output_tokens=900), prompt="Once upon a time in a small village")
     call = chat.dialect.generation(replace(story, stream=True))
     connection = UnixConnection(chat.socket)
-    connection.request("POST", call.path, call.body)
+    connection.request("POST", call.path, call.body, {"content-type": "application/json"})
     answer = connection.getresponse()
+    assert answer.status == 200
     try:
         assert answer.readline()
         until(lambda: chat.busy() == 1, "the slot is not busy")
