@@ -13,6 +13,8 @@ from fastness.core.marking import Label
 from fastness.ledger.entry import draft, genesis, parse, seal
 from fastness.ledger.events import check_fields
 
+# What a spec may say is checked before it becomes an event: no time in it is infinite.
+st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
 EVENTS = st.one_of(*(st.from_type(kind) for kind in TYPES.values()))
 
 

@@ -18,6 +18,7 @@ from fastness.control import (
     policy_wire,
     problem,
     process,
+    receipts,
     served_wire,
     upkeep,
     validation,
@@ -92,7 +93,14 @@ LIMITS = (
 def test_every_route_has_its_heading_and_there_are_no_others():
     headings = re.findall(r"^### `([A-Z]+) ([^`]+)`$", PAGE, re.MULTILINE)
     assert sorted(headings) == sorted(
-        (method, path) for method, path, *_ in (*api.ROUTES, *policy_api.ROUTES, *kept.ROUTES, *ledger_tiles.ROUTES)
+        (method, path)
+        for method, path, *_ in (
+            *api.ROUTES,
+            *policy_api.ROUTES,
+            *kept.ROUTES,
+            *ledger_tiles.ROUTES,
+            *receipts.ROUTES,
+        )
     )
 
 
