@@ -201,7 +201,7 @@ def test_the_ledger_has_marking_policy_and_rule_of_answers_and_refusals(house: H
     log = house.installation.home / "ledger/gateway-0"
 
     def entries() -> dict[str, dict[str, Any]]:
-        lines = [json.loads(line) for file in sorted(log.glob("*")) for line in file.read_bytes().splitlines()]
+        lines = [json.loads(line) for file in sorted(log.glob("*.jsonl")) for line in file.read_bytes().splitlines()]
         fields = [one.get("fields", {}) for one in lines]
         return {one["request_id"]: one for one in fields if "request_id" in one}
 

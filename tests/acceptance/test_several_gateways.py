@@ -92,6 +92,13 @@ def at(installation: Installation, gateway: str, key: str) -> OpenAI:
     return OpenAI(base_url="http://gateway/v1", api_key=key, max_retries=0, http_client=inside)
 
 
+def knows_limits(installation: Installation, gateway: str, key: str) -> bool:
+    """Whether a gateway has heard that there are limits for this key: what it admits before does not count."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(run_of(installation) / socket_of(gateway)))) as inside:
+        told = inside.get("http://gateway/v1/usage", headers={"authorization": f"Bearer {key}"})
+        return told.is_success and bool(told.json()["limits"])
+
+
 def gateway_of(installation: Installation, request_id: str) -> str | None:
     """Which gateway has a request that got a slot."""
     for name in GATEWAYS:
@@ -172,6 +179,7 @@ def test_postgresql_is_away_for_half_a_minute_and_no_stream_is_lost_nor_any_limi
         time.sleep(DAY_S - time.time() % DAY_S + 1)  # the day's counters would begin anew within the test
     with management(running) as api:
         assert api.post("/limits", json={"tenant": "tax", "requests_per_day": LIMIT}).is_success
+    eventually(lambda: all(knows_limits(running, name, tenants["tax"]) for name in GATEWAYS), "each knows the limit")
     before = processes(running)
     with Traffic(running, seed=3, clients=3) as free, Traffic(limited, seed=4, clients=1) as bounded:
         eventually(lambda: bounded.count() >= 2 and free.count() >= 4, "answers come", 60)

@@ -115,8 +115,8 @@ def reorder(victim: Victim, chance: random.Random, *, linked: bool = False) -> N
 
 
 def repeat(victim: Victim, chance: random.Random, *, linked: bool = False) -> None:
-    lines = victim.lines()  # at the very end and linked, it would be growth that nobody signed yet: no change
-    lines.insert(chance.randrange(len(lines)), chance.choice(lines))
+    lines = victim.lines()  # the last one, linked once more at the end, would be growth that nobody signed yet
+    lines.insert(chance.randrange(len(lines)), chance.choice(lines[:-1]))
     victim.write(lines, linked=linked)
 
 
