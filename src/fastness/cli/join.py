@@ -10,13 +10,13 @@ import typer
 
 from fastness.cli import render
 from fastness.cli.composition import Composition, NodeJoined
+from fastness.cli.foreground import stay
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.progress import Progress
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.folder import cluster_folder
 from fastness.identity.cluster.invitation import INVITATION_BYTES_MAX, install_invitation
-from fastness.perimeter.port import SealUnavailable
 
 EXAMPLES: Final = """\
 fastness node join bristol-07.invitation
@@ -59,17 +59,7 @@ def join(
             talk.document({"node": one.node, "head": one.head, "pid": one.pid, "sealed": one.sealed})
         talk.say(f"\n{one.node} runs what {one.head} orders. Joined in {render.duration(one.elapsed_s)}.")
 
-    try:
-        code = composition.run_node(settings, progress, unsealed, joined)
-    except SealUnavailable as error:
-        raise Failure(
-            ExitCode.REFUSED,
-            f"This machine cannot seal an engine, so none is started: {error}",
-            "fastness doctor shows each layer; --unsealed runs without, for trials, and is recorded",
-        ) from None
-    finally:
-        progress.close()
-    raise typer.Exit(code)
+    stay(progress, lambda: composition.run_node(settings, progress, unsealed, joined))
 
 
 def _install(talk: Talk, file: Path, folder: Path) -> None:

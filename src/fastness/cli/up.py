@@ -9,12 +9,12 @@ import typer
 
 from fastness.cli.composition import Composition
 from fastness.cli.drill import drill as run_drill
+from fastness.cli.foreground import stay
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.progress import Progress
 from fastness.cli.running import find_running
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.config import Settings
-from fastness.perimeter.port import SealUnavailable
 
 EXAMPLES = """\
 fastness up
@@ -59,17 +59,7 @@ def up(
     settings, _ = composition.load_settings({"gateway.host": host, "gateway.port": port, "ray.address": ray}, config)
     _refuse_a_second(settings)
     progress = Progress(Talk(as_json, quiet))
-    try:
-        code = composition.run_up(settings, progress, unsealed)
-    except SealUnavailable as error:
-        raise Failure(
-            ExitCode.REFUSED,
-            f"This machine cannot seal an engine, so none is started: {error}",
-            "fastness doctor shows each layer; --unsealed runs without, for trials, and is recorded",
-        ) from None
-    finally:
-        progress.close()
-    raise typer.Exit(code)
+    stay(progress, lambda: composition.run_up(settings, progress, unsealed))
 
 
 def _refuse_a_second(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from fastness.core.request import Delta, FinishReason, Generation, Sampling, Tok
 from fastness.engines.llamacpp.grammar import grammar
 from fastness.engines.llamacpp.schema import Unenforceable
 from fastness.engines.port import EngineCall, EngineError, Vectors
+from fastness.engines.rows import Row, in_order
 
 PENALTY_TOKENS: Final = 64
 """How many of the last tokens, the input's among them, the penalties look at."""
@@ -82,13 +83,8 @@ class _Answer(msgspec.Struct):
     error: _Trouble | None = None
 
 
-class _Row(msgspec.Struct):
-    embedding: list[float]
-    index: int
-
-
 class _Rows(msgspec.Struct):
-    data: list[_Row]
+    data: list[Row]
     usage: _Usage
 
 
@@ -251,10 +247,7 @@ class LlamaCppDialect:
     def vectors(self, body: bytes) -> Vectors:
         """See Dialect."""
         read = _decode_rows(body)
-        rows = sorted(read.data, key=lambda row: row.index)
-        if [row.index for row in rows] != list(range(len(rows))):
-            raise ValueError("the rows are not numbered from 0")
-        return Vectors(tuple(tuple(row.embedding) for row in rows), _usage(read.usage))
+        return Vectors(in_order(read.data), _usage(read.usage))
 
     def error(self, status: int, body: bytes) -> EngineError:
         """See Dialect."""

@@ -17,6 +17,7 @@ from fastness.engines.llamacpp.dialect import SEEDS
 from fastness.engines.llamacpp.grammar import grammar
 from fastness.engines.llamacpp.schema import Unenforceable
 from fastness.engines.port import EngineCall, EngineError, Vectors
+from fastness.engines.rows import in_order
 from fastness.engines.vllm.texts import TEMPLATE, TOKENS
 from fastness.engines.vllm.wire import (
     Trouble,
@@ -156,10 +157,7 @@ class VllmDialect:
     def vectors(self, body: bytes) -> Vectors:
         """See Dialect."""
         read = _decode_rows(body)
-        rows = sorted(read.data, key=lambda row: row.index)
-        if [row.index for row in rows] != list(range(len(rows))):
-            raise ValueError("the rows are not numbered from 0")
-        return Vectors(tuple(tuple(row.embedding) for row in rows), usage_of(read.usage))
+        return Vectors(in_order(read.data), usage_of(read.usage))
 
     def error(self, status: int, body: bytes) -> EngineError:
         """See Dialect."""

@@ -9,6 +9,7 @@ import msgspec
 
 from fastness.core.request import Delta, FinishReason, TokenLogprob, Usage
 from fastness.engines.port import EngineError
+from fastness.engines.rows import Row
 
 LOGPROB_MIN: Final = -9_999.0
 """OpenAI's number for a token that could not have been chosen."""
@@ -75,15 +76,10 @@ class WireAnswer(msgspec.Struct):
     error: Trouble | None = None
 
 
-class _Row(msgspec.Struct):
-    embedding: list[float]
-    index: int
-
-
 class WireRows(msgspec.Struct):
     """Embeddings."""
 
-    data: list[_Row]
+    data: list[Row]
     usage: WireUsage
 
 
