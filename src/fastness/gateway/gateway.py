@@ -15,6 +15,7 @@ from fastness.config.document import configuration_digest
 from fastness.core.batch import ON_BEHALF_OF
 from fastness.core.error import Refusal
 from fastness.core.event import Event
+from fastness.core.gateways import FIRST
 from fastness.core.marking import HEADER as MARKING_HEADER
 from fastness.core.policy import Action, Decision, Parameters, Query
 from fastness.core.tenant import Principal
@@ -91,8 +92,8 @@ class Gateway:
         self.clock = clock
         self.leases = leases or Leases(clock)
         self.sealer = sealer
-        self.binding = binding or Binding("gateway-0", os.urandom(SALT_BYTES), configuration_digest(settings))
-        self.witnessed = witnessed or Witnessed("gateway-0", 0.0, clock)
+        self.binding = binding or Binding(FIRST, os.urandom(SALT_BYTES), configuration_digest(settings))
+        self.witnessed = witnessed or Witnessed(FIRST, 0.0, clock)
         self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call
         self.now = self.loop.time
         self._authenticator = authenticator

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from fastness.core.gateways import FIRST
 from fastness.gateway.http import EngineLost
 from fastness.traffic.limits import Limits
 from fastness.traffic.meter import Meter
@@ -59,7 +60,7 @@ class Leases:
         clock: Callable[[], float],
         connections: EngineConnections | None = None,
         socket: str = "",
-        name: str = "gateway-0",
+        name: str = FIRST,
         boot: str = "",
         log: JsonLog | None = None,
     ) -> None:

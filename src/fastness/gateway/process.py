@@ -16,7 +16,7 @@ from fastness import __version__
 from fastness.config import Settings
 from fastness.config.document import configuration_digest
 from fastness.core.event import Event, EventType, Scalar
-from fastness.core.gateways import gateway_names, socket_of
+from fastness.core.gateways import FIRST, gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
@@ -110,7 +110,7 @@ class GatewayParts:
     control: Path
     reports: Path
     secret: bytes
-    name: str = "gateway-0"
+    name: str = FIRST
     batches: Path | None = None
     remote: Callable[[], RemoteEngines] | None = None
 
