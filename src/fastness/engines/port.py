@@ -116,13 +116,23 @@ class Dialect(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineAdapter:
+    """A LoRA to be loaded: its digest and size, and its files by their names in it; a single file has no name."""
+
+    digest: str
+    size_bytes: int
+    files: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineTask:
     """What a replica must be: the model's card and file, its shape, and where its socket goes.
 
     `cache_type` is how its KV cache is stored, one of scheduling.fit.CACHE_TYPES. `files` are those of a model that is
     a folder, by their names in it, and where each is read from; `weights` is then the folder's place, and not read.
     `accelerators` is how many graphics processors it holds (0: it runs on the processor), `python` the interpreter of
-    an engine that has one of its own; empty where none was named.
+    an engine that has one of its own; empty where none was named. `adapters` are loaded beside the model: a request
+    names one by its digest, or none.
     """
 
     card: ModelCard
@@ -136,6 +146,7 @@ class EngineTask:
     files: tuple[tuple[str, Path], ...] = ()
     accelerators: int = 0
     python: str = ""
+    adapters: tuple[EngineAdapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,8 +293,7 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
     if of != (log, f"req_{request}", 1):
         return [Claim(REFUTED, "log", f"the receipt {receipt['id']} came with the entry of another answer")]
     head, why = found.head, "the log's key came with the receipt: give one of your own with --trust"
-    by = ", ".join(head.witnesses) or "no witness"
-    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {by}"
+    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {', '.join(head.witnesses) or 'no witness'}"
     return [
         Claim(head.verdict, "log", text, why if not head.own else "" if head.verdict == PROVED else "too few"),
         *(_matched(found, name, salts[name], content) for name, content in given.items()),
@@ -356,20 +355,21 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
     if answer.kind != "inference.completed":
         yield Claim(answer.head.verdict, "outcome", f"it got no whole answer: {said.get('code', answer.kind)}")
         return
-    weights, record = said.get("model_digest"), "in the record of the answer"
-    model = f"model {said.get('model')} sha256:{weights}"
-    wanted = {key: said.get(key) for key in ("replica", "epoch", "model_digest")}
-    if loaded := _last(chain, answer, "model.loaded", **wanted):
-        verdict = min(answer.head.verdict, loaded.head.verdict)  # "asserted" is the lesser word
-        yield Claim(verdict, "load", f"{model} is what {said.get('replica')} had loaded ({loaded.place})")
-    else:
-        yield Claim(ASSERTED, "load", f"{model} answered", f"by the gateway, {record}; no entry of its loading came")
-    yield _admission(answer, chain, model, str(weights))
-    for about, kind, key in (
-        ("policy", "policy.applied", "policy"),
-        ("configuration", "configuration.loaded", "configuration"),
-    ):
-        text = f"{about} sha256:{said.get(key)} was in force"
+    record, loads = "in the record of the answer", {key: said.get(key) for key in ("replica", "epoch", "model_digest")}
+    loaded = _last(chain, answer, "model.loaded", **loads)
+    for what in ("model", "adapter") if said.get("adapter_digest") else ("model",):
+        digest = str(said.get(f"{what}_digest"))
+        named = f"{what} {said.get(what)} sha256:{digest}"
+        if loaded and digest in (said.get("model_digest"), *str(loaded.fields.get("adapters")).split()):
+            text = f"{named} is what {said.get('replica')} had loaded ({loaded.place})"
+            yield Claim(min(answer.head.verdict, loaded.head.verdict), "load", text)  # "asserted" is the lesser word
+        else:
+            yield Claim(
+                ASSERTED, "load", f"{named} answered", f"by the gateway, {record}; no entry of its loading came"
+            )
+        yield _admission(answer, chain, named, digest)
+    for about, kind in (("policy", "policy.applied"), ("configuration", "configuration.loaded")):
+        text = f"{about} sha256:{said.get(about)} was in force"
         if about == "policy":
             text += f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
         if applied := _last(chain, answer, kind, **{about: said.get(about)}):
@@ -385,7 +385,8 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
 
 def _admission(answer: Found, chain: list[Found], model: str, weights: str) -> Claim:
     for one in sorted(chain, key=lambda one: -one.time_ms):
-        named = [one.fields.get("digest") == _sha(one.manifest.encode()).hex(), f"{weights}  " in one.manifest]
+        own = one.fields.get("digest")  # which is loaded itself, where it is a folder
+        named = [own == _sha(one.manifest.encode()).hex(), f"{weights}  " in one.manifest or weights == own]
         if one.kind == "model.revoked" and one.time_ms <= answer.time_ms and all(named):
             return Claim(REFUTED, "admission", f"{model} was revoked before it answered ({one.place})")
         if one.kind == "model.admitted" and one.time_ms <= answer.time_ms and all(named):
@@ -451,10 +452,9 @@ def _range(bundle: zipfile.ZipFile, name: str, trust: Trust, manifests: dict[str
 
 def _answers(found: list[Found]) -> Iterator[Claim]:
     groups: dict[tuple[object, ...], list[Found]] = {}
-    keys = ("replica", "epoch", "model_digest", "policy", "rule", "tenant", "configuration")
-    for one in found:
-        if one.kind == "inference.completed":
-            groups.setdefault(tuple(one.fields.get(key) for key in keys), []).append(one)
+    keys = ("replica", "epoch", "model_digest", "adapter_digest", "policy", "rule", "tenant", "configuration")
+    for one in (one for one in found if one.kind == "inference.completed"):
+        groups.setdefault(tuple(one.fields.get(key) for key in keys), []).append(one)
     chain = [one for one in found if not one.kind.startswith("inference.")]
     for group in groups.values():
         for claim in _chain(min(group, key=lambda one: one.time_ms), chain):

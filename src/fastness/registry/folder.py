@@ -10,15 +10,38 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from fastness.core.model import ModelCard
 from fastness.registry.admission.copying import digest_of
 
 SAFETENSORS: Final = "safetensors"
 """The format of such a model, on its card."""
 FILES_MAX: Final = 1_024
 """Files of a model, and so descriptors that each of its engines gets."""
+
+
+class Weighed(Protocol):
+    """What engines load: a model, or an adapter. `digest` is that of the file, or of the folder, as `format` says."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """`gguf` or `safetensors`."""
+        ...
 
 
 def folder_digest(files: Iterable[tuple[str, str]]) -> str:
@@ -47,6 +70,6 @@ def digest_of_folder(folder: Path, progress: Callable[[int], None] = lambda _don
     return folder_digest(digests)
 
 
-def is_folder(card: ModelCard) -> bool:
-    """Tell whether a model is a folder, and not one file."""
+def is_folder(card: Weighed) -> bool:
+    """Tell whether a model or adapter is a folder, and not one file."""
     return card.format == SAFETENSORS
