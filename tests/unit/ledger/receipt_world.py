@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ class World:
     home: Path
     key: LogKey
     witnesses: dict[str, SigningKey]
+    manifests: dict[str, str] = field(default_factory=lambda: {WEIGHTS: MANIFEST})
 
     @property
     def signing(self) -> Signing:
@@ -114,8 +115,8 @@ class World:
 
     def archive(self) -> Archive:
         """Return what makes receipts, having read everything."""
-        manifests = {WEIGHTS: MANIFEST}
-        archive = Archive(self.home / "ledger", self.home / "receipts", self.home / "cosigned", SECRET, manifests.get)
+        known = self.manifests.get
+        archive = Archive(self.home / "ledger", self.home / "receipts", self.home / "cosigned", SECRET, known)
         while archive.catch_up():
             pass
         return archive
