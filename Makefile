@@ -72,7 +72,7 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 fast: $(DEV)
-	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
+	FASTNESS_TEST_PROFILE=quick $(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
 test: lint types $(OIDC) $(PROMTOOL) network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
