@@ -180,6 +180,11 @@ def test_prompts_and_inputs_are_lists_of_one_or_many(request_, file) -> None:
     assert prompt_bytes(request_) in list(readings("prompt", file))
 
 
+def test_the_answer_to_a_completion_is_read_as_it_came() -> None:
+    whole = json.dumps({"choices": [{"index": 0, "text": "one"}, {"index": 1, "text": ""}]}).encode()
+    assert answer_bytes([("one", ()), ("", ())]) in list(readings("answer", whole))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     number=st.floats(0, 2, allow_nan=False) | st.integers(0, 2) | st.sampled_from([1e-7, 1e-5, 0.1, 2.0]),
