@@ -32,7 +32,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PROVED, ASSERTED, UNKNOWN, REFUTED = "proved", "asserted", "unknown", "refuted"
-RECEIPT_BYTES_MAX, NOTE_BYTES_MAX, MEMBERS_MAX = 65_536, 65_536, 100_000
+RECEIPT_BYTES_MAX, NOTE_BYTES_MAX, MEMBERS_MAX, MS_MAX = 65_536, 65_536, 100_000, 253_402_300_800_000  # year 9999
 SALTS = {"request": "request", "prompt": "request", "parameters": "request", "answer": "answer"}
 KEY_BYTES = {0x01: 32, 0x04: 32, 0x06: 1_312}  # by kind: Ed25519 for notes and for cosignatures, ML-DSA-44
 
@@ -258,7 +258,7 @@ def root_of_range(leaves: list[bytes], start: int, around: Iterator[bytes], low:
 def read_entry(line: bytes, index: int, head: Head, manifest: str = "") -> Found:
     """Read an entry of Fastness; raises Unreadable."""
     said = _object(line, "an entry")
-    if not (isinstance(said.get("fields"), dict) and isinstance(said.get("type"), str)):
+    if [type(said.get(key)) for key in ("fields", "type")] != [dict, str] or not 0 <= said["time_ms"] < MS_MAX:
         raise Unreadable("an entry has another form than those of Fastness")
     return Found(said["type"], int(said["time_ms"]), said["fields"], index, head, manifest)
 

@@ -128,10 +128,17 @@ def test_a_file_that_is_not_there_is_said(ran, tmp_path) -> None:
 
 def test_an_entry_that_has_another_form_is_said() -> None:
     head = alone.Head("town/log", 1, b"", True, "proved", ())
-    for line in (b"{}", b'{"type":"t"}', b'{"fields":{},"type":1}', b'{"fields":1,"type":"t"}'):
+    odd = (b"{}", b'{"type":"t"}', b'{"fields":{},"type":1}', b'{"fields":1,"type":"t"}')
+    times = [
+        b'{"fields":{},"type":"t","time_ms":%s}' % time for time in (b"-1", b"253402300800000", b"Infinity", b"NaN")
+    ]
+    for line in [*odd, *times]:
         with pytest.raises(Unreadable) as told:
             alone.read_entry(line, 0, head)
         assert str(told.value) == "an entry has another form than those of Fastness"
+    last = alone.read_entry(b'{"fields":{},"type":"t","time_ms":253402300799999}', 0, head)
+    assert last.place == "9999-12-31 23:59:59 UTC, entry 0 of town/log"
+    assert alone.read_entry(b'{"fields":{},"type":"t","time_ms":0}', 0, head).place.startswith("1970-01-01 00:00:00")
     with pytest.raises(Unreadable, match=r"^an entry is not a JSON object: "):
         alone.read_entry(b"1", 0, head)
 
