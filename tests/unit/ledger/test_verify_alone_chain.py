@@ -158,6 +158,12 @@ def test_of_several_loads_the_last_is_told(order) -> None:
     assert "entry 3 of" in claims(*several)["load"].text
 
 
+def test_what_happened_at_one_time_is_told_once() -> None:
+    assert "entry 1 of" in claims(loaded(at=1, slots=2), loaded(at=2, slots=3))["load"].text
+    policy = entry("policy.applied", 1, policy="p1")
+    assert len(groups([answer(3, choices=1), answer(3, choices=2), policy])) == 1
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_was_last_of_admission_and_revocation_before_the_answer_counts(order) -> None:
     def told(*chain: Found) -> Claim:

@@ -13,6 +13,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fastness.ledger import verify_alone as alone
+from fastness.ledger.checkpoint import Checkpoint
+from fastness.ledger.note import SignatureType
+from fastness.ledger.signing import sign_note, signing_key
+from fastness.ledger.tree import leaf_hash
 from fastness.ledger.verify_alone import Claim, Refuted, Unreadable
 from receipt_world import World, made_world
 from test_verify_bundle_forged import drafted, told
@@ -154,6 +158,21 @@ def test_a_range_with_hashes_of_another_length_is_refuted(world, tmp_path) -> No
     content = json.dumps({"start": 0, "end": 1, "size": 1, "hashes": [short]}).encode()
     (claim,) = told(tmp_path, world, drafted(world).members | {"ledger/node/range.json": content})
     assert claim.text == f"{short[:40]!r} is not base64, or of another length"
+
+
+def test_a_log_has_the_last_part_of_its_name_in_a_bundle(tmp_path) -> None:
+    signer = signing_key("town.example/site/node", SignatureType.ED25519, bytes(32))
+    line = b'{"fields":{},"time_ms":0,"type":"boot"}'
+    note = sign_note(str(Checkpoint("town.example/site/node", 1, leaf_hash(line))), [signer])
+    log = {
+        "ledger/node/checkpoint": str(note).encode(),
+        "ledger/node/vkey": str(signer.verifier).encode(),
+        "ledger/node/entries": line + b"\n",
+        "ledger/node/range.json": b'{"start":0,"end":1,"size":1,"hashes":[]}',
+    }
+    claims, found = shown(tmp_path, log | {"manifest.json": manifest(log), "manifest.sig": signed(manifest(log))})
+    assert [(one.verdict, one.about) for one in claims] == [("asserted", "bundle"), ("asserted", "log")]
+    assert found[0].head.log == "town.example/site/node"
 
 
 def test_base64_that_is_none_is_quoted_up_to_40_characters() -> None:
