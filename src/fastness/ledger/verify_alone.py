@@ -316,8 +316,8 @@ def readings(name: str, content: bytes) -> Iterator[bytes]:
     """Return what a file may mean: the bytes themselves, a text, or JSON as the API has it; a last newline is none."""
     for raw in (content, content.removesuffix(b"\n")):
         text = raw.decode("utf-8", "replace")
-        yield from (raw, canonical([text]))
-        yield canonical([{"content": text} if name == "answer" else {"content": text, "role": "user"}])
+        forms = [text], [{"content": text} if name == "answer" else {"content": text, "role": "user"}]
+        yield from (raw, *(canonical(form) for form in forms if text.encode() == raw))
     try:
         value = json.loads(content)
         if name == "answer":
