@@ -277,7 +277,7 @@ def check_entry(one: dict[str, str], trust: Trust, brought: Iterable[Key]) -> Fo
 
 def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside: Iterable[Found] = ()) -> list[Claim]:
     """Return what a receipt shows of `given`, the reader's own files; `beside` are entries of a bundle."""
-    receipt = _object(content[: RECEIPT_BYTES_MAX + 1], "the receipt")
+    receipt = _object(content[:RECEIPT_BYTES_MAX], "the receipt")
     try:
         brought = [read_key(one) for one in receipt["keys"]]
         found = check_entry(receipt, trust, brought)
