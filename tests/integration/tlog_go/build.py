@@ -1,8 +1,8 @@
 """Build what stands beside this, and bring along a witness that is not ours: `python build.py PLACE`.
 
 Go comes as a wheel, by hash (requirements/go.txt). The libraries are source packages of Debian's stable release, which
-apt verifies as it does all of them; so are the programs `litewitness` and `witnessctl`. Nothing is installed: what is
-built is in PLACE, and all else is thrown away. Needs pip, apt and dpkg-deb; about 100 MB are fetched.
+apt verifies as it does all of them; so is the program `sigsum-witness`. Nothing is installed: what is built is in
+PLACE, and all else is thrown away. Needs pip, apt and dpkg-deb; about 100 MB are fetched.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ LIBRARIES = [
     "golang-github-transparency-dev-merkle-dev",
     "golang-sigsum-sigsum-go-dev",
 ]
-PROGRAMS = ["litewitness", "witnessctl"]
-PACKAGE_OF_PROGRAMS = "litetlog"
+WITNESS, PACKAGE_OF_WITNESS = "sigsum-witness", "sigsum-go"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -64,7 +63,7 @@ def unpack_packages(work: Path) -> Path:
     }
     options = [f"-o{name}={value}" for name, value in places.items()]
     run("apt-get", "--quiet=2", *options, "update")
-    run("apt-get", "--quiet=2", *options, "download", *LIBRARIES, PACKAGE_OF_PROGRAMS, cwd=apt / "packages")
+    run("apt-get", "--quiet=2", *options, "download", *LIBRARIES, PACKAGE_OF_WITNESS, cwd=apt / "packages")
     for package in (apt / "packages").glob("*.deb"):
         run("dpkg-deb", "--extract", package, work / "debian")
     return work / "debian"
@@ -86,8 +85,7 @@ def main(place: Path) -> None:
             GOTELEMETRY="off",
             CGO_ENABLED="0",
         )
-        for program in PROGRAMS:
-            shutil.move(debian / "usr/bin" / program, place / program)
+        shutil.move(debian / "usr/bin" / WITNESS, place / WITNESS)
         shutil.move(work / "tlog", place / "tlog")  # last: where it is, all is
 
 
