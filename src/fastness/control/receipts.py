@@ -93,7 +93,8 @@ class ReceiptDesk:
                 await asyncio.sleep(LOOK_AGAIN_S)
             except (LedgerUnavailable, TreeDamaged, OSError, ValueError, LookupError) as error:
                 self._log.record("error", "receipt.problem", reason=type(error).__name__)
-                raise _unavailable("a log or its index cannot be read; the operator's log says which") from None
+                why = "a log, its index or the key of what is sealed cannot be read; the operator's log says which"
+                raise _unavailable(why) from None
             if time.monotonic() > until:
                 raise _unavailable(why)
 

@@ -18,7 +18,8 @@ ID_PREFIX: Final = "req_"
 class Binding:
     """Binds the answers of one gateway, whose log has the name `log`.
 
-    `secret` is what salts follow from; `configuration` the digest of the settings in force.
+    `secret` is what salts follow from, of answers that nobody keeps; `configuration` the digest of the settings in
+    force.
     """
 
     def __init__(self, log: str, secret: bytes, configuration: str) -> None:
@@ -34,15 +35,11 @@ class Binding:
         """Return the comment at the end of a stream: the receipt's id, and where its entry stands in the log."""
         return self._comment % (request_id[len(ID_PREFIX) :].encode(), index)
 
-    def salts(self, request_id: str) -> dict[str, str]:
-        """Return the salts of an answer's commitments, in hex: whoever keeps the content can show that it is that."""
-        return {name: salt.hex() for name, salt in self._salting.of(request_id)._asdict().items()}
-
     def fields(self, trip: Trip) -> dict[str, Scalar]:
         """Return what the entry of a whole answer says besides: what was asked and answered, how, where."""
         request, answer, replica, model = trip.request, trip.answer, trip.replica, trip.model
         assert request
-        salts = self._salting.of(trip.exchange.request_id)
+        salts = trip.salts or self._salting.of(trip.exchange.request_id)
         said: dict[str, Scalar] = {
             "request_commitment": commit(REQUEST, salts.request, trip.exchange.body),
             "prompt_commitment": commit(PROMPT, salts.request, prompt_bytes(request)),

@@ -46,6 +46,8 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
             _tell_tries(trip, fields)
     if trip.sealed:
         fields["retention"] = trip.retains
+        if trip.content_at is not None:
+            fields["content_at"] = trip.content_at
     reservation = trip.reservation
     if refusal:
         fields["code"] = refusal.code

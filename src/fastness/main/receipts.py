@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastness.config import Settings
 from fastness.main.process import RECEIPT_SALTS, WITNESSED
+from fastness.main.retention import tenant_keys
 
 if TYPE_CHECKING:
     from fastness.control.failures import Log
     from fastness.control.receipts import ReceiptDesk
     from fastness.control.routes import ApiRoute
     from fastness.ledger.witness.policy import WitnessPolicy
+    from fastness.sealed.port import TenantKeys
 
 WITNESS_TIMEOUT_S: Final = 10.0
 Companion = Callable[[], AbstractAsyncContextManager[object]]
@@ -29,22 +32,29 @@ def receipts(settings: Settings, run: Path, log: Log) -> tuple[tuple[ApiRoute, .
     from fastness.control.receipts import ROUTES
     from fastness.control.routes import bound
 
-    desk = receipt_desk(settings.home, log)
+    desk = receipt_desk(settings.home, tenant_keys(settings), log)
     return bound(ROUTES, desk), (desk.keep_index, *witnessing(settings, run, log))
 
 
-def receipt_desk(home: Path, log: Log) -> ReceiptDesk:
+def receipt_desk(home: Path, tenants: TenantKeys, log: Log) -> ReceiptDesk:
     """Build the desk; raises PepperError, OSError."""
     from fastness.control.receipts import ReceiptDesk
     from fastness.identity.pepper import load_or_create
     from fastness.ledger.receipts.receipt import Archive
+    from fastness.sealed.keyring import Keyring
+    from fastness.sealed.port import SealedUnavailable
+    from fastness.sealed.safe import Safe
 
-    secret = load_or_create(home / RECEIPT_SALTS)
+    secret, safe = load_or_create(home / RECEIPT_SALTS), Safe(Keyring(home / "sealed", tenants))
 
-    def manifest(weights: str) -> str | None:
-        return manifest_of(home, weights)
+    def record_key(tenant: str, place: str, request_id: str) -> bytes | None:
+        try:
+            return safe.record_key(tenant, place, request_id)
+        except SealedUnavailable as error:
+            raise OSError(f"{error}") from None
 
-    return ReceiptDesk(Archive(home / "ledger", home / "receipts", home / "cosigned", secret, manifest), log)
+    places = home / "ledger", home / "receipts", home / "cosigned"
+    return ReceiptDesk(Archive(*places, secret, record_key, partial(manifest_of, home)), log)
 
 
 def witnessing(settings: Settings, run: Path, log: Log) -> tuple[Companion, ...]:

@@ -35,7 +35,7 @@ def world(tmp_path) -> World:
 @pytest.fixture
 def archive(world) -> Archive:
     home = world.home
-    return Archive(home / "ledger", home / "receipts", home / "cosigned", SECRET, lambda _: None)
+    return Archive(home / "ledger", home / "receipts", home / "cosigned", SECRET, lambda *_: None, lambda _: None)
 
 
 def name(number: int) -> str:

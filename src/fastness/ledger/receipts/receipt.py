@@ -29,6 +29,8 @@ PARTIAL: Final = ".partial"
 """Behind the name of a log: its checkpoint that fewer witnesses cosigned than there should be."""
 VERSION: Final = 1
 KEYS_BYTES_MAX: Final = 65_536
+SHREDDED: Final = "shredded"
+"""Why a receipt has no salts: they were destroyed with the content that they belong to."""
 
 
 class NotSigned(Exception):  # noqa: N818 - a state of a log
@@ -54,15 +56,22 @@ def parse_id(text: str) -> ReceiptId | None:
 class Archive:
     """All logs below `ledger`, for one thread at a time. Indexes are kept below `indexes`, cosignatures in `cosigned`.
 
-    `secret` is what salts follow from. `manifest` returns the manifest of an admitted model by the digest of its
-    weights, None where there is none. Methods raise LedgerCorrupt and OSError.
+    `secret` is what salts follow from, of answers that nobody keeps. Of the others `record_key` returns what they
+    follow from, by tenant, `content_at` and request id; None once it was destroyed. `manifest` returns the manifest of
+    an admitted model by the digest of its weights, None where there is none. Methods raise LedgerCorrupt and OSError.
     """
 
     def __init__(
-        self, ledger: Path, indexes: Path, cosigned: Path, secret: bytes, manifest: Callable[[str], str | None]
+        self,
+        ledger: Path,
+        indexes: Path,
+        cosigned: Path,
+        secret: bytes,
+        record_key: Callable[[str, str, str], bytes | None],
+        manifest: Callable[[str], str | None],
     ) -> None:
         self._ledger, self._kept, self._cosigned = ledger, indexes, cosigned
-        self._secret, self._manifest = secret, manifest
+        self._secret, self._record_key, self._manifest = secret, record_key, manifest
         self._indexes: dict[str, LogIndex] = {}
 
     def catch_up(self) -> bool:
@@ -83,12 +92,11 @@ class Archive:
             fields = json.loads(line)["fields"]
             if (fields["request_id"], fields["tenant"]) != (wanted.request_id, tenant):
                 continue
-            salts = salts_of(self._secret, wanted.request_id)
             found: dict[str, object] = {
                 "v": VERSION,
                 "id": f"{wanted.log}.{wanted.request_id.removeprefix('req_')}",
                 **self._proved(wanted.log, at, line),
-                "salts": {"request": salts.request.hex(), "answer": salts.answer.hex()},
+                "salts": self._salts(fields),
             }
             logs = {wanted.log}
             if chain:
@@ -98,6 +106,15 @@ class Archive:
             found["keys"] = [key for log in sorted(logs) for key in self._keys(log)]
             return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         return None
+
+    def _salts(self, answer: dict[str, Any]) -> dict[str, str]:
+        """Return the salts of an answer in hex; once its content was shredded, that there are none any more."""
+        request_id, at = answer["request_id"], answer.get("content_at")
+        secret = self._secret if at is None else self._record_key(answer["tenant"], at, request_id)
+        if secret is None:
+            return {"gone": SHREDDED}
+        salts = salts_of(secret, request_id)
+        return {"request": salts.request.hex(), "answer": salts.answer.hex()}
 
     def _chain(self, log: str, answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
         """Return the entries that tell how an answer came about, each with the log that it is in."""
