@@ -285,6 +285,9 @@ class LedgerSettings:
         "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
     )
     checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
+    receipt_days: int = _setting(
+        400, "For how many days the salts of an answer can be had whose content nobody keeps.", 1, 36_500
+    )
     witness_policy: str = _setting(
         "", "File with witnesses, where they are, and how many must cosign (C2SP tlog-policy). Empty: no witnesses."
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -39,10 +39,10 @@ class ReceiptBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReceiptDesk:
-    """Makes receipts out of an archive, one at a time."""
+    """Makes receipts out of an archive, one at a time. `forget` destroys what no receipt may be made of any more."""
 
-    def __init__(self, archive: Archive, log: Log) -> None:
-        self._archive, self._log = archive, log
+    def __init__(self, archive: Archive, forget: Callable[[], None], log: Log) -> None:
+        self._archive, self._forget, self._log = archive, forget, log
         self._turn = asyncio.Lock()
         self._behind = True
         self._problem = ""
@@ -104,6 +104,7 @@ class ReceiptDesk:
             try:
                 async with self._turn:
                     self._behind = await asyncio.to_thread(self._archive.catch_up)
+                    await asyncio.to_thread(self._forget)
             except (LedgerUnavailable, OSError, ValueError) as error:
                 self._behind, problem = False, type(error).__name__
             if problem and problem != self._problem:

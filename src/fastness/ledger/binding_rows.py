@@ -13,6 +13,7 @@ BOUND: Final = {
     "parameters_commitment": "salted SHA-256 of what was set of how to answer, in canonical form",
     "answer_commitment": "salted SHA-256 of what was answered, in canonical form",
     "content_at": "where its sealed content is, whose key the salts follow from; absent when nothing of it was kept",
+    "salt_day": "the day whose key the salts follow from, counted from 1970; absent when it was kept",
     "configuration": "SHA-256 of the gateway's settings, as in `configuration.loaded`",
     "engine": "name of the engine",
     "build": "package and version of the engine; empty when it is not known",

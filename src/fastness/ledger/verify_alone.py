@@ -306,7 +306,7 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
 def _matched(found: Found, name: str, salt: bytes, content: bytes) -> Claim:
     known, label = found.fields.get(f"{name}_commitment"), f"fastness {name} v1\n".encode()
     if known is None or not salt:
-        return Claim(UNKNOWN, name, f"the {name}", "its salt was shredded" if known else "the entry does not bind it")
+        return Claim(UNKNOWN, name, f"the {name}", "its salt was destroyed" if known else "the entry does not bind it")
     if len(salt) == 32 and known in (_sha(label, salt, form).hex() for form in readings(name, content)):
         return Claim(found.head.verdict, name, f"the {name} is the one that you gave")
     return Claim(REFUTED, name, f"the {name} is not the one that you gave, or not to the letter")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastness.config import Settings
-from fastness.main.process import RECEIPT_SALTS, WITNESSED
+from fastness.main.process import SALT_DAYS, SALTS_BEFORE, WITNESSED, milliseconds
 from fastness.main.retention import tenant_keys
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fastness.control.receipts import ReceiptDesk
     from fastness.control.routes import ApiRoute
     from fastness.ledger.witness.policy import WitnessPolicy
-    from fastness.sealed.port import TenantKeys
 
 WITNESS_TIMEOUT_S: Final = 10.0
 Companion = Callable[[], AbstractAsyncContextManager[object]]
@@ -27,25 +26,26 @@ Companion = Callable[[], AbstractAsyncContextManager[object]]
 def receipts(settings: Settings, run: Path, log: Log) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
     """Build the desk where receipts are made and what has logs cosigned: routes, and what runs beside.
 
-    Raises PepperError, ConfigError for a policy of witnesses that cannot be read, OSError.
+    Raises ConfigError for a policy of witnesses that cannot be read, OSError.
     """
     from fastness.control.receipts import ROUTES
     from fastness.control.routes import bound
 
-    desk = receipt_desk(settings.home, tenant_keys(settings), log)
+    desk = receipt_desk(settings, log)
     return bound(ROUTES, desk), (desk.keep_index, *witnessing(settings, run, log))
 
 
-def receipt_desk(home: Path, tenants: TenantKeys, log: Log) -> ReceiptDesk:
-    """Build the desk; raises PepperError, OSError."""
+def receipt_desk(settings: Settings, log: Log) -> ReceiptDesk:
+    """Build the desk; raises ConfigError, OSError."""
     from fastness.control.receipts import ReceiptDesk
-    from fastness.identity.pepper import load_or_create
     from fastness.ledger.receipts.receipt import Archive
+    from fastness.ledger.receipts.salt_secrets import DAY_MS, SaltSecrets, load_or_begin
     from fastness.sealed.keyring import Keyring
     from fastness.sealed.port import SealedUnavailable
     from fastness.sealed.safe import Safe
 
-    secret, safe = load_or_create(home / RECEIPT_SALTS), Safe(Keyring(home / "sealed", tenants))
+    home, safe = settings.home, Safe(Keyring(settings.home / "sealed", tenant_keys(settings)))
+    load_or_begin(home / SALT_DAYS, milliseconds() // DAY_MS)
 
     def record_key(tenant: str, place: str, request_id: str) -> bytes | None:
         try:
@@ -54,7 +54,9 @@ def receipt_desk(home: Path, tenants: TenantKeys, log: Log) -> ReceiptDesk:
             raise OSError(f"{error}") from None
 
     places = home / "ledger", home / "receipts", home / "cosigned"
-    return ReceiptDesk(Archive(*places, secret, record_key, partial(manifest_of, home)), log)
+    secrets = SaltSecrets(home / SALT_DAYS, home / SALTS_BEFORE, settings.ledger.receipt_days, record_key)
+    archive = Archive(*places, secrets.of, partial(manifest_of, home))
+    return ReceiptDesk(archive, lambda: secrets.forget(milliseconds() // DAY_MS), log)
 
 
 def witnessing(settings: Settings, run: Path, log: Log) -> tuple[Companion, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -89,7 +89,7 @@ class World:
     home: Path
     key: LogKey
     witnesses: dict[str, SigningKey]
-    record_key: Callable[[str, str, str], bytes | None] = lambda *_: None
+    secret: Callable[[Mapping[str, Any]], bytes | None] = lambda _: SECRET
 
     @property
     def signing(self) -> Signing:
@@ -118,7 +118,7 @@ class World:
         """Return what makes receipts, having read everything."""
         manifests = {WEIGHTS: MANIFEST}
         places = self.home / "ledger", self.home / "receipts", self.home / "cosigned"
-        archive = Archive(*places, SECRET, self.record_key, manifests.get)
+        archive = Archive(*places, self.secret, manifests.get)
         while archive.catch_up():
             pass
         return archive

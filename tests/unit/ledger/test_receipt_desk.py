@@ -35,7 +35,7 @@ def world(tmp_path) -> World:
 @pytest.fixture
 def archive(world) -> Archive:
     home = world.home
-    return Archive(home / "ledger", home / "receipts", home / "cosigned", SECRET, lambda *_: None, lambda _: None)
+    return Archive(home / "ledger", home / "receipts", home / "cosigned", lambda _: SECRET, lambda _: None)
 
 
 def name(number: int) -> str:
@@ -44,7 +44,7 @@ def name(number: int) -> str:
 
 def test_an_answer_that_was_just_recorded_is_found_before_the_index_knows_it(archive, world) -> None:
     async def test() -> None:
-        desk = ReceiptDesk(archive, Recorded())
+        desk = ReceiptDesk(archive, lambda: None, Recorded())
         assert await desk.receipt(name(3), "health", chain=False)
         assert await desk.receipt(name(777), "health", chain=False) is None
         assert await desk.receipt(name(3), "justice", chain=False) is None
@@ -66,7 +66,7 @@ def test_what_no_checkpoint_covers_is_waited_for_and_then_unavailable(archive, w
     monkeypatch.setattr(desk_module, "FIND_TIMEOUT_S", 0.3)
 
     async def test() -> None:
-        desk = ReceiptDesk(archive, Recorded())
+        desk = ReceiptDesk(archive, lambda: None, Recorded())
         directory = world.home / "ledger/gateway-0"
         ledger = FileLedger.open(directory, "gateway-0", LedgerSettings(), lambda: T0, Unsynced())  # signs nothing
         await ledger.commit(answered(500))
@@ -81,7 +81,7 @@ def test_what_no_checkpoint_covers_is_waited_for_and_then_unavailable(archive, w
 def test_a_log_that_cannot_be_read_is_unavailable_and_told(archive, world, monkeypatch) -> None:
     async def test() -> None:
         log = Recorded()
-        desk = ReceiptDesk(archive, log)
+        desk = ReceiptDesk(archive, lambda: None, log)
         assert await desk.receipt(name(3), "health", chain=False)
         for path in (world.home / "ledger/gateway-0/tree").iterdir():
             path.write_bytes(b"")
@@ -95,7 +95,7 @@ def test_a_log_that_cannot_be_read_is_unavailable_and_told(archive, world, monke
 
 def test_the_index_is_kept_beside_and_ends_with_its_block(archive) -> None:
     async def test() -> None:
-        desk = ReceiptDesk(archive, Recorded())
+        desk = ReceiptDesk(archive, lambda: None, Recorded())
         async with desk.keep_index():
             async with asyncio.timeout(10):
                 while not archive._indexes or archive._indexes["gateway-0"].entries < 31:

@@ -15,6 +15,7 @@ from fastness.core.retention import DAY_S, SealingSnapshot, Selection
 from fastness.gateway.canonical import answer_bytes
 from fastness.ledger.commitment import ANSWER, commit, salts_of
 from fastness.ledger.receipts.receipt import RECEIPT_BYTES_MAX
+from fastness.ledger.receipts.salt_secrets import SaltSecrets, load_or_begin
 from fastness.ledger.verify_alone import main, read_trust, verify_receipt
 from fastness.sealed.key_files import KeyFiles
 from fastness.sealed.keyring import Keyring
@@ -51,9 +52,12 @@ def installed(tmp_path: Path) -> Installation:
     """An installation where two answers were kept, and eight were not."""
     safe = Safe(Keyring(tmp_path / "sealed", KeyFiles(tmp_path / "secrets/tenants")))
     world = made_world(tmp_path, answers=8)
-    world.record_key = safe.record_key
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/receipts").write_bytes(SECRET)
+    days = tmp_path / "secrets/salts"
+    load_or_begin(days, TODAY, lambda size: b"d" * size)
+    secrets = SaltSecrets(days, tmp_path / "secrets/receipts", 400, safe.record_key)
+    world.secret = secrets.of
     keys = {number: sha256(b"key %d" % number).digest() for number in (KEPT, ALSO_KEPT)}
 
     async def seal() -> list[str]:
@@ -122,7 +126,7 @@ def test_after_shredding_the_entry_verifies_and_nothing_else_can_be_told(install
     (tmp_path / "trust.txt").write_text(installed.world.trust())
     trust_and_answer = ["--trust", str(tmp_path / "trust.txt"), "--answer", str(tmp_path / "answer.txt")]
     assert main([str(tmp_path / "receipt.json"), *trust_and_answer]) == 6
-    assert "unknown   the answer   (its salt was shredded)" in capsys.readouterr().out
+    assert "unknown   the answer   (its salt was destroyed)" in capsys.readouterr().out
     assert (
         main([str(tmp_path / "before.json"), *trust_and_answer]) == 0
     )  # who has a receipt from before keeps its salts

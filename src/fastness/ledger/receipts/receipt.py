@@ -6,7 +6,7 @@ What makes a receipt reads logs, and writes nothing but its own index. Core, sta
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -29,8 +29,8 @@ PARTIAL: Final = ".partial"
 """Behind the name of a log: its checkpoint that fewer witnesses cosigned than there should be."""
 VERSION: Final = 1
 KEYS_BYTES_MAX: Final = 65_536
-SHREDDED: Final = "shredded"
-"""Why a receipt has no salts: they were destroyed with the content that they belong to."""
+SHREDDED, EXPIRED = "shredded", "expired"
+"""Why a receipt has no salts: they went with the content that was kept; or nobody kept it, and their days are over."""
 
 
 class NotSigned(Exception):  # noqa: N818 - a state of a log
@@ -56,9 +56,9 @@ def parse_id(text: str) -> ReceiptId | None:
 class Archive:
     """All logs below `ledger`, for one thread at a time. Indexes are kept below `indexes`, cosignatures in `cosigned`.
 
-    `secret` is what salts follow from, of answers that nobody keeps. Of the others `record_key` returns what they
-    follow from, by tenant, `content_at` and request id; None once it was destroyed. `manifest` returns the manifest of
-    an admitted model by the digest of its weights, None where there is none. Methods raise LedgerCorrupt and OSError.
+    `secret` returns what the salts of an entry's fields follow from, None once it was destroyed. `manifest` returns the
+    manifest of an admitted model by the digest of its weights, None where there is none. Methods raise LedgerCorrupt
+    and OSError.
     """
 
     def __init__(
@@ -66,12 +66,11 @@ class Archive:
         ledger: Path,
         indexes: Path,
         cosigned: Path,
-        secret: bytes,
-        record_key: Callable[[str, str, str], bytes | None],
+        secret: Callable[[Mapping[str, Any]], bytes | None],
         manifest: Callable[[str], str | None],
     ) -> None:
         self._ledger, self._kept, self._cosigned = ledger, indexes, cosigned
-        self._secret, self._record_key, self._manifest = secret, record_key, manifest
+        self._secret, self._manifest = secret, manifest
         self._indexes: dict[str, LogIndex] = {}
 
     def catch_up(self) -> bool:
@@ -108,12 +107,11 @@ class Archive:
         return None
 
     def _salts(self, answer: dict[str, Any]) -> dict[str, str]:
-        """Return the salts of an answer in hex; once its content was shredded, that there are none any more."""
-        request_id, at = answer["request_id"], answer.get("content_at")
-        secret = self._secret if at is None else self._record_key(answer["tenant"], at, request_id)
+        """Return the salts of an answer, in hex; or why they are gone, once what they follow from was destroyed."""
+        secret = self._secret(answer)
         if secret is None:
-            return {"gone": SHREDDED}
-        salts = salts_of(secret, request_id)
+            return {"gone": EXPIRED if answer.get("content_at") is None else SHREDDED}
+        salts = salts_of(secret, answer["request_id"])
         return {"request": salts.request.hex(), "answer": salts.answer.hex()}
 
     def _chain(self, log: str, answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
