@@ -18,6 +18,7 @@ from fastness.control import wire
 from fastness.control.failures import Log
 from fastness.control.problem import Problem
 from fastness.control.routes import LOCAL, Answer, Table, caller_of
+from fastness.core.event import EventType
 from fastness.core.policy import Action
 from fastness.ledger.port import LedgerUnavailable
 from fastness.ledger.receipts.receipt import Archive, NotSigned, parse_id
@@ -97,6 +98,14 @@ class ReceiptDesk:
                 raise _unavailable(why) from None
             if time.monotonic() > until:
                 raise _unavailable(why)
+
+    async def knows(self, log: str, kind: EventType, *values: object) -> bool:
+        """Tell whether there is such an entry (see Archive), in all that is recorded. Raises what reading raises."""
+        behind = True
+        while behind:
+            async with self._turn:
+                behind = await asyncio.to_thread(self._archive.catch_up)
+        return self._archive.knows(log, kind.value, *values)
 
     async def _follow(self) -> None:
         while True:

@@ -33,3 +33,15 @@ CONFIGURATION_ROW: Final = EventRow(
         "version": "version of Fastness",
     },
 )
+
+SHIPPED_ROW: Final = EventRow(
+    EventType.MODEL_SHIPPED,
+    "control",
+    "A model comes with this release, which names it by its digest: nobody here was asked. Once for each.",
+    {
+        "model": "name of the model",
+        "model_digest": "SHA-256 of the weights, as in the release",
+        "licence": "SPDX identifier of its licence",
+        "version": "version of Fastness",
+    },
+)

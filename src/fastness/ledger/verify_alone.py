@@ -365,11 +365,8 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
     else:
         yield Claim(ASSERTED, "load", f"{model} answered", f"by the gateway, {record}; no entry of its loading came")
     yield _admission(answer, chain, model, str(weights))
-    for about, kind, key in (
-        ("policy", "policy.applied", "policy"),
-        ("configuration", "configuration.loaded", "configuration"),
-    ):
-        text = f"{about} sha256:{said.get(key)} was in force"
+    for about, kind in (("policy", "policy.applied"), ("configuration", "configuration.loaded")):
+        text = f"{about} sha256:{said.get(about)} was in force"
         if about == "policy":
             text += f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
         if applied := _last(chain, answer, kind, **{about: said.get(about)}):
@@ -391,6 +388,9 @@ def _admission(answer: Found, chain: list[Found], model: str, weights: str) -> C
         if one.kind == "model.admitted" and one.time_ms <= answer.time_ms and all(named):
             text = f"{model} was admitted by {' and '.join(str(one.fields.get('approvers')).split())} ({one.place})"
             return Claim(min(answer.head.verdict, one.head.verdict), "admission", text)
+    if shipped := _last(chain, answer, "model.shipped", model_digest=weights):
+        text = f"{model} came with Fastness {shipped.fields.get('version')}, which names it so ({shipped.place})"
+        return Claim(ASSERTED, "admission", text, "by the installation, when it began; nobody there was asked")
     return Claim(UNKNOWN, "admission", f"who admitted {model}", "no entry of its admission came")
 
 

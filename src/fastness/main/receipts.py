@@ -17,22 +17,31 @@ if TYPE_CHECKING:
     from fastness.control.failures import Log
     from fastness.control.receipts import ReceiptDesk
     from fastness.control.routes import ApiRoute
+    from fastness.core.model import ModelCard
+    from fastness.ledger.port import Ledger
     from fastness.ledger.witness.policy import WitnessPolicy
 
 WITNESS_TIMEOUT_S: Final = 10.0
 Companion = Callable[[], AbstractAsyncContextManager[object]]
 
 
-def receipts(settings: Settings, run: Path, log: Log) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
+def receipts(
+    settings: Settings, run: Path, ledger: Ledger, shipped: tuple[ModelCard, ...], log: Log
+) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
     """Build the desk where receipts are made and what has logs cosigned: routes, and what runs beside.
+
+    `shipped` are the models that come with Fastness: `ledger` gets an entry for each that it has none for.
 
     Raises ConfigError for a policy of witnesses that cannot be read, OSError.
     """
+    from fastness import __version__
     from fastness.control.receipts import ROUTES
     from fastness.control.routes import bound
+    from fastness.control.shipped_models import record_shipped
 
     desk = receipt_desk(settings, log)
-    return bound(ROUTES, desk), (desk.keep_index, *witnessing(settings, run, log))
+    recording = partial(record_shipped, desk.knows, ledger, shipped, __version__, time.time, log)
+    return bound(ROUTES, desk), (desk.keep_index, recording, *witnessing(settings, run, log))
 
 
 def receipt_desk(settings: Settings, log: Log) -> ReceiptDesk:

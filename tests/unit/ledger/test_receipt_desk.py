@@ -14,10 +14,11 @@ from fastness.config import LedgerSettings
 from fastness.control import receipts as desk_module
 from fastness.control.problem import Problem
 from fastness.control.receipts import ROUTES, ReceiptBody, ReceiptDesk
+from fastness.core.event import Event, EventType
 from fastness.ledger.file import FileLedger
 from fastness.ledger.receipts.receipt import Archive
 from fastness.ledger.verify_alone import read_trust, verify_receipt
-from receipt_world import SECRET, T0, Unsynced, World, answered, made_world, request_id
+from receipt_world import SECRET, T0, WEIGHTS, Unsynced, World, answered, made_world, request_id
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -30,6 +31,26 @@ class Recorded(list[tuple[str, str]]):
 @pytest.fixture
 def world(tmp_path) -> World:
     return made_world(tmp_path)
+
+
+def test_a_model_that_came_with_fastness_has_a_chain_that_says_so(archive, world) -> None:
+    fields = {"model": "small", "model_digest": WEIGHTS, "licence": "Apache-2.0", "version": "0.1.0"}
+
+    async def test() -> None:
+        desk = ReceiptDesk(archive, lambda: None, Recorded())
+        assert not await desk.knows("control", EventType.MODEL_SHIPPED, WEIGHTS)
+        await asyncio.to_thread(world.record, "control", [Event(EventType.MODEL_SHIPPED, T0, fields)])
+        assert await desk.knows("control", EventType.MODEL_SHIPPED, WEIGHTS)
+        assert not await desk.knows("control", EventType.MODEL_SHIPPED, "ef" * 32)
+        found = await desk.receipt(name(3), "health", chain=True)
+        assert found is not None
+        claims = verify_receipt(found, read_trust(world.trust()), {})
+        admission = next(one for one in claims if one.about == "admission")
+        assert admission.verdict == "asserted"
+        assert f"sha256:{WEIGHTS} came with Fastness 0.1.0, which names it so (2025-11-22 " in admission.text
+        assert admission.by == "by the installation, when it began; nobody there was asked"
+
+    asyncio.run(test())
 
 
 @pytest.fixture
@@ -98,7 +119,7 @@ def test_the_index_is_kept_beside_and_ends_with_its_block(archive) -> None:
         desk = ReceiptDesk(archive, lambda: None, Recorded())
         async with desk.keep_index():
             async with asyncio.timeout(10):
-                while not archive._indexes or archive._indexes["gateway-0"].entries < 31:
+                while "gateway-0" not in archive._indexes or archive._indexes["gateway-0"].entries < 31:
                     await asyncio.sleep(0.01)
         assert len(asyncio.all_tasks()) == 1
 

@@ -106,6 +106,11 @@ class Archive:
             return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         return None
 
+    def knows(self, log: str, kind: str, *values: object) -> bool:
+        """Tell whether a log has an entry of a type in `index.MARKS` with these values, as of the last `catch_up`."""
+        index = self._indexes.get(log)
+        return index is not None and index.of_mark(kind, *values) is not None
+
     def _salts(self, answer: dict[str, Any]) -> dict[str, str]:
         """Return the salts of an answer, in hex; or why they are gone, once what they follow from was destroyed."""
         secret = self._secret(answer)
@@ -120,6 +125,7 @@ class Archive:
         yield from self._marked("node", *loaded)
         yield from self._marked("control", "policy.applied", answer.get("policy"))
         yield from self._marked(log, "configuration.loaded", answer.get("configuration"))
+        yield from self._marked("control", "model.shipped", answer.get("model_digest"))
         if (manifest := self._manifest(str(answer.get("model_digest")))) is not None:
             for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
                 yield name, one | {"manifest": manifest}
