@@ -38,7 +38,7 @@ def seal(fastness, *numbers):
         for number in numbers:
             at_ms, said = int(time.time() * 1_000), b'[{"content":"plainly-the-answer"}]'
             fields = "health", f"req_{number}", at_ms, "key_1", "OFFICIAL", "p", "chat", "m"
-            await sealer.keep(Kept(*fields, BODY, b"{}", True, said, {}))
+            await sealer.keep(Kept(*fields, BODY, b"{}", True, said, {}, number.to_bytes(32)))
         await sealer.close()
 
     asyncio.run(work())
