@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from fastness.fleet.door.on_disk import CHUNK_BYTES, SUFFIX, digest_of, give_name, write_at
-from fastness.fleet.door.orders import FetchState, ModelSource, WantedModel
+from fastness.fleet.door.orders import FetchState, HostPlace, WantedModel
 from fastness.fleet.door.threads import in_thread
 
 FETCHED_MAX: Final = 2
@@ -30,7 +30,7 @@ LINE_BYTES_MAX: Final = 512
 EARLIER: Final = "an earlier start"
 """Whoever gave what lay here when this process began."""
 
-Reach = Callable[[ModelSource], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
+Reach = Callable[[HostPlace], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
 """Connects to the door of a host, which is proved to be its own; raises OSError."""
 Tell = Callable[[str, str, str], None]
 """Takes an event, a digest or a host it is about, and why."""
@@ -132,7 +132,7 @@ class _Lane:
         if free_bytes < missing_bytes:
             raise OSError(f"{missing_bytes:,} bytes are missing, and {free_bytes:,} are free on that disk")
 
-    def _asked(self) -> list[ModelSource]:
+    def _asked(self) -> list[HostPlace]:
         """Those to ask now. Where only one may have given it, it is the first that is still trusted."""
         now = asyncio.get_running_loop().time()
         trusted = [one for one in self.model.sources if self._distrusted.get(one.host, 0.0) <= now]
@@ -151,7 +151,7 @@ class _Lane:
             return 0
         return size_bytes
 
-    async def _take(self, source: ModelSource) -> None:
+    async def _take(self, source: HostPlace) -> None:
         """Take from one source what is still missing; raises NotGiven."""
         if self._alone and self._gave - {source.host}:
             self._discard()
