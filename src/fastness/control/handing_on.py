@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fastness.core.node import FleetNode
 from fastness.core.observation import NodeOrders
-from fastness.fleet.door.orders import HostPlace, WantedModel
+from fastness.fleet.door.orders import ModelSource, WantedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def missing_models(
     found = []
     for digest, model in sorted(lacked.items()):
         size_bytes = known.size_bytes(model, digest)
-        sources = tuple(HostPlace(one.name, one.place) for one in (*near, known.here()) if digest in one.digests)
+        sources = tuple(ModelSource(one.name, one.place) for one in (*near, known.here()) if digest in one.digests)
         if size_bytes is not None:
             found.append(WantedModel(digest, size_bytes, sources))
     return tuple(found)

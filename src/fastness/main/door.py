@@ -24,7 +24,7 @@ FILES_MAX = 32_768
 """Two for each connection, and some."""
 
 if TYPE_CHECKING:
-    from fastness.fleet.door.orders import HostPlace
+    from fastness.fleet.door.orders import HostPlace, ModelSource
     from fastness.identity.cluster.membership import Membership
 
 Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
@@ -93,13 +93,13 @@ def keep_to_ports(*ports: int) -> None:
             raise
 
 
-def reaching(membership: Membership) -> Callable[[HostPlace], Awaitable[Streams]]:
+def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
     """Return what connects to the door of another host for models."""
     from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
 
     enter = _entering(membership, MODEL_PROTOCOL, models_name)
 
-    async def reach(source: HostPlace) -> Streams:
+    async def reach(source: ModelSource) -> Streams:
         reader = asyncio.StreamReader(READ_BUFFER_BYTES)
         return reader, await enter(source, asyncio.StreamReaderProtocol(reader))
 

@@ -46,13 +46,17 @@ class HostPlace:
     place: str
 
 
+ModelSource = HostPlace
+"""A host that has a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class WantedModel:
     """A model to be fetched: its weights by SHA-256, their size, and who has them, the nearest first."""
 
     digest: str
     size_bytes: int
-    sources: tuple[HostPlace, ...]
+    sources: tuple[ModelSource, ...]
 
 
 @dataclass(frozen=True, slots=True)
