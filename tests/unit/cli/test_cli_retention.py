@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -123,6 +124,7 @@ def test_a_time_that_is_none_is_told(fastness):
     assert "2026-11-01T09:30" in fastness("retention", "find", "--tenant", "health", "--from", "soon").stderr
 
 
+@pytest.mark.slow
 def test_a_bundle_is_written_once(fastness, tmp_path):
     fastness.ok("tenants", "create", "health")
     bundle = tmp_path / "bundle.zip"

@@ -181,6 +181,18 @@ def test_prompts_and_inputs_are_lists_of_one_or_many(request_, file) -> None:
     assert prompt_bytes(request_) in list(readings("prompt", file))
 
 
+@pytest.mark.parametrize("name", ["answer", "prompt", "request", "parameters"])
+def test_a_file_that_is_no_text_is_what_it_is_and_nothing_else(name) -> None:
+    for raw in (b"a\xff", b"\xed\xb3\xbf"):
+        assert set(readings(name, raw)) == {raw}
+        assert set(readings(name, raw + b"\n")) == {raw, raw + b"\n"}
+
+
+def test_the_answer_to_a_completion_is_read_as_it_came() -> None:
+    whole = json.dumps({"choices": [{"index": 0, "text": "one"}, {"index": 1, "text": ""}]}).encode()
+    assert answer_bytes([("one", ()), ("", ())]) in list(readings("answer", whole))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     number=st.floats(0, 2, allow_nan=False) | st.integers(0, 2) | st.sampled_from([1e-7, 1e-5, 0.1, 2.0]),

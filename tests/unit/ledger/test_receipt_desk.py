@@ -126,6 +126,7 @@ def test_the_index_is_kept_beside_and_ends_with_its_block(archive) -> None:
     asyncio.run(test())
 
 
+@pytest.mark.slow
 def test_one_receipt_takes_less_than_5_ms_of_processor_time_also_an_old_one(tmp_path) -> None:
     world = made_world(tmp_path, answers=20_000)
     archive = world.archive()
