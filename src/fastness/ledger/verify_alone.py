@@ -283,7 +283,7 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
         found = check_entry(receipt, trust, brought)
         chain = [*beside, *(check_entry(one, trust, brought) for one in receipt.get("chain", ()))]
         log, _, request = receipt["id"].rpartition(".")
-        salts = {name: bytes.fromhex(receipt["salts"][salt]) for name, salt in SALTS.items()}
+        salts = {name: bytes.fromhex(receipt["salts"].get(salt, "")) for name, salt in SALTS.items()}
         attested = " ".join(one["kind"] for one in receipt.get("attestation", ()))
     except Refuted as refuted:
         return [Claim(REFUTED, "log", str(refuted))]
@@ -305,9 +305,9 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
 
 def _matched(found: Found, name: str, salt: bytes, content: bytes) -> Claim:
     known, label = found.fields.get(f"{name}_commitment"), f"fastness {name} v1\n".encode()
-    if known is None:
-        return Claim(UNKNOWN, name, f"the {name}", "the entry does not bind it")
-    if known in (_sha(label, salt, form).hex() for form in readings(name, content)):
+    if known is None or not salt:
+        return Claim(UNKNOWN, name, f"the {name}", "its salt was destroyed" if known else "the entry does not bind it")
+    if len(salt) == 32 and known in (_sha(label, salt, form).hex() for form in readings(name, content)):
         return Claim(found.head.verdict, name, f"the {name} is the one that you gave")
     return Claim(REFUTED, name, f"the {name} is not the one that you gave, or not to the letter")
 
@@ -387,6 +387,9 @@ def _admission(answer: Found, chain: list[Found], model: str, weights: str) -> C
         if one.kind == "model.admitted" and one.time_ms <= answer.time_ms and all(named):
             text = f"{model} was admitted by {' and '.join(str(one.fields.get('approvers')).split())} ({one.place})"
             return Claim(min(answer.head.verdict, one.head.verdict), "admission", text)
+    if shipped := _last(chain, answer, "model.shipped", model_digest=weights):
+        text = f"{model} came with Fastness {shipped.fields.get('version')}, which names it so ({shipped.place})"
+        return Claim(ASSERTED, "admission", text, "by the installation, when it began; nobody there was asked")
     return Claim(UNKNOWN, "admission", f"who admitted {model}", "no entry of its admission came")
 
 

@@ -24,7 +24,7 @@ FILES_MAX = 32_768
 """Two for each connection, and some."""
 
 if TYPE_CHECKING:
-    from fastness.fleet.door.orders import ModelSource
+    from fastness.fleet.door.orders import HostPlace, ModelSource
     from fastness.identity.cluster.membership import Membership
 
 Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
@@ -36,6 +36,7 @@ def run_door(settings: Settings) -> int:
 
     from fastness.fleet.door.orders import CONNECTOR, ORDERS, REPORT, DoorOrders
     from fastness.fleet.door.process import DoorParts, serve
+    from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import cluster_folder
     from fastness.identity.cluster.membership import Membership
     from fastness.store.snapshot_file import SnapshotReader, write_snapshot
@@ -57,6 +58,9 @@ def run_door(settings: Settings) -> int:
         refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
         models=settings.home / "models",
         reach=reaching(membership),
+        run_directory=run,
+        is_head=membership.claims.role is HostRole.HEAD,
+        open_line=writing(membership),
         report=lambda report: write_snapshot(run / REPORT, report, durable=False),
         log=log,
     )
@@ -91,21 +95,46 @@ def keep_to_ports(*ports: int) -> None:
 
 def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
     """Return what connects to the door of another host for models."""
-    from fastness.fleet.door.connector import connect
     from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
 
-    context, check = membership.client_context(), checking(membership)
-    context.set_alpn_protocols([MODEL_PROTOCOL])
+    enter = _entering(membership, MODEL_PROTOCOL, models_name)
 
     async def reach(source: ModelSource) -> Streams:
-        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(READ_BUFFER_BYTES)
-        made = await connect(source.place, CONNECT_TIMEOUT_S)
+        reader = asyncio.StreamReader(READ_BUFFER_BYTES)
+        return reader, await enter(source, asyncio.StreamReaderProtocol(reader))
+
+    return reach
+
+
+def writing(membership: Membership) -> Callable[[HostPlace, asyncio.Protocol], Awaitable[None]]:
+    """Return what connects to the door of the head for letters."""
+    from fastness.fleet.door.orders import LETTER_PROTOCOL, letters_name
+
+    enter = _entering(membership, LETTER_PROTOCOL, letters_name)
+
+    async def write(head: HostPlace, line: asyncio.Protocol) -> None:
+        await enter(head, line)
+
+    return write
+
+
+def _entering(
+    membership: Membership, protocol: str, named: Callable[[str], str]
+) -> Callable[[HostPlace, asyncio.Protocol], Awaitable[asyncio.WriteTransport]]:
+    """Return what connects to the door of another host, for one of our protocols; it raises OSError."""
+    from fastness.fleet.door.connector import connect
+
+    context, check = membership.client_context(), checking(membership)
+    context.set_alpn_protocols([protocol])
+
+    async def enter(host: HostPlace, inside: asyncio.Protocol) -> asyncio.WriteTransport:
+        made = await connect(host.place, CONNECT_TIMEOUT_S)
         try:
-            transport, _ = await loop.create_connection(
-                lambda: asyncio.StreamReaderProtocol(reader),
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                lambda: inside,
                 sock=made,
                 ssl=context,
-                server_hostname=models_name(source.host),
+                server_hostname=named(host.host),
                 ssl_handshake_timeout=CONNECT_TIMEOUT_S,
             )
         except BaseException:
@@ -116,6 +145,6 @@ def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Stream
         except OSError:
             transport.abort()
             raise
-        return reader, transport
+        return transport
 
-    return reach
+    return enter

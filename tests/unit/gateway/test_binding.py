@@ -29,6 +29,7 @@ from fastness.gateway.canonical import answer_bytes, parameters_bytes, prompt_by
 from fastness.gateway.wire.chat import parse_chat
 from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, commit, salts_of
 from fastness.ledger.events import EVENTS
+from fastness.ledger.receipts.salt_secrets import DayKey, DaySalting
 from fastness.ledger.verify_alone import readings
 from policed import ANN, Door, opened, run
 
@@ -38,7 +39,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
 def bind(door: Door) -> None:
-    door.gateway.binding = Binding("gateway-7", SECRET, "c0" * 32)
+    door.gateway.binding = Binding("gateway-7", DaySalting(DayKey(99_999, SECRET, 0)), "c0" * 32)
 
 
 def matches(fields: dict[str, Any], name: str, content: bytes) -> bool:
