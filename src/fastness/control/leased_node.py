@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fastness.control.ganging import gangs_of
 from fastness.control.letters import REPORT_PERIOD_S, Pigeonhole, Post, put, read_word, write
 from fastness.control.recording import Recording
 from fastness.control.run_files import HEAD, LETTERS_IN, LETTERS_OUT
@@ -15,7 +16,7 @@ from fastness.core.event import EventType
 from fastness.core.node import FleetNode
 from fastness.core.replica import Replica
 from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
-from fastness.fleet.door.orders import DoorOrders, DoorRoute, server_name
+from fastness.fleet.door.orders import DoorOrders, DoorRoute, HostDoor, server_name
 from fastness.fleet.lease import Lease
 from fastness.fleet.node import LocalNode
 from fastness.identity.cluster.certificate import NotTrusted
@@ -56,6 +57,7 @@ class LeasedNode:
         self._came = Pigeonhole(parts.run_directory / LETTERS_IN / HEAD)
         self._reported_s, self._at_ms = float("-inf"), 0
         self._is_due, self._pace_s = True, REPORT_PERIOD_S
+        self._doors: tuple[HostDoor, ...] = ()
         self._door = DoorOrders(parts.clock_ms(), 0.0)
         self.leased = False
         """Whether the head's word still holds."""
@@ -116,17 +118,21 @@ class LeasedNode:
             self._record.append(EventType.LEASE_GRANTED, node=self._node.orders.node, head=self._parts.head)
             self.changed.set()
         self._parts.models.offer(word.missing)
+        self._doors = word.doors
         if self.leased and word.orders is not None:
             await self._node.obey(word.orders)
 
     def _open_door(self) -> None:
-        """Let the door lead to the engines there are, for as long as the lease holds."""
-        host = self._node.orders.node
+        """Let the door lead to the engines there are, and join gangs, for as long as the lease holds."""
+        orders = self._node.orders
         routes = tuple(
-            DoorRoute(server_name(one.id, host), one.socket) for one in self._node.observe() if one.pid and one.socket
+            DoorRoute(server_name(one.id, orders.node), one.socket)
+            for one in self._node.observe()
+            if one.pid and one.socket and one.id not in orders.following
         )
+        gangs = gangs_of(orders, self._doors)
         until_s = self._lease.until_s if self.leased else 0.0
-        told = DoorOrders(self._door.version, until_s, routes, wanted=self._parts.models.wanted())
+        told = DoorOrders(self._door.version, until_s, routes, wanted=self._parts.models.wanted(), gangs=gangs)
         if told != self._door:
             self._door = replace(told, version=told.version + 1)
             write_snapshot(self._parts.run_directory / DOOR_ORDERS, self._door, durable=False)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from fastness.core.observation import NodeOrders, NodeReport
-from fastness.fleet.door.orders import WantedModel
+from fastness.fleet.door.orders import HostDoor, WantedModel
 from fastness.identity.cluster.counters import Counters
 from fastness.identity.cluster.membership import Membership
 from fastness.identity.cluster.vouching import Vouched, Voucher, open_vouched
@@ -30,7 +30,8 @@ class Word:
 
     `orders` are None while control has given none yet; the node keeps to what it has. `revoked` is the list of revoked
     certificates, as PEM. `missing` are models that the node lacks and who has them, `records` those of the admission of
-    what it was ordered to run, as JSON. The node reports at least every `pace_s`.
+    what it was ordered to run, as JSON. The node reports at least every `pace_s`. `doors` are those of the hosts with
+    which it shares gangs, and its own.
     """
 
     answers_ms: int
@@ -39,6 +40,7 @@ class Word:
     missing: tuple[WantedModel, ...] = ()
     records: tuple[str, ...] = ()
     pace_s: float = REPORT_PERIOD_S
+    doors: tuple[HostDoor, ...] = ()
 
 
 class Post(Protocol):

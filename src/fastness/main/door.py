@@ -24,7 +24,9 @@ FILES_MAX = 32_768
 """Two for each connection, and some."""
 
 if TYPE_CHECKING:
+    from fastness.fleet.door.gangs import Connect
     from fastness.fleet.door.orders import ModelSource
+    from fastness.fleet.door.wire import Wire
     from fastness.identity.cluster.membership import Membership
 
 Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
@@ -34,7 +36,7 @@ def run_door(settings: Settings) -> int:
     """Be the door until SIGTERM. Raises NotTrusted when this host belongs to no cluster, OSError."""
     import uvloop
 
-    from fastness.fleet.door.orders import CONNECTOR, ORDERS, REPORT, DoorOrders
+    from fastness.fleet.door.orders import CONNECTOR, GANGS, ORDERS, REPORT, DoorOrders
     from fastness.fleet.door.process import DoorParts, serve
     from fastness.identity.cluster.folder import cluster_folder
     from fastness.identity.cluster.membership import Membership
@@ -57,6 +59,8 @@ def run_door(settings: Settings) -> int:
         refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
         models=settings.home / "models",
         reach=reaching(membership),
+        gangs=run / GANGS,
+        wire=wiring(membership),
         report=lambda report: write_snapshot(run / REPORT, report, durable=False),
         log=log,
     )
@@ -91,21 +95,47 @@ def keep_to_ports(*ports: int) -> None:
 
 def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
     """Return what connects to the door of another host for models."""
-    from fastness.fleet.door.connector import connect
     from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
 
-    context, check = membership.client_context(), checking(membership)
-    context.set_alpn_protocols([MODEL_PROTOCOL])
+    connect = _connecting(membership, MODEL_PROTOCOL)
 
     async def reach(source: ModelSource) -> Streams:
-        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(READ_BUFFER_BYTES)
-        made = await connect(source.place, CONNECT_TIMEOUT_S)
+        reader = asyncio.StreamReader(READ_BUFFER_BYTES)
+        name = models_name(source.host)
+        return reader, await connect(lambda: asyncio.StreamReaderProtocol(reader), source.place, name)
+
+    return reach
+
+
+def wiring(membership: Membership) -> Connect:
+    """Return what connects to the door of another host for a gang."""
+    from fastness.fleet.door.orders import GANG_PROTOCOL
+
+    connect = _connecting(membership, GANG_PROTOCOL)
+
+    async def wire(made: Wire, place: str, name: str) -> None:
+        await connect(lambda: made, place, name)
+
+    return wire
+
+
+def _connecting(
+    membership: Membership, alpn: str
+) -> Callable[[Callable[[], asyncio.Protocol], str, str], Awaitable[asyncio.Transport]]:
+    """Return what connects to a door at `address:port` that proves to be the server named; it raises OSError."""
+    from fastness.fleet.door.connector import connect
+
+    context, check = membership.client_context(), checking(membership)
+    context.set_alpn_protocols([alpn])
+
+    async def reach(protocol: Callable[[], asyncio.Protocol], place: str, name: str) -> asyncio.Transport:
+        made = await connect(place, CONNECT_TIMEOUT_S)
         try:
-            transport, _ = await loop.create_connection(
-                lambda: asyncio.StreamReaderProtocol(reader),
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                protocol,
                 sock=made,
                 ssl=context,
-                server_hostname=models_name(source.host),
+                server_hostname=name,
                 ssl_handshake_timeout=CONNECT_TIMEOUT_S,
             )
         except BaseException:
@@ -116,6 +146,6 @@ def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Stream
         except OSError:
             transport.abort()
             raise
-        return reader, transport
+        return transport
 
     return reach

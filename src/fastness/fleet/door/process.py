@@ -16,7 +16,9 @@ from typing import Final, Protocol
 from fastness.fleet.door.connector import Connector
 from fastness.fleet.door.fetching import Fetching, Reach
 from fastness.fleet.door.fetching import Tell as NoteFetch
+from fastness.fleet.door.gangs import Connect, Gangs, wires_by
 from fastness.fleet.door.guests import Judge, Tell
+from fastness.fleet.door.member import Tell as NoteGang
 from fastness.fleet.door.on_disk import remove_left_overs
 from fastness.fleet.door.orders import DoorOrders, DoorReport
 from fastness.fleet.door.server import Door
@@ -50,7 +52,8 @@ class DoorParts:
     """What the composition root gives a door. `orders` returns new ones, or None.
 
     `models` is the folder of weights, `reach` connects to other doors for them, and `report` takes what is told of
-    that; it raises OSError. `refresh` reads the list of revoked certificates again and tells whether it changed;
+    that; it raises OSError. `gangs` is the path of the socket for guards, and `wire` connects to other doors for their
+    gangs. `refresh` reads the list of revoked certificates again and tells whether it changed;
     `connector` is the path of the socket for gateways.
     """
 
@@ -63,6 +66,8 @@ class DoorParts:
     refresh: Callable[[], bool]
     models: Path
     reach: Reach
+    gangs: Path
+    wire: Connect
     report: Callable[[DoorReport], None]
     log: Log
 
@@ -74,7 +79,8 @@ async def serve(parts: DoorParts) -> int:
         loop.add_signal_handler(number, ended.set)
     await in_thread(remove_left_overs, parts.models, time.time())
     here = ModelsHere(parts.models)
-    door = Door(parts.context, parts.judge, _telling(parts.log), here.give)
+    gangs = Gangs(parts.gangs, wires_by(parts.wire), _noting_gangs(parts.log))
+    door = Door(parts.context, parts.judge, _telling(parts.log), here.give, gangs)
     door.listen(parts.addresses, parts.port)
     connector = Connector(parts.connector)
     fetching = Fetching(parts.models, parts.reach, _noting(parts.log))
@@ -130,5 +136,12 @@ def _telling(log: Log) -> Tell:
 def _noting(log: Log) -> NoteFetch:
     def note(event: str, digest: str, why: str) -> None:
         log.record("info" if event == "model.fetched" else "warning", event, model=digest, reason=why)
+
+    return note
+
+
+def _noting_gangs(log: Log) -> NoteGang:
+    def note(event: str, replica: str, why: str) -> None:
+        log.record("info", event, replica=replica, reason=why)
 
     return note
