@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from postgresql_server import Server, running_server
+
+settings.register_profile("fastness", deadline=None)  # a busy machine is no failure
+settings.load_profile("fastness")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,6 +28,8 @@ threads = 1
 [traffic]
 engine_queue = 0
 """
+NO_END = {"0": -100, "2": -100}
+"""The starter model's two ways to end an answer: without them it writes for as long as it may."""
 
 
 @pytest.fixture
@@ -79,16 +81,19 @@ def document(installation: Installation, *verb: str) -> Any:
 
 def test_stopping_lets_a_stream_finish_and_takes_nothing_new_and_the_next_start_is_quick(home):
     running, second_s = start(home, environ=QUICK), on_this_machine(1)
-    with httpx.Client(base_url=running.base_url, headers=headers(running), timeout=60) as kept_alive:
-        assert kept_alive.get("/models").status_code == 200
-        stream = Together(running, [chat(random.Random(), True, 150)])
-        eventually(lambda: running.busy_slots() == 1, "the stream is under way")
-        running.process.send_signal(signal.SIGTERM)
-        eventually(lambda: not_served(running, kept_alive), "nothing new is taken", 5)
-        (heard,) = stream.heard()
-    assert heard.whole, f"the stream under way was cut: {heard}"
-    assert running.process.wait(30) == 0
-    assert stop(running) == 0
+    try:
+        with httpx.Client(base_url=running.base_url, headers=headers(running), timeout=60) as kept_alive:
+            assert kept_alive.get("/models").status_code == 200
+            path, body = chat(random.Random(), True, 400)
+            stream = Together(running, [(path, body | {"logit_bias": NO_END})])
+            eventually(lambda: running.busy_slots() == 1, "the stream is under way")
+            running.process.send_signal(signal.SIGTERM)
+            eventually(lambda: not_served(running, kept_alive), "nothing new is taken", 5)
+            (heard,) = stream.heard()
+        assert heard.whole, f"the stream under way was cut: {heard}"
+        assert running.process.wait(30) == 0
+    finally:
+        bury(running)
     assert processes_of(home) == {}
     began_s = time.monotonic()
     again = start(home, environ=QUICK)
@@ -191,9 +196,6 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(home, environ, code, s
 
 
 # ---- settings, limits and verbs
-
-NO_END = {"0": -100, "2": -100}
-"""The starter model's two ways to end an answer: without them it writes for as long as it may."""
 
 
 def test_settings_of_file_and_environment_work_and_are_explained(narrow):

@@ -82,7 +82,6 @@ def test_an_admitted_model_is_fetched_and_served_on_every_host_and_doors_may_die
         said = subprocess.run(argv, env=made.environ(HEAD), capture_output=True, text=True, timeout=200, check=False)
         assert said.returncode == 0, said.stderr
         assert sorted(made.ready().values()) == sorted(["local", *OTHERS])
-        assert said.stderr.count("fetch 98 MB from ") == 2, said.stderr
         for name in OTHERS:
             weights = made.home(name) / f"models/{digest}.gguf"
             assert hashlib.sha256(weights.read_bytes()).hexdigest() == digest

@@ -153,10 +153,14 @@ def world(home: Path, store_url: str = "") -> Iterator[World]:
 
 
 class Load:
-    """Threads that ask and ask, half of them for streams, until told to stop; `statuses` counts what they heard."""
+    """Threads that ask and ask, half of them for streams, until told to stop; `statuses` counts what they heard.
+
+    `refused` counts the refusals of each gateway: one may refuse hundreds of times while another still has some left.
+    """
 
     def __init__(self, made: World, key: str, gateways: tuple[str, ...], threads: int = 8, **fields: Any) -> None:
         self.statuses: Counter[int] = Counter()
+        self.refused: Counter[str] = Counter()
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
@@ -167,10 +171,16 @@ class Load:
                 status, _, _ = made.ask(name, key, body=body | {"stream": number % 2 == 0} | fields)
                 with self._lock:
                     self.statuses[status] += 1
+                    self.refused[name] += status == 429
 
         self._threads = [threading.Thread(target=ask, args=(number,)) for number in range(threads)]
         for thread in self._threads:
             thread.start()
+
+    def until_all_refuse(self, names: tuple[str, ...], limit_s: float = 90.0) -> None:
+        """Wait until each of these gateways has refused a hundred times from now on: then none has anything left."""
+        before = Counter(self.refused)
+        until(lambda: min(self.refused[name] - before[name] for name in names) >= 100, f"{names} refuse", limit_s)
 
     def stop(self) -> None:
         """Ask no more; what is under way goes on."""

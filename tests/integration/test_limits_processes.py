@@ -92,7 +92,7 @@ def test_two_gateways_share_a_limit_and_all_of_it_is_used_and_no_more(tmp_path: 
         for name in names:
             made.start_gateway(name)
         load = Load(made, key, names, threads=8)
-        until(lambda: load.statuses[429] >= 200, "both refuse", 60)
+        load.until_all_refuse(names)
         load.end()
         assert load.statuses[200] <= 150
         assert made.recorded(*names)[0] == load.statuses[200]
@@ -117,7 +117,7 @@ def test_of_two_gateways_either_is_killed_and_a_limit_is_neither_lost_nor_double
                 gateways[killed].kill()
                 gateways[killed].wait()
                 gateways[killed] = made.start_gateway(killed)
-            until(lambda: load.statuses[429] >= 200, "both refuse", 90)
+            load.until_all_refuse(names)
         finally:
             load.end()
         requests, _ = made.recorded(*names)

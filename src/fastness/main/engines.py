@@ -80,25 +80,20 @@ class Engines:
     async def _present(self, spec: DeploymentSpec, tell: Callable[[str], None]) -> tuple[ModelCard, Path]:
         """Return a model that is on this disk; where it is not, and other hosts may have it, it is fetched first."""
         from fastness.control.wanted_models import NobodyHasIt
-        from fastness.registry.library import ModelRefused, ModelUnavailable
+        from fastness.registry.library import ModelUnavailable
 
         lacked = ""
         try:
             card, path = await asyncio.to_thread(self._found, spec)
             if self._obtain is None or path.exists():
                 return card, path
-            if path.suffix != ".gguf":
-                raise ModelRefused(
-                    f"{spec.model} is a folder of files, and those do not travel between hosts yet. Copy {path.name} "
-                    f"from the models of the head to {path.parent}, for this user; it is verified when it is loaded."
-                )
         except ModelUnavailable as error:  # it comes with a distribution that is not installed here
             if self._obtain is None or not self._library.is_shipped(spec.model):
                 raise
             lacked = f"{error} "
-        weights = self._library.weights_of(spec.model_digest)
+        digest = spec.model_digest
         try:
-            await self._obtain(spec.model_digest, weights.exists, tell)
+            await self._obtain(digest, lambda: self._library.weights_of(digest).exists(), tell)
         except NobodyHasIt as error:
             raise ModelUnavailable(f"{lacked}{error}") from None
         tell("verify")

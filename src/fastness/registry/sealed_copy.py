@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from fastness.core.file_list import folder_digest
 from fastness.core.model import ModelCard
-from fastness.registry.folder import files_in, folder_digest, is_folder
+from fastness.registry.folder import files_in, is_folder
 from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable, refuse_other
 
 _NEVER_EXECUTED: Final = 0x0008
