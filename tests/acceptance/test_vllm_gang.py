@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -85,7 +84,6 @@ def made(tmp_path_factory: pytest.TempPathFactory, single: subprocess.Popen[str]
         folder = str(vllm_place.chat_folder())
         one.verb(HEAD, "models", "import", folder, "--name", "town-hall", "--licence", "Apache-2.0")
         one.verb(HEAD, "models", "admit", "town-hall", "--ceiling", "OFFICIAL")
-        shutil.copytree(one.home(HEAD) / "models", one.home(OTHER) / "models", dirs_exist_ok=True)
         (one.folder / "deployment.toml").write_text(DEPLOYMENT)
         one.verb(HEAD, "apply", str(one.folder / "deployment.toml"), "--no-wait")
         eventually(lambda: one.ready(), "the replica is ready", READY_S, 1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cluster_world import World as Cluster
-from fastness.control.handing_on import ModelHost, NoModels
+from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels
 from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.letters import REPORT, WORD, SealedPost
 from fastness.control.neighbours import Neighbours
@@ -86,7 +86,7 @@ class Recorded:
 class Two:
     """A head and a node, each with a run directory; `carry` is the carrier. Time passes by `now_s` alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, models: ModelsKnown | None = None) -> None:
         self.cluster = Cluster(folder / "pki", now_s=time.time())
         self.head_is = self.cluster.host("head", HostRole.HEAD)
         self.node_is = self.cluster.host(NODE, labels=(("rack", "b7"),), pool="gpu")
@@ -105,6 +105,7 @@ class Two:
             lambda: self.now_s,
             LEASE_S,
             lambda way, why: self.refused.append((way, why)),
+            models,
         )
         self.control = NodeFiles(self.run)
         self.keeper: Keeper | None = None
@@ -173,9 +174,9 @@ class Two:
         return {one.id: one.state for one in self.head.replicas()}
 
 
-def run(journey: Callable[[Two], Awaitable[None]], folder: Path) -> None:
+def run(journey: Callable[[Two], Awaitable[None]], folder: Path, models: ModelsKnown | None = None) -> None:
     async def whole() -> None:
-        two = Two(folder)
+        two = Two(folder, models)
         two.begin()
         try:
             await journey(two)

@@ -27,21 +27,26 @@ def follow(arguments: list[str], path: str) -> None:
     context = UsageContext.OPENAI_API_SERVER
     config = AsyncEngineArgs.from_cli_args(told).create_engine_config(usage_context=context, headless=True)
     executor = MultiprocExecutor(config, monitor_workers=False)
-    answer(path)
+    listener = answer(path)
     executor.start_worker_monitor(inline=True)
+    listener.close()
 
 
-def answer(path: str) -> None:
-    """Say on a Unix socket, to whoever asks, that all is well, for as long as this process lives."""
+def answer(path: str) -> socket.socket:
+    """Say on a Unix socket, to whoever asks, that all is well, until what is returned is shut down."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
     threading.Thread(target=_serve, args=(listener,), daemon=True).start()
+    return listener
 
 
 def _serve(listener: socket.socket) -> None:
     while True:
-        asking, _ = listener.accept()
+        try:
+            asking, _ = listener.accept()
+        except OSError:
+            return
         with asking:
             asking.settimeout(ASKED_WITHIN_S)
             try:
