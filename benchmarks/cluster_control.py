@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fastness.control.letters import REPORT, REPORT_PERIOD_S, WORD, SealedPost, put, write
+from fastness.control.letters import REPORT_PERIOD_S, write
 from fastness.control.neighbours import PACE_EACH_S, Neighbours
 from fastness.control.node_files import NodeFiles
+from fastness.control.post import REPORT, WORD, SealedPost
 from fastness.core.desired import DeploymentSpec, Needs, Scaling
 from fastness.core.fleet_event import DeploymentApplied
 from fastness.core.fleet_state import FleetState, apply
@@ -25,6 +26,7 @@ from fastness.core.marking import Label, Node
 from fastness.core.node import Device, DeviceKind, FleetNode
 from fastness.core.observation import NodeReport, Observation
 from fastness.core.replica import ReplicaState
+from fastness.fleet.letter_files import put
 from fastness.identity.cluster import folder as files
 from fastness.identity.cluster.authority import Authority
 from fastness.identity.cluster.claims import HostClaims, HostRole

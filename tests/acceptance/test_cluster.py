@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import ssl
 import threading
@@ -221,17 +220,29 @@ def test_a_host_with_a_forged_label_gets_what_is_its_own_and_one_without_token_o
     made.stop(FORGER)
 
 
-def test_ray_may_die_and_everybody_is_back_by_himself(made: Cluster, times: dict[str, dict[str, float]]) -> None:
-    load = Load(made, 2, TOKENS)
-    for what, mark in (("the carrier is killed", b"fastness.main.carrier"), ("Ray's head is killed", b"gcs_server")):
-        (pid,) = made.running(HEAD, mark)
-        at = time.time()
-        os.kill(pid, signal.SIGKILL)
-        eventually(lambda mark=mark, pid=pid: made.running(HEAD, mark) not in ([], [pid]), f"{what}: it is back", 60)
-        eventually(lambda at=at: all(made.heard(name) > at for name in OTHERS), f"{what}: all are heard", 90)
-        eventually(lambda: len(made.ready()) == 3, f"{what}: all are ready", 90)
-        times[what] = {"taken back": time.time() - at}
+def test_ray_may_be_away_for_long_and_letters_go_by_the_doors(
+    made: Cluster, times: dict[str, dict[str, float]]
+) -> None:
+    before = {name: made.engines(name) for name in (HEAD, *OTHERS)}
+    lapses, load = {name: made.told(name, "lease.lapsed") for name in OTHERS}, Load(made, 2, TOKENS)
+    at = time.time()
+    with made.without_ray():
+        eventually(lambda: made.ways(*OTHERS) == {"door"}, "their doors carry", 60)
+        row = {"by the doors": time.time() - at}
+        eventually(lambda: time.time() - at > 2 * LEASE_S, "two leases have passed", 3 * LEASE_S)
+        assert {name: made.engines(name) for name in before} == before, "no engine has ended anywhere"
+        for count in (2, 3):
+            asked = time.time()
+            deploy(made, count)
+            row |= {f"scaled to {count}": time.time() - asked}
+        assert made.ways(*OTHERS) == {"door"} and not made.running(HEAD, b"gcs_server")
+    at = time.time()
+    eventually(lambda: made.ways(*OTHERS) == {"ray"}, "Ray carries again", 120)
+    times["all of Ray is killed on the head, and held down"] = row | {"Ray carries again": time.time() - at}
     assert failures(load.close()) == []
+    assert {name: made.told(name, "lease.lapsed") for name in OTHERS} == lapses
+    assert len(made.ready()) == 3
+    made.state()
 
 
 def watched(made: Cluster, victim: str, at: float) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from go_program import Refused, ask, require_program
 from installation import CHAT, EMBEDDING, FASTNESS, Installation
 
 pytestmark = pytest.mark.slow
@@ -83,6 +85,29 @@ def test_a_stream_is_proved_from_what_its_chunks_brought(
     assert len(got.content) <= 4_096
     verdicts = verified(tmp_path, trust, got, prompt=ASK, answer=said)
     assert verdicts["answer"] == verdicts["prompt"] == verdicts["log"] == "proved", verdicts
+
+
+def test_another_program_checks_it_from_the_bytes_that_were_sent(installation: Installation, trust: Path) -> None:
+    """Go's libraries for transparency logs and its cryptography; nothing of ours but the format of a receipt."""
+    require_program()
+    body = json.dumps({"model": CHAT, "messages": ASK, "max_tokens": 8}).encode()
+    said = httpx.post(
+        f"{installation.base_url}/chat/completions",
+        headers={"authorization": f"Bearer {installation.admin_key}", "content-type": "application/json"},
+        content=body,
+        timeout=120,
+    )
+    whole = receipt(installation, said.headers["fastness-receipt"]).json()
+    keys = [line.split()[1] for line in trust.read_text().splitlines() if line.startswith("log ")]
+    (key,) = (one for one in keys if one.split("+")[0].endswith(f"/{LOG}") and len(one) < 400)
+    answers = [{"content": one["message"]["content"]} for one in said.json()["choices"]]
+    given = {"request": b64encode(body).decode(), "messages": ASK, "answers": answers}
+
+    found = ask("receipt", receipt=whole, keys=[key], **given)
+
+    assert (found["Bound"], found["Head"]["Signed"]) == (["request", "prompt", "answer"], [key.split("+")[0]])
+    with pytest.raises(Refused, match="proof"):
+        ask("receipt", receipt={**whole, "entry": whole["entry"].replace(CHAT, "another")}, keys=[key], **given)
 
 
 def test_completions_and_embeddings_have_receipts_too(

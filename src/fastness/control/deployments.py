@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from fastness.control.access import DEFAULT_TENANT, Access
+from fastness.control.access import Access
 from fastness.control.desired_wire import given_of
 from fastness.control.fleet_log import FleetLog
 from fastness.control.models_here import ModelFacts
@@ -28,7 +28,7 @@ from fastness.core.fleet_event import (
     RevisionRolledBack,
 )
 from fastness.core.fleet_state import Deployed, FleetState, fold
-from fastness.core.tenant import AccessSnapshot
+from fastness.core.tenant import DEFAULT_TENANT, AccessSnapshot
 from fastness.scheduling.revision import revision_of
 
 DEPLOYMENTS_MAX: Final = 1_000

@@ -15,16 +15,19 @@ from typing import Final
 
 from fastness.control.ganging import doors_for, gangs_of
 from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
-from fastness.control.letters import REPORT_PERIOD_S, Post, Word, fetch, put, read_report, write
-from fastness.control.run_files import LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
+from fastness.control.letters import REPORT_PERIOD_S, Word, read_report, write
+from fastness.control.post import ForAnotherRun, Post
+from fastness.control.run_files import ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
 from fastness.core.ids import is_name
 from fastness.core.marking import Node
 from fastness.core.observation import NodeOrders, NodeReport
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
 from fastness.fleet.door.orders import DoorOrders, HostDoor, remote_socket
+from fastness.fleet.letter_files import LETTERS_IN, LETTERS_OUT, fetch, host_of, put
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.claims import HostClaims
+from fastness.identity.cluster.counters import HeardBefore
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 
 WAYS_MAX: Final = 65_536
@@ -39,6 +42,7 @@ SUSPECT_PART: Final = 0.5
 class _Neighbour:
     """One node: the way it wrote by last, what it said then, when that was, and what control wants of it.
 
+    `ray_way` is Ray's to it while it writes by its door: it is answered by both, and so hears when Ray is back.
     At `look_s` gateways have to hear something else of it, if it stays silent.
     """
 
@@ -51,6 +55,14 @@ class _Neighbour:
     orders: NodeOrders | None = None
     routed: tuple[Replica, ...] = ()
     look_s: float = float("inf")
+    ray_way: str = ""
+
+    def wrote(self, way: str, report: NodeReport, now_s: float) -> None:
+        """Take note of what it said last, and by which way."""
+        by_door = host_of(way) is not None
+        self.ray_way = (self.ray_way if host_of(self.way) else self.way) if by_door else ""
+        self.way, self.heard_s = way, now_s
+        self.report = replace(report, way="door" if by_door else "ray")
 
 
 class Neighbours:
@@ -168,9 +180,19 @@ class Neighbours:
     def _hear(self, came: tuple[str, bytes]) -> str | None:
         """Take in one letter; return whose it was."""
         way, letter = came
+        by_door = host_of(way)
+        if by_door is not None and by_door not in self._nodes:
+            self._tell(way, f"{by_door} writes by its door, and nothing of it ever came by Ray: that has to be first.")
+            return None  # and not opened, so that the same letter by Ray is the first of it
         try:
             opened = self._post.open(letter)
             report = self._vouched(read_report(opened.body), opened.claims)
+        except HeardBefore as error:
+            self._came_again(way, error)
+            return None
+        except ForAnotherRun as error:
+            self._send(error.writer, (way,), Word(0))
+            return None
         except (NotTrusted, ValueError) as error:
             self._tell(way, str(error))
             return None
@@ -181,10 +203,19 @@ class Neighbours:
             one = self._nodes[name] = _Neighbour(
                 way, report, 0.0, report.node.place, "", SnapshotReader(path, NodeOrders)
             )
-        one.way, one.report, one.heard_s = way, report, self._now()
+        one.wrote(way, report, self._now())
         one.door = place_of(opened.claims.addresses[0], self._door_port)
-        write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", report, durable=False)
+        write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", one.report, durable=False)
         return name
+
+    def _came_again(self, way: str, letter: HeardBefore) -> None:
+        """One that is no news: it came by the other way, too, as while Ray is slow, or somebody kept it."""
+        one = self._nodes.get(letter.sender)
+        if one is not None and letter.is_copy:
+            if host_of(one.way) and not host_of(way):
+                one.ray_way = way
+        elif one is None or not (host_of(way) or way == one.ray_way):
+            self._tell(way, str(letter))
 
     def _vouched(self, report: NodeReport, claims: HostClaims) -> NodeReport:
         """The report with everything that the authority says of its node in the place of what the node says."""
@@ -196,11 +227,16 @@ class Neighbours:
         return replace(report, node=node, replicas=tuple(replace(one, node=place.name) for one in report.replicas))
 
     def _answer(self, name: str, one: _Neighbour) -> None:
+        ways = (one.way, one.ray_way) if one.ray_way in self._ways else (one.way,)
+        self._send(name, ways, self._word(one))
+
+    def _send(self, name: str, ways: tuple[str, ...], word: Word) -> None:
         try:
-            letter = self._post.seal(name, write(self._word(one)))
-            put(self._out, one.way, letter)
+            letter = self._post.seal(name, write(word))
+            for way in ways:
+                put(self._out, way, letter)
         except (ValueError, OSError) as error:
-            self._tell(one.way, str(error))
+            self._tell(ways[0], str(error))
 
     def _word(self, one: _Neighbour) -> Word:
         orders = self._permitted(one.orders) if one.orders else None

@@ -78,7 +78,8 @@ class NodeOrders:
 class NodeReport:
     """What a node says of itself: what it offers, the orders it has taken, and its replicas as they are.
 
-    `stages` are pairs of a replica's id and what is done for it now (`verify`, `load`, ...), for people.
+    `stages` are pairs of a replica's id and what is done for it now (`verify`, `load`, ...), for people. `way` is by
+    which it came to the head (`ray`, `door`), who puts it there; empty for the head's own.
     """
 
     node: FleetNode
@@ -86,6 +87,7 @@ class NodeReport:
     version: int
     replicas: tuple[Replica, ...] = ()
     stages: tuple[tuple[str, str], ...] = ()
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
             _tell_tries(trip, fields)
     if trip.sealed:
         fields["retention"] = trip.retains
+        if trip.content_at is not None:
+            fields["content_at"] = trip.content_at
     reservation = trip.reservation
     if refusal:
         fields["code"] = refusal.code
@@ -66,7 +68,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["finish"] = reasons[0] if len(reasons) == 1 else ",".join(sorted(set(reasons)))
     if trip.first_token_at is not None:
         fields["ttft_ms"] = _ms(trip.first_token_at - received_at)
-    fields.update(gateway.binding.fields(trip))
+    fields.update(gateway.binding.fields(trip, time_ms))
     return Event(_COMPLETED, time_ms, fields)
 
 

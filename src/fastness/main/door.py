@@ -25,7 +25,7 @@ FILES_MAX = 32_768
 
 if TYPE_CHECKING:
     from fastness.fleet.door.gangs import Connect
-    from fastness.fleet.door.orders import ModelSource
+    from fastness.fleet.door.orders import HostPlace, ModelSource
     from fastness.fleet.door.wire import Wire
     from fastness.identity.cluster.membership import Membership
 
@@ -38,6 +38,7 @@ def run_door(settings: Settings) -> int:
 
     from fastness.fleet.door.orders import CONNECTOR, GANGS, ORDERS, REPORT, DoorOrders
     from fastness.fleet.door.process import DoorParts, serve
+    from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import cluster_folder
     from fastness.identity.cluster.membership import Membership
     from fastness.store.snapshot_file import SnapshotReader, write_snapshot
@@ -59,6 +60,9 @@ def run_door(settings: Settings) -> int:
         refresh=refreshing(membership, lambda reason: log.record("error", "revoked.unreadable", reason=reason)),
         models=settings.home / "models",
         reach=reaching(membership),
+        run_directory=run,
+        is_head=membership.claims.role is HostRole.HEAD,
+        open_line=writing(membership),
         gangs=run / GANGS,
         wire=wiring(membership),
         report=lambda report: write_snapshot(run / REPORT, report, durable=False),
@@ -97,42 +101,56 @@ def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Stream
     """Return what connects to the door of another host for models."""
     from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
 
-    connect = _connecting(membership, MODEL_PROTOCOL)
+    enter = _entering(membership, MODEL_PROTOCOL)
 
     async def reach(source: ModelSource) -> Streams:
         reader = asyncio.StreamReader(READ_BUFFER_BYTES)
-        name = models_name(source.host)
-        return reader, await connect(lambda: asyncio.StreamReaderProtocol(reader), source.place, name)
+        return reader, await enter(source.place, models_name(source.host), asyncio.StreamReaderProtocol(reader))
 
     return reach
+
+
+def writing(membership: Membership) -> Callable[[HostPlace, asyncio.Protocol], Awaitable[None]]:
+    """Return what connects to the door of the head for letters."""
+    from fastness.fleet.door.orders import LETTER_PROTOCOL, letters_name
+
+    enter = _entering(membership, LETTER_PROTOCOL)
+
+    async def write(head: HostPlace, line: asyncio.Protocol) -> None:
+        await enter(head.place, letters_name(head.host), line)
+
+    return write
 
 
 def wiring(membership: Membership) -> Connect:
     """Return what connects to the door of another host for a gang."""
     from fastness.fleet.door.orders import GANG_PROTOCOL
 
-    connect = _connecting(membership, GANG_PROTOCOL)
+    enter = _entering(membership, GANG_PROTOCOL)
 
     async def wire(made: Wire, place: str, name: str) -> None:
-        await connect(lambda: made, place, name)
+        await enter(place, name, made)
 
     return wire
 
 
-def _connecting(
-    membership: Membership, alpn: str
-) -> Callable[[Callable[[], asyncio.Protocol], str, str], Awaitable[asyncio.Transport]]:
-    """Return what connects to a door at `address:port` that proves to be the server named; it raises OSError."""
+def _entering(
+    membership: Membership, protocol: str
+) -> Callable[[str, str, asyncio.Protocol], Awaitable[asyncio.WriteTransport]]:
+    """Return what connects to a door at `address:port` for one of our protocols; it raises OSError.
+
+    Whoever answers must prove to be the server of that name.
+    """
     from fastness.fleet.door.connector import connect
 
     context, check = membership.client_context(), checking(membership)
-    context.set_alpn_protocols([alpn])
+    context.set_alpn_protocols([protocol])
 
-    async def reach(protocol: Callable[[], asyncio.Protocol], place: str, name: str) -> asyncio.Transport:
+    async def enter(place: str, name: str, inside: asyncio.Protocol) -> asyncio.WriteTransport:
         made = await connect(place, CONNECT_TIMEOUT_S)
         try:
             transport, _ = await asyncio.get_running_loop().create_connection(
-                protocol,
+                lambda: inside,
                 sock=made,
                 ssl=context,
                 server_hostname=name,
@@ -148,4 +166,4 @@ def _connecting(
             raise
         return transport
 
-    return reach
+    return enter

@@ -123,6 +123,10 @@ class ModelLibrary:
         """Keep a record that came from whoever admits for this host; raises ValueError for one that is none."""
         self._records.take(text)
 
+    def shipped(self) -> tuple[ModelCard, ...]:
+        """Return the cards of the models that come with Fastness, by name; raises CardError."""
+        return tuple(read_card(text, f"card {name}")[0] for name, text in sorted(self._cards.items()))
+
     def is_shipped(self, name: str) -> bool:
         """Tell whether a model of that name comes with Fastness."""
         return name in self._cards

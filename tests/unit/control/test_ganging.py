@@ -17,7 +17,7 @@ from fastness.core.observation import Assignment, NodeOrders
 from fastness.fleet.door.orders import ORDERS, DoorGang, DoorOrders, HostDoor
 from fastness.main.engines import _check_gang, seat
 from fastness.store.snapshot_file import SnapshotReader
-from test_letters_of_nodes import NODE, Two, run
+from letters_world import NODE, Two, run
 
 OFFICIAL = Label("OFFICIAL")
 SPEC = DeploymentSpec(

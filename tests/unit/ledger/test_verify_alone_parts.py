@@ -176,7 +176,7 @@ def test_an_entry_is_read_with_its_place() -> None:
     one = proved()
     found = alone.check_entry(one | {"manifest": "m"}, trusting(LOG), [])
     assert (found.kind, found.time_ms, found.fields, found.at, found.manifest) == ("t", 5, {"a": 1}, 4, "m")
-    assert found.head.size == 9
+    assert found.head.size == 9 and alone.check_entry(one, trusting(LOG), []).manifest == ""
     assert found.place == f"1970-01-01 00:00:00 UTC, entry 4 of {ORIGIN}"
     assert alone.check_entry(proved(1, 0), trusting(LOG), []).at == 0
 
@@ -196,6 +196,22 @@ def test_what_is_no_proof_is_refuted() -> None:
             alone.check_entry(one | {"proof": bad}, trusting(LOG), [])
     with pytest.raises(Refuted, match="another root"):
         alone.check_entry(one | {"entry": one["entry"].replace("1", "2")}, trusting(LOG), [])
+
+
+def test_a_proof_has_at_most_63_hashes_which_are_enough_for_any_log() -> None:
+    line = b'{"fields":{},"time_ms":5,"type":"t"}'
+    for length, size in ((63, 2**63), (64, 2**63)):
+        path = [bytes([at]) * 32 for at in range(length)]
+        root = alone.root_of(leaf_hash(line), 0, size, path[:63])
+        note = sign_note(f"{ORIGIN}\n{size}\n{base64.b64encode(root).decode()}\n", [LOG])
+        hashes = [base64.b64encode(one).decode() for one in path]
+        proof = "\n".join(["c2sp.org/tlog-proof@v1", "index 0", *hashes, "", str(note)])
+        one = {"entry": line.decode(), "proof": proof}
+        if length == 63:
+            assert alone.check_entry(one, trusting(LOG), []).at == 0
+        else:
+            with pytest.raises(Refuted, match=r"is no c2sp\.org/tlog-proof"):
+                alone.check_entry(one, trusting(LOG), [])
 
 
 @pytest.mark.parametrize(

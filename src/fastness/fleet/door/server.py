@@ -14,7 +14,7 @@ from fastness.fleet.door.entrance import Entrance
 from fastness.fleet.door.gangs import Gangs
 from fastness.fleet.door.guests import Guest, Judge, Refused, Tell
 from fastness.fleet.door.keepalive import STREAM_BUFFER_BYTES, notice_dead_links
-from fastness.fleet.door.orders import ENGINE_PROTOCOL, GANG_PROTOCOL, MODEL_PROTOCOL, DoorOrders
+from fastness.fleet.door.orders import ENGINE_PROTOCOL, GANG_PROTOCOL, LETTER_PROTOCOL, MODEL_PROTOCOL, DoorOrders
 from fastness.fleet.door.relay import Relay
 
 CONNECTIONS_MAX: Final = 8_192
@@ -30,18 +30,20 @@ class Door:
         judge: Judge,
         tell: Tell,
         give_models: Callable[[Callable[[], None]], asyncio.BaseProtocol] | None = None,
-        gangs: Gangs | None = None,
         clock: Callable[[], float] = time.monotonic,
+        take_letters: Callable[[str, Callable[[], None]], asyncio.BaseProtocol] | None = None,
+        gangs: Gangs | None = None,
     ) -> None:
         self._judge, self._tell, self._clock = judge, tell, clock
-        self._give_models, self._gangs = give_models, gangs
+        self._give_models, self._take_letters = give_models, take_letters
+        self._gangs = gangs
         self._routes: dict[str, str] = {}
         self._until_s: float | None = 0.0
         self._asked: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         self._inside: dict[_Doorway, None] = {}
         self._empty = asyncio.Event()
         self._entrance = Entrance(context, lambda: _Doorway(self))
-        context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL, GANG_PROTOCOL])
+        context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL, LETTER_PROTOCOL, GANG_PROTOCOL])
         context.sni_callback = self._note_name
 
     @property
@@ -141,6 +143,10 @@ class Door:
             return self._give_models(doorway.gone)
         if protocol == GANG_PROTOCOL and self._gangs is not None:
             return self._wire(doorway, guest, server)
+        if protocol == LETTER_PROTOCOL:
+            if self._take_letters is None:
+                raise Refused("letters are for the head, and this is another host")
+            return self._take_letters(guest.name, doorway.gone)
         if protocol != ENGINE_PROTOCOL:
             raise Refused(f"it speaks no protocol of ours: {str(protocol)[:40]}")
         if not guest.gives_orders:
