@@ -110,6 +110,40 @@ def test_a_key_is_read_and_a_damaged_one_is_not(signer) -> None:
         alone.read_key(f"{name}x+{key_id}+{encoded}")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", b"\x01" + bytes(32)), ("n", b"\x05" + bytes(32)), ("n", b"\x01" + bytes(31)), ("n", b"\x06")],
+)
+def test_a_key_with_its_own_id_is_still_of_a_known_kind_and_length_and_has_a_name(name, said) -> None:
+    key_id = alone._sha(name.encode(), b"\n", said)[:4].hex()
+    with pytest.raises(Refuted, match="damaged, or of a kind"):
+        alone.read_key(f"{name}+{key_id}+{base64.b64encode(said).decode()}")
+
+
+def test_a_checkpoint_has_at_most_64_kib() -> None:
+    empty = len(str(sign_note(TEXT + "x\n", [LOG]))) - 1
+    for length, read in ((alone.NOTE_BYTES_MAX, True), (alone.NOTE_BYTES_MAX + 1, False)):
+        note = str(sign_note(TEXT + "x" * (length - empty) + "\n", [LOG]))
+        assert len(note) == length
+        if read:
+            assert alone.check_checkpoint(note, trusting(LOG), []).size == 7
+        else:
+            with pytest.raises(Refuted, match=r"^a checkpoint is not a signed note$"):
+                alone.check_checkpoint(note, trusting(LOG), [])
+
+
+def test_a_receipt_names_the_last_part_of_its_log() -> None:
+    signer = signing_key("town.example/site/gateway-0", SignatureType.ED25519, bytes([1]) * 32)
+    line = b'{"fields":{"request_id":"req_ab"},"time_ms":5,"type":"inference.failed"}'
+    note = sign_note(str(Checkpoint("town.example/site/gateway-0", 1, leaf_hash(line))), [signer])
+    receipt = {
+        "v": 1, "id": "gateway-0.ab", "entry": line.decode(), "proof": str(TlogProof(0, (), note)),
+        "keys": [str(signer.verifier)], "salts": {"request": "", "answer": ""},
+    }  # fmt: skip
+    claims = alone.verify_receipt(json.dumps(receipt).encode(), trusting(signer), {})
+    assert [one.verdict for one in claims] == ["proved", "proved", "unknown"]
+
+
 def test_a_checkpoint_counts_as_whose_it_is() -> None:
     note = str(sign_note(TEXT, [LOG, WITNESS], 1_700_000_000))
     head = alone.check_checkpoint(note, trusting(LOG, audit=WITNESS), [])
