@@ -36,9 +36,10 @@ NO_FORMATS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Deployments:
-    """The commands. `models` lists what may be deployed, in a thread; `engines` and `reads` are those of a Ground.
+    """The commands. `models` lists what may be deployed, in a thread.
 
-    `ledger` is the directory of the log that `log` folds. `by` is the id of the principal who asks.
+    `engines`, `reads` and `spans` are those of a Ground. `ledger` is the directory of the log that `log` folds. `by` is
+    the id of the principal who asks.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Deployments:
         ledger: Path,
         engines: Collection[str] = ("llamacpp",),
         reads: Mapping[str, str] = NO_FORMATS,
+        spans: Collection[str] = (),
     ) -> None:
         self._log, self._models, self._access, self._policies = log, models, access, policies
         self._watching, self._ledger, self._engines, self._reads = watching, ledger, engines, reads
+        self._spans = spans
 
     @property
     def state(self) -> FleetState:
@@ -164,7 +167,7 @@ class Deployments:
         """Return what specs are checked against now; raises Problem (policy_unavailable), Unavailable."""
         models = await asyncio.to_thread(self._models)
         there = living(await self._access.snapshot())
-        return Ground(models, self._policies.lattice, there, self._engines, self._reads)
+        return Ground(models, self._policies.lattice, there, self._engines, self._reads, self._spans)
 
 
 def applying(

@@ -15,7 +15,10 @@ from fastness.core.replica import Replica, ReplicaState
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains."""
+    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains.
+
+    `members` are the nodes of a gang, by rank: the engine of the first of them answers, and the others work for it.
+    """
 
     replica: str
     spec: DeploymentSpec
@@ -23,6 +26,12 @@ class Assignment:
     term: int
     part: Part
     routed: bool = True
+    members: tuple[str, ...] = ()
+
+    @property
+    def follows(self) -> bool:
+        """Whether this is the part of a gang that gets no requests."""
+        return self.members[:1] not in ((), (self.part.node,))
 
     def as_replica(self, state: ReplicaState) -> Replica:
         """The replica as it was ordered, without an engine yet: nothing of it runs that could speak to anybody."""
@@ -58,6 +67,11 @@ class NodeOrders:
     assignments: tuple[Assignment, ...] = ()
     served: tuple[DeploymentSpec, ...] = ()
     wanted: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def following(self) -> frozenset[str]:
+        """The replicas of which the node has a part that gets no requests."""
+        return frozenset(one.replica for one in self.assignments if one.follows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def read_trust(text: str) -> Trust:
     """Read a policy; raises Unreadable."""
     trust, quorums = Trust(), list[str]()
     for number, line in enumerate(text.splitlines(), 1):
-        if words := line.split("#")[0].split():
+        if (words := line.split()) and not words[0].startswith("#"):
             try:
                 _trust_also(trust, quorums, *words)
             except (ValueError, TypeError) as error:

@@ -12,12 +12,13 @@ from fastness.config import Settings
 
 if TYPE_CHECKING:
     from fastness.core.desired import DeploymentSpec
+    from fastness.core.gang import Seat
     from fastness.core.model import ModelCard
     from fastness.core.observation import Assignment
     from fastness.engines.port import EngineTask, Launch
     from fastness.fleet.adopted import Starter
     from fastness.fleet.keeper import Execution
-    from fastness.perimeter.port import Confinement, Perimeter
+    from fastness.perimeter.port import Confinement, Gang, Perimeter
     from fastness.registry.library import ModelLibrary
 
 
@@ -120,6 +121,7 @@ class Engines:
         from fastness.fleet.keeper import Execution
 
         spec = assignment.spec
+        _check_gang(assignment, unsealed=self._unsealed)
         kind, scratch = engine(spec.parameters.engine), self._run / "engines" / assignment.replica
         task = self._task(assignment, card, copies, scratch)
         launch = kind.launch(task)
@@ -167,6 +169,7 @@ class Engines:
             files=tuple((name, path_of(one)) for name, one in copies.items() if name),
             accelerators=len(accelerators(assignment.part.devices)),
             python=self._settings.engine.vllm_python,
+            seat=seat(assignment),
         )
 
     def _confinement(
@@ -187,4 +190,40 @@ class Engines:
             profile=Profile.FAMILY if launch.family else Profile.SINGLE,
             devices=device_files(assignment.part.devices) if launch.family else (),
             links=launch.links,
+            gang=self._gang(assignment),
+        )
+
+    def _gang(self, assignment: Assignment) -> Gang | None:
+        from fastness.core.gang import INTERFACE, MTU_BYTES, address_of
+        from fastness.fleet.door.orders import GANGS
+        from fastness.perimeter.port import Gang
+
+        if not assignment.members:
+            return None
+        address = address_of(seat(assignment).rank)
+        return Gang(self._run / GANGS, assignment.replica, INTERFACE, address, MTU_BYTES)
+
+
+def seat(assignment: Assignment) -> Seat:
+    """Return its place in its gang; a replica on one node is a gang of one."""
+    from fastness.core.gang import ALONE, Seat
+
+    members = assignment.members
+    return Seat(members.index(assignment.part.node), len(members)) if members else ALONE
+
+
+def _check_gang(assignment: Assignment, *, unsealed: bool) -> None:
+    """Raise ValueError where a replica needs several nodes, and cannot run over them."""
+    from fastness.engines.catalogue import SPANS
+
+    nodes, engine = assignment.spec.needs.nodes, assignment.spec.parameters.engine
+    if nodes == 1:
+        return
+    if engine not in SPANS:
+        raise ValueError(f"it is for {nodes} nodes, and {engine} runs on one: nodes = 1, or engine = {min(SPANS)!r}")
+    if len(assignment.members) != nodes:
+        raise ValueError(f"it is for {nodes} nodes, and the head names {len(assignment.members)}: upgrade the head")
+    if unsealed:
+        raise ValueError(
+            "a gang's network is part of the seal, and engines are unsealed here: start without --unsealed"
         )
