@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from postgresql_server import Server, running_server
+
+# No deadline: a busy machine is no failure. `make check` tries fewer examples than `make test` does.
+settings.register_profile("whole", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.load_profile(os.environ.get("FASTNESS_TEST_PROFILE", "whole"))
 
 
 @pytest.fixture(scope="session", autouse=True)

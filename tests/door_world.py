@@ -76,10 +76,16 @@ def route(path: Path, replica: str = "chat-1") -> DoorRoute:
 class Opened:
     """A door that listens, and what it told of those whom it refused."""
 
-    def __init__(self, own: Membership, give_models: Any = None) -> None:
+    def __init__(self, own: Membership, give_models: Any = None, take_letters: Any = None) -> None:
         self.refused: list[tuple[str, str]] = []
         context = own.server_context()
-        self.door = Door(context, judging(own), lambda who, why: self.refused.append((who, why)), give_models)
+        self.door = Door(
+            context,
+            judging(own),
+            lambda who, why: self.refused.append((who, why)),
+            give_models,
+            take_letters=take_letters,
+        )
 
     @property
     def place(self) -> str:
@@ -90,8 +96,10 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(own: Membership, *routes: DoorRoute, give_models: Any = None, port: int = 0) -> AsyncIterator[Opened]:
-    found = Opened(own, give_models)
+async def opened(
+    own: Membership, *routes: DoorRoute, give_models: Any = None, take_letters: Any = None, port: int = 0
+) -> AsyncIterator[Opened]:
+    found = Opened(own, give_models, take_letters)
     found.door.listen(["127.0.0.1"], port)
     found.door.obey(DoorOrders(1, None, routes))
     try:

@@ -24,7 +24,7 @@ import httpx
 from cluster_world import World, claims
 from fastness.config import run_directory
 from fastness.control.fleet_log import history
-from fastness.control.letters import WORD
+from fastness.control.post import WORD
 from fastness.core.fleet_event import FleetEvent, NodeLost, NodeReturned, ReplicaPlaced
 from fastness.core.fleet_state import FleetState, fold
 from fastness.identity.cluster.counters import Counters
@@ -45,6 +45,8 @@ SETTINGS = QUICK | {
     "FASTNESS__ENGINE__CHAT_MODEL": "",
     "FASTNESS__NODE__CPU_SLOTS": "2",
 }
+OUTSIDE = b"-c\0from fastness.main.outside import"
+"""In the command line of the process that keeps up what speaks to other hosts, and not in that of who keeps that up."""
 DEPLOYMENT = f"""
 [[deployment]]
 name = "{CHAT}"
@@ -54,7 +56,7 @@ slots = 8
 slot_context_tokens = 256
 threads = 1
 [deployment.scaling]
-min = 3
+min = %d
 """
 
 
@@ -188,6 +190,23 @@ class Cluster:
                     found.append(pid)
         return found
 
+    @contextmanager
+    def without_ray(self) -> Iterator[None]:
+        """Kill what is of Ray on the head, and see to it that nothing starts it again."""
+        (keeps,) = self.running(HEAD, OUTSIDE)
+        os.kill(keeps, signal.SIGSTOP)
+        try:
+            for mark in (b"gcs_server", b"raylet/raylet", b"fastness.main.carrier"):
+                (pid,) = self.running(HEAD, mark)
+                os.kill(pid, signal.SIGKILL)
+            yield
+        finally:
+            os.kill(keeps, signal.SIGCONT)
+
+    def ways(self, *names: str) -> set[str]:
+        """By which ways control hears of these nodes."""
+        return {one["way"] for name, one in self.seen().items() if name in names}
+
     def heard(self, name: str) -> float:
         """When the head heard of a node last, in seconds since 1970."""
         file = run_directory(self.home(HEAD), os.getuid()) / f"nodes/{name}.json"
@@ -315,9 +334,10 @@ def cluster(folder: Path, *names: str, own: dict[str, dict[str, str]] | None = N
             made.reap()
 
 
-def deploy(made: Cluster) -> None:
-    """Deploy three replicas, one on each host, and wait until they are ready."""
+def deploy(made: Cluster, count: int = 3) -> None:
+    """Deploy so many replicas, for three one on each host, and wait until so many are ready and run."""
     file = made.folder / "deployment.toml"
-    file.write_text(DEPLOYMENT)
+    file.write_text(DEPLOYMENT % count)
     made.verb(HEAD, "apply", str(file), "--yes")
-    eventually(lambda: len(made.ready()) == 3, "three replicas are ready", 120)
+    eventually(lambda: len(made.ready()) == count, f"{count} replicas are ready", 120)
+    eventually(lambda: sum(map(len, map(made.engines, made.net.hosts))) == count, f"{count} engines run", 60)

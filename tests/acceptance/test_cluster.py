@@ -18,6 +18,7 @@ import pytest
 from cluster import (
     HEAD,
     OTHERS,
+    OUTSIDE,
     Cluster,
     Load,
     cluster,
@@ -43,6 +44,7 @@ CANARY = "quillwort"
 STREAMS, TOKENS = 4, 24
 BRISTOL, LEEDS = OTHERS
 FORGER = "forger"
+DOOR_PROCESS = b"fastness.main.door"
 
 
 @pytest.fixture(scope="module")
@@ -221,17 +223,50 @@ def test_a_host_with_a_forged_label_gets_what_is_its_own_and_one_without_token_o
     made.stop(FORGER)
 
 
-def test_ray_may_die_and_everybody_is_back_by_himself(made: Cluster, times: dict[str, dict[str, float]]) -> None:
-    load = Load(made, 2, TOKENS)
-    for what, mark in (("the carrier is killed", b"fastness.main.carrier"), ("Ray's head is killed", b"gcs_server")):
-        (pid,) = made.running(HEAD, mark)
-        at = time.time()
-        os.kill(pid, signal.SIGKILL)
-        eventually(lambda mark=mark, pid=pid: made.running(HEAD, mark) not in ([], [pid]), f"{what}: it is back", 60)
-        eventually(lambda at=at: all(made.heard(name) > at for name in OTHERS), f"{what}: all are heard", 90)
-        eventually(lambda: len(made.ready()) == 3, f"{what}: all are ready", 90)
-        times[what] = {"taken back": time.time() - at}
+def test_ray_may_be_away_for_long_and_letters_go_by_the_doors(
+    made: Cluster, times: dict[str, dict[str, float]]
+) -> None:
+    before = {name: made.engines(name) for name in (HEAD, *OTHERS)}
+    lapses, load = {name: made.told(name, "lease.lapsed") for name in OTHERS}, Load(made, 2, TOKENS)
+    at = time.time()
+    with made.without_ray():
+        eventually(lambda: made.ways(*OTHERS) == {"door"}, "their doors carry", 60)
+        row = {"by the doors": time.time() - at}
+        eventually(lambda: time.time() - at > 2 * LEASE_S, "two leases have passed", 3 * LEASE_S)
+        assert {name: made.engines(name) for name in before} == before, "no engine has ended anywhere"
+        for count in (2, 3):
+            asked = time.time()
+            deploy(made, count)
+            row |= {f"scaled to {count}": time.time() - asked}
+        assert made.ways(*OTHERS) == {"door"} and not made.running(HEAD, b"gcs_server")
+    at = time.time()
+    eventually(lambda: made.ways(*OTHERS) == {"ray"}, "Ray carries again", 120)
+    times["all of Ray is killed on the head, and held down"] = row | {"Ray carries again": time.time() - at}
     assert failures(load.close()) == []
+    assert {name: made.told(name, "lease.lapsed") for name in OTHERS} == lapses
+    assert len(made.ready()) == 3
+    made.state()
+
+
+def test_what_speaks_to_other_hosts_may_be_killed_and_is_back_by_itself(
+    made: Cluster, times: dict[str, dict[str, float]]
+) -> None:
+    load = Load(made, 2, TOKENS)
+    for host in (HEAD, BRISTOL):
+        (killed,), (door,) = made.running(host, OUTSIDE), made.running(host, DOOR_PROCESS)
+        at = time.time()
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda host=host, was=killed: made.running(host, OUTSIDE) not in ([], [was]), "it is back", 60)
+        eventually(
+            lambda host=host, was=door: made.running(host, b"fastness.main.door") not in ([], [was]),
+            "and so is the door",
+            60,
+        )
+        times[f"what speaks to other hosts is killed on {host}"] = {"the door is back": time.time() - at}
+        eventually(lambda at=at: all(made.heard(name) > at + 1 for name in OTHERS), "all are heard", 60)
+    eventually(lambda: len(made.ready()) == 3, "all are ready", 90)
+    assert failures(load.close()) == []
+    made.state()
 
 
 def watched(made: Cluster, victim: str, at: float) -> dict[str, float]:

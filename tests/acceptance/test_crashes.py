@@ -28,7 +28,8 @@ from killing import (
 from traffic import SILENCE_S, Together, Traffic, chat
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-KILLS = 25
+KILLS = 10
+"""`make soak` kills it a few hundred times."""
 STREAMS = 16
 
 

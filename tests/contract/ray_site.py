@@ -23,9 +23,9 @@ from typing import Any
 from cluster_world import World
 from fastness.config import run_directory
 from fastness.control.leased_node import LeasedNode, LeasedParts
-from fastness.control.letters import REPORT, WORD, SealedPost
 from fastness.control.neighbours import Neighbours
 from fastness.control.node_files import NodeFiles
+from fastness.control.post import REPORT, WORD, SealedPost
 from fastness.control.wanted_models import WantedModels
 from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.marking import Label, Node

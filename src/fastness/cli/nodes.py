@@ -154,8 +154,13 @@ def row(one: dict[str, Any]) -> tuple[str, ...]:
         one["ceiling"],
         label_text(one["labels"]) or "-",
         str(len(one["replicas"])),
-        "-" if one["heard_s"] is None else render.age(one["heard_s"]),
+        "-" if one["heard_s"] is None else render.age(one["heard_s"]) + _by_door(one),
     )
+
+
+def _by_door(one: dict[str, Any]) -> str:
+    """What is added where a node is heard, but not as it should be: Ray is away between it and the head."""
+    return ", by its door" if one["way"] == "door" else ""
 
 
 def label_text(labels: dict[str, str]) -> str:

@@ -53,6 +53,9 @@ class ControlSettings:
     """The control plane."""
 
     standbys: int = _setting(0, "Control processes that wait to take over when the one that leads ends.", 0, 3)
+    silence_max_s: float = _setting(
+        10.0, "After so long without an answer the control process that leads is ended: it hangs.", 1.0, 600
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +288,14 @@ class LedgerSettings:
         "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
     )
     checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
+    hashes_for: str = _setting(
+        "auditors",
+        "Who gets checkpoints and hashes of the logs at a gateway: everybody needs no key. Entries are for auditors.",
+        one_of=("auditors", "everybody"),
+    )
+    receipt_days: int = _setting(
+        400, "For how many days the salts of an answer can be had whose content nobody keeps.", 1, 36_500
+    )
     witness_policy: str = _setting(
         "", "File with witnesses, where they are, and how many must cosign (C2SP tlog-policy). Empty: no witnesses."
     )

@@ -31,6 +31,8 @@ def check_adapters(
         raise invalid(spec, "adapters", f"{twice!r} twice; each stands there once")
     if names and spec.kind != ModelKind.CHAT:
         raise invalid(spec, "adapters", f"{names[0]!r}, and {spec.model} embeds; adapters run on models that write")
+    if names and spec.needs.nodes > 1:
+        raise invalid(spec, "adapters", f"{names[0]!r}, and a replica is on {spec.needs.nodes} nodes; it may be on one")
     for one in spec.adapters:
         check_tenants(spec, one.tenants, "adapters.tenants", tenants)
         if replaces:

@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 
-from fastness.control.access import DEFAULT_TENANT
 from fastness.control.model_lookup import NamedModel, named_adapter, named_model
 from fastness.control.models_here import AdapterFacts, DeviceBytes, ModelFacts
 from fastness.control.problem import Problem
 from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Scaling, WantedAdapter
 from fastness.core.marking import Label, Lattice, UnknownMarking
 from fastness.core.node import POOL, DeviceKind
+from fastness.core.tenant import DEFAULT_TENANT
 from fastness.scheduling.memory_adapters import adapters_memory
 
 _PARAMETERS, _SCALING, _ROLLOUT = Parameters(), Scaling(), Rollout()

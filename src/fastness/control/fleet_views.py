@@ -110,6 +110,7 @@ def node_view(
         by=wish.by,
         reason=wish.reason,
         heard_s=round(max(0, now_ms - report.at_ms) / 1_000, 1) if report else None,
+        way=report.way if report else "",
         replicas=tuple(
             sorted(one.id for one in state.replicas.values() if any(part.node == name for part in one.parts))
         ),

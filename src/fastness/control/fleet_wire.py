@@ -75,7 +75,10 @@ class WantedView(msgspec.Struct, frozen=True):
 
 
 class FleetNodeView(msgspec.Struct, frozen=True):
-    """A node: what it offers, what is free of it, and what was decided of it. `heard_s`: since its last report."""
+    """A node: what it offers, what is free of it, and what was decided of it. `heard_s`: since its last report.
+
+    `way` is by which that came: `ray`, `door` where Ray brings nothing new; empty for the head's own.
+    """
 
     name: str
     pool: str
@@ -94,6 +97,7 @@ class FleetNodeView(msgspec.Struct, frozen=True):
     by: str
     reason: str
     heard_s: float | None
+    way: str
     replicas: tuple[str, ...]
 
 

@@ -90,15 +90,21 @@ class Host:
         await self._tell()
 
     async def _tell(self) -> None:
-        """Tell when the head is away, and when it is back."""
-        was = True
+        """Tell when the head is away, and when it is back; and by which way its letters come."""
+        head, was, by_door = self._parts.leased.head, True, False
         while True:
-            self._node.changed.clear()
-            await self._node.changed.wait()
             if self._node.leased is not was:
                 was = self._node.leased
                 word = "is back: engines start as it orders" if was else "is away: every engine here was ended"
-                self._progress.warn(f"{self._parts.leased.head} {word}.")
+                self._progress.warn(f"{head} {word}.")
+            if self._node.by_door is not by_door:
+                by_door = self._node.by_door
+                word = "Ray brings nothing new from it: letters go by the doors" if by_door else "Ray brings letters"
+                self._parts.log.record("warning" if by_door else "info", "letters.way", where=head, reason=word)
+                if was:
+                    self._progress.warn(f"{head}: {word}.")
+            self._node.changed.clear()
+            await self._node.changed.wait()
 
     async def _keep(self) -> None:
         flushed = self._now()

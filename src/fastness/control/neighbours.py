@@ -13,17 +13,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fastness.control.ganging import doors_for, gangs_of
 from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
-from fastness.control.letters import REPORT_PERIOD_S, Post, Word, fetch, put, read_report, write
-from fastness.control.run_files import LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
+from fastness.control.letters import REPORT_PERIOD_S, Word, read_report, write
+from fastness.control.post import ForAnotherRun, Post
+from fastness.control.run_files import ORDERS_OF_OTHERS, REPORTS_OF_OTHERS
 from fastness.core.ids import is_name
 from fastness.core.marking import Node
 from fastness.core.observation import NodeOrders, NodeReport
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
-from fastness.fleet.door.orders import DoorOrders, remote_socket
+from fastness.fleet.door.orders import DoorOrders, HostDoor, remote_socket
+from fastness.fleet.letter_files import LETTERS_IN, LETTERS_OUT, fetch, host_of, put
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.claims import HostClaims
+from fastness.identity.cluster.counters import HeardBefore
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 
 WAYS_MAX: Final = 65_536
@@ -38,6 +42,7 @@ SUSPECT_PART: Final = 0.5
 class _Neighbour:
     """One node: the way it wrote by last, what it said then, when that was, and what control wants of it.
 
+    `ray_way` is Ray's to it while it writes by its door: it is answered by both, and so hears when Ray is back.
     At `look_s` gateways have to hear something else of it, if it stays silent.
     """
 
@@ -50,6 +55,14 @@ class _Neighbour:
     orders: NodeOrders | None = None
     routed: tuple[Replica, ...] = ()
     look_s: float = float("inf")
+    ray_way: str = ""
+
+    def wrote(self, way: str, report: NodeReport, now_s: float) -> None:
+        """Take note of what it said last, and by which way."""
+        by_door = host_of(way) is not None
+        self.ray_way = (self.ray_way if host_of(self.way) else self.way) if by_door else ""
+        self.way, self.heard_s = way, now_s
+        self.report = replace(report, way="door" if by_door else "ray")
 
 
 class Neighbours:
@@ -78,6 +91,7 @@ class Neighbours:
         self._models = models or NoModels()
         self._door_port, self._door = door_port, DoorOrders(0)
         self._withheld: frozenset[str] = frozenset()
+        self._own, self._here = NodeOrders("", 0), self._models.here()
         self._ways: dict[str, tuple[int, int, int]] = {}
         self._hosts: tuple[ModelHost, ...] | None = None
         self._nodes: dict[str, _Neighbour] = {}
@@ -91,8 +105,12 @@ class Neighbours:
             for left in folder.iterdir():
                 left.unlink(missing_ok=True)
 
-    def look(self) -> bool:
-        """Open what has come, pass on what control wants, answer; tell whether gateways have to hear of anything."""
+    def look(self, own: NodeOrders | None = None) -> bool:
+        """Open what has come, pass on what control wants, answer; tell whether gateways have to hear of anything.
+
+        `own` are the orders of this node.
+        """
+        self._own = own or self._own
         heard = {name for name in map(self._hear, self._letters()) if name is not None}
         changed, now = False, self._now()
         self._hosts = None
@@ -131,11 +149,18 @@ class Neighbours:
         return tuple(replica for one in self._nodes.values() for replica in one.routed)
 
     def _connect(self) -> None:
-        """Tell the door of this host to which others our gateways may be connected."""
+        """Tell the door of this host to which others our gateways may be connected, and of the gangs here."""
         places = tuple(one.door for one in self._nodes.values())
-        if places != self._door.places:
-            self._door = DoorOrders(self._door.version + 1, places=places)
+        gangs = gangs_of(self._permitted(self._own), self._doors().values())
+        if (places, gangs) != (self._door.places, self._door.gangs):
+            self._door = DoorOrders(self._door.version + 1, places=places, gangs=gangs)
             write_snapshot(self._run / DOOR_ORDERS, self._door, durable=False)
+
+    def _doors(self) -> dict[str, HostDoor]:
+        """The doors of all nodes, this one's too, by node."""
+        here, own = self._here, self._own.node
+        found = {name: HostDoor(name, one.place.name, one.door) for name, one in self._nodes.items()}
+        return found | ({own: HostDoor(own, here.name, here.place)} if own and here.place else {})
 
     def _letters(self) -> list[tuple[str, bytes]]:
         """The letters that were brought since the last time, each with its way."""
@@ -155,9 +180,19 @@ class Neighbours:
     def _hear(self, came: tuple[str, bytes]) -> str | None:
         """Take in one letter; return whose it was."""
         way, letter = came
+        by_door = host_of(way)
+        if by_door is not None and by_door not in self._nodes:
+            self._tell(way, f"{by_door} writes by its door, and nothing of it ever came by Ray: that has to be first.")
+            return None  # and not opened, so that the same letter by Ray is the first of it
         try:
             opened = self._post.open(letter)
             report = self._vouched(read_report(opened.body), opened.claims)
+        except HeardBefore as error:
+            self._came_again(way, error)
+            return None
+        except ForAnotherRun as error:
+            self._send(error.writer, (way,), Word(0))
+            return None
         except (NotTrusted, ValueError) as error:
             self._tell(way, str(error))
             return None
@@ -168,10 +203,19 @@ class Neighbours:
             one = self._nodes[name] = _Neighbour(
                 way, report, 0.0, report.node.place, "", SnapshotReader(path, NodeOrders)
             )
-        one.way, one.report, one.heard_s = way, report, self._now()
+        one.wrote(way, report, self._now())
         one.door = place_of(opened.claims.addresses[0], self._door_port)
-        write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", report, durable=False)
+        write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", one.report, durable=False)
         return name
+
+    def _came_again(self, way: str, letter: HeardBefore) -> None:
+        """One that is no news: it came by the other way, too, as while Ray is slow, or somebody kept it."""
+        one = self._nodes.get(letter.sender)
+        if one is not None and letter.is_copy:
+            if host_of(one.way) and not host_of(way):
+                one.ray_way = way
+        elif one is None or not (host_of(way) or way == one.ray_way):
+            self._tell(way, str(letter))
 
     def _vouched(self, report: NodeReport, claims: HostClaims) -> NodeReport:
         """The report with everything that the authority says of its node in the place of what the node says."""
@@ -183,14 +227,19 @@ class Neighbours:
         return replace(report, node=node, replicas=tuple(replace(one, node=place.name) for one in report.replicas))
 
     def _answer(self, name: str, one: _Neighbour) -> None:
+        ways = (one.way, one.ray_way) if one.ray_way in self._ways else (one.way,)
+        self._send(name, ways, self._word(one))
+
+    def _send(self, name: str, ways: tuple[str, ...], word: Word) -> None:
         try:
-            letter = self._post.seal(name, write(self._word(one)))
-            put(self._out, one.way, letter)
+            letter = self._post.seal(name, write(word))
+            for way in ways:
+                put(self._out, way, letter)
         except (ValueError, OSError) as error:
-            self._tell(one.way, str(error))
+            self._tell(ways[0], str(error))
 
     def _word(self, one: _Neighbour) -> Word:
-        orders = self._permitted(one.orders)
+        orders = self._permitted(one.orders) if one.orders else None
         if self._hosts is None:
             self._hosts = tuple(
                 ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests)
@@ -199,13 +248,14 @@ class Neighbours:
             )
         missing = missing_models(one.report.node, orders, self._hosts, self._models)
         pace_s = max(REPORT_PERIOD_S, len(self._nodes) * PACE_EACH_S)
-        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models), pace_s)
+        records, doors = records_of(orders, self._models), doors_for(orders, self._doors())
+        return Word(one.report.at_ms, orders, self._revoked(), missing, records, pace_s, doors)
 
     def _is_heard(self, one: _Neighbour) -> bool:
         return self._now() - one.heard_s < self._lease_s
 
-    def _permitted(self, orders: NodeOrders | None) -> NodeOrders | None:
-        if orders is None or not self._withheld:
+    def _permitted(self, orders: NodeOrders) -> NodeOrders:
+        if not self._withheld:
             return orders
         kept = tuple(one for one in orders.assignments if one.spec.model not in self._withheld)
         return replace(orders, assignments=kept).without_adapters(self._withheld)
@@ -220,7 +270,7 @@ def _routed(one: _Neighbour) -> tuple[Replica, ...]:
     found = []
     for replica in one.report.replicas:
         order = ordered.get(replica.id)
-        if order is not None and order.term == replica.term:
+        if order is not None and order.term == replica.term and not order.follows:
             state = replica.state if order.routed else ReplicaState.DRAINING
             socket = remote_socket(one.door, replica.id, one.place.name)
             found.append(replace(replica, state=state, socket=socket, memory_bytes=None, pid=None))

@@ -16,6 +16,7 @@ from fastness.control.spec_words import check_tenants, invalid, near
 from fastness.core.desired import DeploymentSpec
 from fastness.core.ids import is_name
 from fastness.core.marking import Lattice
+from fastness.core.model import ModelKind
 from fastness.scheduling.fit import CACHE_TYPES
 
 REPLICAS_MAX: Final = 1_000
@@ -56,8 +57,8 @@ NAME_DEVICES: Final = frozenset({"vllm"})
 class Ground:
     """What a spec is checked against. `tenants` are those that live; `engines` those that there are.
 
-    `reads` is the format of models that each of them reads; one that is not in it reads any. `adapters` are those that
-    may be deployed.
+    `reads` is the format of models that each of them reads; one that is not in it reads any. `spans` are those of which
+    one replica can run over several nodes. `adapters` are those that may be deployed.
     """
 
     models: Mapping[str, ModelFacts]
@@ -65,6 +66,7 @@ class Ground:
     tenants: Collection[str]
     engines: Collection[str] = field(default=("llamacpp",))
     reads: Mapping[str, str] = field(default_factory=dict)
+    spans: Collection[str] = ()
     adapters: Mapping[str, AdapterFacts] = field(default_factory=dict)
 
 
@@ -76,6 +78,7 @@ def check_spec(spec: DeploymentSpec, ground: Ground, before: DeploymentSpec | No
     if spec.scaling.min > spec.scaling.max:
         raise invalid(spec, "scaling.min", f"{spec.scaling.min}, and `scaling.max` is {spec.scaling.max}")
     _check_parameters(spec, ground)
+    _check_gang(spec, ground)
     _check_needs(spec, ground)
     if replaces or (before is not None and spec.ceiling != before.ceiling):
         _check_model(spec, ground)
@@ -173,6 +176,23 @@ def _check_parameters(spec: DeploymentSpec, ground: Ground) -> None:
             "parameters.slot_context_tokens",
             f"{parameters.slot_context_tokens:,}; {spec.model} was made for {facts.card.context_tokens:,}",
         )
+
+
+def _check_gang(spec: DeploymentSpec, ground: Ground) -> None:
+    """One replica over several nodes: only where its engine can be parted, and only for answers."""
+    nodes, engine = spec.needs.nodes, spec.parameters.engine
+    if nodes == 1:
+        return
+    if engine not in ground.spans:
+        able = ", ".join(sorted(ground.spans)) or "no engine here"
+        raise invalid(
+            spec,
+            "needs.nodes",
+            f"{nodes}, for one replica on {engine}, which runs on one node; over several runs {able}. For more copies "
+            "of the model, each on a node of its own, it needs nodes = 1, apart = true and scaling.min",
+        )
+    if spec.kind != ModelKind.CHAT:
+        raise invalid(spec, "needs.nodes", f"{nodes}, and {spec.model} makes no answers ({spec.kind}): it needs 1")
 
 
 def _check_needs(spec: DeploymentSpec, ground: Ground) -> None:

@@ -83,7 +83,7 @@ class ThisNode:
             self.ordered = True
             self.changed.set()
         others = self._site.neighbours
-        if others is not None and others.look():
+        if others is not None and others.look(self.orders):
             self.publish()
         if self._now() - self._reported_s > REPORT_PERIOD_S:
             self._report()
@@ -132,7 +132,8 @@ class ThisNode:
     def _write(self) -> None:
         self._version += 1
         declaration = self._site.declared.declaration
-        replicas, elsewhere = self._node.observe(), tuple[Node, ...]()
+        following, elsewhere = self.orders.following, tuple[Node, ...]()
+        replicas = tuple(one for one in self._node.observe() if one.id not in following)
         if (others := self._site.neighbours) is not None:
             replicas, elsewhere = (*replicas, *others.replicas()), others.places()
         gateways = self._site.gateways.names

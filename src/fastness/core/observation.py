@@ -16,7 +16,10 @@ from fastness.core.replica import Replica, ReplicaState
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains."""
+    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains.
+
+    `members` are the nodes of a gang, by rank: the engine of the first of them answers, and the others work for it.
+    """
 
     replica: str
     spec: DeploymentSpec
@@ -24,6 +27,12 @@ class Assignment:
     term: int
     part: Part
     routed: bool = True
+    members: tuple[str, ...] = ()
+
+    @property
+    def follows(self) -> bool:
+        """Whether this is the part of a gang that gets no requests."""
+        return self.members[:1] not in ((), (self.part.node,))
 
     def as_replica(self, state: ReplicaState) -> Replica:
         """The replica as it was ordered, without an engine yet: nothing of it runs that could speak to anybody."""
@@ -61,6 +70,11 @@ class NodeOrders:
     served: tuple[DeploymentSpec, ...] = ()
     wanted: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def following(self) -> frozenset[str]:
+        """The replicas of which the node has a part that gets no requests."""
+        return frozenset(one.replica for one in self.assignments if one.follows)
+
     def without_adapters(self, names: Collection[str]) -> NodeOrders:
         """Return the same without some adapters: they were revoked, and their deployments go on without them."""
         if not names:
@@ -74,7 +88,8 @@ class NodeOrders:
 class NodeReport:
     """What a node says of itself: what it offers, the orders it has taken, and its replicas as they are.
 
-    `stages` are pairs of a replica's id and what is done for it now (`verify`, `load`, ...), for people.
+    `stages` are pairs of a replica's id and what is done for it now (`verify`, `load`, ...), for people. `way` is by
+    which it came to the head (`ray`, `door`), who puts it there; empty for the head's own.
     """
 
     node: FleetNode
@@ -82,6 +97,7 @@ class NodeReport:
     version: int
     replicas: tuple[Replica, ...] = ()
     stages: tuple[tuple[str, str], ...] = ()
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fastness.core.gang import ALONE, Seat
 from fastness.core.model import ModelCard
 from fastness.core.replica import Diagnosis
 from fastness.core.request import Delta, Generation, Usage
@@ -138,8 +139,8 @@ class EngineTask:
     `cache_type` is how its KV cache is stored, one of scheduling.fit.CACHE_TYPES. `files` are those of a model that is
     a folder, by their names in it, and where each is read from; `weights` is then the folder's place, and not read.
     `accelerators` is how many graphics processors it holds (0: it runs on the processor), `python` the interpreter of
-    an engine that has one of its own; empty where none was named. `adapters` are loaded beside the model: a request
-    names one by its digest, or none.
+    an engine that has one of its own; empty where none was named. `seat` is its place in a gang, which may be of one.
+    `adapters` are loaded beside the model: a request names one by its digest, or none.
     """
 
     card: ModelCard
@@ -153,6 +154,7 @@ class EngineTask:
     files: tuple[tuple[str, Path], ...] = ()
     accelerators: int = 0
     python: str = ""
+    seat: Seat = ALONE
     adapters: tuple[EngineAdapter, ...] = ()
 
 

@@ -35,6 +35,11 @@ class Lease:
         return False
 
     @property
+    def from_s(self) -> float | None:
+        """When the report was written that it runs from; None: there never was one."""
+        return self._from_s
+
+    @property
     def until_s(self) -> float:
         """When it ends, or has ended; long ago where there never was one."""
         return float("-inf") if self._from_s is None else self._from_s + self.length_s

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -32,8 +31,8 @@ from fastness.gateway.served_model import ServedModel, Superseded
 from fastness.gateway.tries import budget_of
 from fastness.gateway.trip import Trip
 from fastness.gateway.witnessed import Witnessed
-from fastness.ledger.commitment import SALT_BYTES
 from fastness.ledger.port import Ledger, LedgerUnavailable
+from fastness.ledger.receipts.salt_secrets import new_salting
 from fastness.policy.clearance import refusal
 from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
@@ -93,7 +92,7 @@ class Gateway:
         self.clock = clock
         self.leases = leases or Leases(clock)
         self.sealer = sealer
-        self.binding = binding or Binding(FIRST, os.urandom(SALT_BYTES), configuration_digest(settings))
+        self.binding = binding or Binding(FIRST, new_salting(clock()), configuration_digest(settings))
         self.witnessed = witnessed or Witnessed(FIRST, 0.0, clock)
         self.loop = asyncio.get_running_loop()  # kept, because asking for it costs a system call
         self.now = self.loop.time

@@ -26,6 +26,7 @@ from fastness.gateway.in_force import Mark, PolicyInForce
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel
+from fastness.ledger.commitment import Salts
 from fastness.ledger.port import Position
 from fastness.traffic.fair_queue import Ask, Usable
 from fastness.traffic.limits import Reservation
@@ -42,7 +43,8 @@ class Trip:
     `usable` is what policy said when routing counted `cleared_at` changes and `cleared_by` was in force.
     `adapter` is the name of the adapter that it asked for; "": none. `model` is what it was prepared for, of those that
     serve the deployment, with `loaded` of its adapters, and `context_tokens` what it needs there.
-    `retains` is the retention that its content is kept under (None: it is not), and `sealed` whether it was sealed.
+    `retains` is the retention that its content is kept under (None: it is not), and `sealed` whether it was sealed:
+    `content_at` is where, and `salts` are those that follow from its key.
     `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
     """
 
@@ -87,6 +89,8 @@ class Trip:
     hedged: int = 0
     retains: str | None = None
     sealed: bool = False
+    content_at: str | None = None
+    salts: Salts | None = None
 
     @property
     def mark_line(self) -> bytes:

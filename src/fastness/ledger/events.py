@@ -10,7 +10,7 @@ from typing import Final
 
 from fastness.core.event import Event, EventType
 from fastness.core.limit import Metric
-from fastness.ledger.binding_rows import BOUND, CONFIGURATION_ROW
+from fastness.ledger.binding_rows import BOUND, CONFIGURATION_ROW, SHIPPED_ROW
 from fastness.ledger.cluster_rows import CLUSTER_ROWS
 from fastness.ledger.event_row import EventRow
 from fastness.ledger.fleet_rows import FLEET_ROWS
@@ -209,6 +209,7 @@ _ROWS: Final = (
         "A model or adapter may not be loaded any more.",
         {**_ARTEFACT, **_ACTOR},
     ),
+    SHIPPED_ROW,
     EventRow(
         EventType.MODEL_EXPORTED,
         "control",

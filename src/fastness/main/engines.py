@@ -13,12 +13,13 @@ from fastness.config import Settings
 
 if TYPE_CHECKING:
     from fastness.core.desired import DeploymentSpec, WantedAdapter
+    from fastness.core.gang import Seat
     from fastness.core.model import ModelCard
     from fastness.core.observation import Assignment
     from fastness.engines.port import EngineAdapter, EngineTask, Launch
     from fastness.fleet.adopted import Starter
     from fastness.fleet.keeper import Execution
-    from fastness.perimeter.port import Confinement, Perimeter
+    from fastness.perimeter.port import Confinement, Gang, Perimeter
     from fastness.registry.library import ModelLibrary
 
 
@@ -89,7 +90,6 @@ class Engines:
             card, path = await asyncio.to_thread(self._found, spec)
             if self._obtain is None or path.exists():
                 return card, path
-            _check_travels(spec.model, path)
         except ModelUnavailable as error:  # it comes with a distribution that is not installed here
             if self._obtain is None or not self._library.is_shipped(spec.model):
                 raise
@@ -104,7 +104,7 @@ class Engines:
 
         assert self._obtain is not None
         try:
-            await self._obtain(digest, self._library.weights_of(digest).exists, tell)
+            await self._obtain(digest, lambda: self._library.weights_of(digest).exists(), tell)
         except NobodyHasIt as error:
             raise ModelUnavailable(f"{lacked}{error}") from None
         tell("verify")
@@ -125,8 +125,8 @@ class Engines:
                 f"admitted here is {card.digest} for {card.base}. It is not loaded. Apply the deployment anew."
             )
         if self._obtain is not None and not path.exists():
-            _check_travels(wanted.name, path)
             await self._fetched(card.digest, tell)
+            path = self._library.weights_of(card.digest)  # a folder is known as one once it is here
         copies = await self._copies.take(assignment.replica, card, path)
         return EngineAdapter(card.digest, card.size_bytes, tuple((name, path_of(one)) for name, one in copies.items()))
 
@@ -154,6 +154,7 @@ class Engines:
         from fastness.fleet.keeper import Execution
 
         spec = assignment.spec
+        _check_gang(assignment, unsealed=self._unsealed)
         kind, scratch = engine(spec.parameters.engine), self._run / "engines" / assignment.replica
         task = replace(self._task(assignment, card, copies, scratch), adapters=adapters)
         launch = kind.launch(task)
@@ -202,6 +203,7 @@ class Engines:
             files=tuple((name, path_of(one)) for name, one in copies.items() if name),
             accelerators=len(accelerators(assignment.part.devices)),
             python=self._settings.engine.vllm_python,
+            seat=seat(assignment),
         )
 
     def _confinement(
@@ -223,15 +225,40 @@ class Engines:
             profile=Profile.FAMILY if launch.family else Profile.SINGLE,
             devices=device_files(assignment.part.devices) if launch.family else (),
             links=launch.links,
+            gang=self._gang(assignment),
         )
 
+    def _gang(self, assignment: Assignment) -> Gang | None:
+        from fastness.core.gang import INTERFACE, MTU_BYTES, address_of
+        from fastness.fleet.door.orders import GANGS
+        from fastness.perimeter.port import Gang
 
-def _check_travels(name: str, path: Path) -> None:
-    """Raise ModelRefused for what cannot be fetched from another host."""
-    from fastness.registry.library import ModelRefused
+        if not assignment.members:
+            return None
+        address = address_of(seat(assignment).rank)
+        return Gang(self._run / GANGS, assignment.replica, INTERFACE, address, MTU_BYTES)
 
-    if path.suffix != ".gguf":
-        raise ModelRefused(
-            f"{name} is a folder of files, and those do not travel between hosts yet. Copy {path.name} from the models "
-            f"of the head to {path.parent}, for this user; it is verified when it is loaded."
+
+def seat(assignment: Assignment) -> Seat:
+    """Return its place in its gang; a replica on one node is a gang of one."""
+    from fastness.core.gang import ALONE, Seat
+
+    members = assignment.members
+    return Seat(members.index(assignment.part.node), len(members)) if members else ALONE
+
+
+def _check_gang(assignment: Assignment, *, unsealed: bool) -> None:
+    """Raise ValueError where a replica needs several nodes, and cannot run over them."""
+    from fastness.engines.catalogue import SPANS
+
+    nodes, engine = assignment.spec.needs.nodes, assignment.spec.parameters.engine
+    if nodes == 1:
+        return
+    if engine not in SPANS:
+        raise ValueError(f"it is for {nodes} nodes, and {engine} runs on one: nodes = 1, or engine = {min(SPANS)!r}")
+    if len(assignment.members) != nodes:
+        raise ValueError(f"it is for {nodes} nodes, and the head names {len(assignment.members)}: upgrade the head")
+    if unsealed:
+        raise ValueError(
+            "a gang's network is part of the seal, and engines are unsealed here: start without --unsealed"
         )

@@ -49,7 +49,7 @@ class FleetControl:
         from fastness.control.nodes import Nodes
         from fastness.control.routes import bound
         from fastness.control.watching import LastReports
-        from fastness.engines.catalogue import ENGINES, READS
+        from fastness.engines.catalogue import ENGINES, READS, SPANS
         from fastness.store.admissions import SqlAdmissionStore
 
         directory, admitted = settings.home / "ledger/control", SqlAdmissionStore(database)
@@ -62,7 +62,7 @@ class FleetControl:
 
         seen = watching or LastReports(run, time.time)
         self.deployments: Deployments = Deployments(
-            log, models, access, policies, seen, directory, ENGINES, READS, adapters
+            log, models, access, policies, seen, directory, ENGINES, READS, SPANS, adapters
         )
         parts = FleetParts(
             self.deployments,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastness.core.replica import Replica
     from fastness.fleet.adopted import Starter
     from fastness.fleet.node import LocalNode
+    from fastness.identity.cluster.invitation import HeadPlace
     from fastness.identity.cluster.membership import Membership
 
 
@@ -65,7 +66,7 @@ def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: C
         joined(NodeJoined(membership.claims.name, head.name, os.getpid(), elapsed_s, not unsealed))
 
     async def keep() -> int:
-        parts = _parts(settings, run, membership, head.name, unsealed, starts)
+        parts = _parts(settings, run, membership, head, unsealed, starts)
         return await Host(parts, progress, unsealed=unsealed).run(told)
 
     with outside(settings), starter(settings, unsealed=unsealed) as starts:
@@ -74,7 +75,7 @@ def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: C
 
 
 def _parts(
-    settings: Settings, run: Path, membership: Membership, head: str, unsealed: bool, starts: Starter | None
+    settings: Settings, run: Path, membership: Membership, head: HeadPlace, unsealed: bool, starts: Starter | None
 ) -> HostParts:
     from fastness.control.host import HostParts
     from fastness.ledger.file import FileLedger
@@ -95,13 +96,14 @@ def _leased(
     settings: Settings,
     run: Path,
     membership: Membership,
-    head: str,
+    head: HeadPlace,
     allowed: asyncio.Event,
     unsealed: bool,
     starts: Starter | None,
 ) -> LeasedParts:
     from fastness.control.leased_node import LeasedParts
-    from fastness.control.letters import REPORT, WORD, SealedPost
+    from fastness.control.neighbours import place_of
+    from fastness.control.post import REPORT, WORD, SealedPost
     from fastness.control.wanted_models import WantedModels
     from fastness.core.marking import Label, Node
     from fastness.fleet.door.orders import REPORT as REPORT_OF_DOOR
@@ -129,7 +131,7 @@ def _leased(
 
     return LeasedParts(
         run_directory=run,
-        head=head,
+        head=head.name,
         post=SealedPost(membership, REPORT, WORD, milliseconds),
         offer=lambda: offered,
         digests=partial(digests, settings.home),
@@ -140,4 +142,5 @@ def _leased(
         lease_s=settings.ray.lease_s,
         models=models,
         take_record=library.take_record,
+        head_door=place_of(head.addresses[0], head.port),
     )

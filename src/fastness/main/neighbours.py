@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def neighbours(settings: Settings, declared: Declared, log: JsonLog) -> Neighbours:
     """Build what writes letters to them. Raises ConfigError where this host is no head of a cluster."""
     from fastness.control.declaration import certified_place
-    from fastness.control.letters import REPORT, WORD, SealedPost
     from fastness.control.neighbours import Neighbours
+    from fastness.control.post import REPORT, WORD, SealedPost
     from fastness.identity.cluster.certificate import NotTrusted
     from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import REVOKED, cluster_folder

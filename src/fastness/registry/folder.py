@@ -6,18 +6,16 @@ line for each file with its own digest and its path, sorted by path. So no list 
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from fastness.core.file_list import FILES_MAX, folder_digest
 from fastness.registry.admission.copying import digest_of
 
 SAFETENSORS: Final = "safetensors"
 """The format of such a model, on its card."""
-FILES_MAX: Final = 1_024
-"""Files of a model, and so descriptors that each of its engines gets."""
 
 
 class Weighed(Protocol):
@@ -42,12 +40,6 @@ class Weighed(Protocol):
     def format(self) -> str:
         """`gguf` or `safetensors`."""
         ...
-
-
-def folder_digest(files: Iterable[tuple[str, str]]) -> str:
-    """Return the digest of a folder from the paths and digests of its files."""
-    lines = (f"{digest}  {path}\n" for path, digest in sorted(files))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def files_in(folder: Path) -> list[str]:

@@ -13,9 +13,8 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO, Final
 
 import msgspec
@@ -27,7 +26,7 @@ from fastness.core.model import ModelCard
 from fastness.registry.admission.loading import AdapterCard, admitted_adapter
 from fastness.registry.admission.record import Record, Records, locked, served_by
 from fastness.registry.admission.refusal import AdmissionRefused
-from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, read_card
+from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, packaged_cards, read_card
 from fastness.registry.convert_bert import ConversionError, convert_bert
 from fastness.registry.durable import PARTIAL_SUFFIX, replace_file, sync_directory
 from fastness.registry.folder import digest_of_folder, is_folder
@@ -148,6 +147,10 @@ class ModelLibrary:
     def take_record(self, text: str) -> None:
         """Keep a record that came from whoever admits for this host; raises ValueError for one that is none."""
         self._records.take(text)
+
+    def shipped(self) -> tuple[ModelCard, ...]:
+        """Return the cards of the models that come with Fastness, by name; raises CardError."""
+        return tuple(read_card(text, f"card {name}")[0] for name, text in sorted(self._cards.items()))
 
     def is_shipped(self, name: str) -> bool:
         """Tell whether a model of that name comes with Fastness."""
@@ -277,13 +280,6 @@ class _Partial:
         os.fsync(self._file.fileno())
         self._path.rename(self._weights)
         sync_directory(self._weights.parent)
-
-
-def packaged_cards() -> Mapping[str, str]:
-    """Return the texts of the cards that come with Fastness, by name."""
-    folder = resources.files("fastness.registry") / "cards"
-    texts = {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in folder.iterdir() if file.is_file()}
-    return MappingProxyType(texts)
 
 
 def _loadable(record: Record) -> ModelCard:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fastness.registry.folder import Weighed, files_in, folder_digest, is_folder
+from fastness.core.file_list import folder_digest
+from fastness.registry.folder import Weighed, files_in, is_folder
 from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable, refuse_other
 
 _NEVER_EXECUTED: Final = 0x0008

@@ -25,7 +25,9 @@ ADAPTERS = {
     "other": AdapterFacts("03" * 32, 1_000_000, "b" * 64, "gguf"),
     "folder": AdapterFacts("04" * 32, 1_000_000, SMALL, "safetensors"),
 }
-GROUND = Ground(MODELS, LATTICE, ("default", "health"), ("llamacpp", "vllm"), {"llamacpp": "gguf"}, ADAPTERS)
+GROUND = Ground(
+    MODELS, LATTICE, ("default", "health"), ("llamacpp", "vllm"), {"llamacpp": "gguf"}, ("llamacpp",), ADAPTERS
+)
 
 
 def read(*adapters: object, before: DeploymentSpec | None = None, known: object = None, **more: object):
@@ -87,6 +89,12 @@ def test_there_are_no_more_than_fit_into_an_entry() -> None:
 def test_a_model_that_embeds_has_no_adapters() -> None:
     with pytest.raises(Problem, match="adapters run on models that write"):
         check(read("plans", model="embed"))
+
+
+def test_a_replica_on_several_nodes_has_no_adapters() -> None:
+    check(read("plans", needs={"nodes": 1}))
+    with pytest.raises(Problem, match="a replica is on 2 nodes"):
+        check(read("plans", needs={"nodes": 2}))
 
 
 def test_one_that_is_not_here_any_more_is_left_as_it_is_but_not_given_to_new_replicas() -> None:

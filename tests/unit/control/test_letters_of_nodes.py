@@ -4,191 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cluster_world import World as Cluster
 from fastness.control.handing_on import ModelHost, NoModels
-from fastness.control.leased_node import LeasedNode, LeasedParts
-from fastness.control.letters import REPORT, WORD, SealedPost
-from fastness.control.neighbours import Neighbours
-from fastness.control.node_files import NodeFiles
-from fastness.control.wanted_models import WantedModels
-from fastness.core.desired import DeploymentSpec, Needs
+from fastness.control.post import REPORT, WORD, SealedPost
 from fastness.core.event import EventType
 from fastness.core.fleet_event import Part
-from fastness.core.marking import Label, Node
-from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders
-from fastness.core.replica import Replica, ReplicaState
-from fastness.fleet.door.orders import DoorOrders, ModelSource, WantedModel
-from fastness.fleet.node import LocalNode
-from fastness.identity.cluster.claims import HostClaims, HostRole
+from fastness.core.replica import ReplicaState
+from fastness.fleet.door.orders import DoorOrders, HostPlace, WantedModel
 from fastness.store.snapshot_file import SnapshotReader
-
-OFFICIAL = Label("OFFICIAL")
-SPEC = DeploymentSpec("chat", "health", "smol", "ab" * 32, "chat", OFFICIAL, Needs(OFFICIAL, 1))
-LEASE_S = 4.0
-NODE = "bristol-07"
-
-
-class Keeper:
-    """Engines that are ready at once, and end when they are killed."""
-
-    def __init__(self, tell: Callable[[Any], None]) -> None:
-        self.tell, self.kept = tell, dict[str, Replica]()
-
-    async def start(self, replica: Replica, starts: int = 0) -> None:
-        self.kept[replica.id] = replica
-        self.tell(replica)
-
-    async def stop(self, replica_id: str) -> None:
-        self.kept.pop(replica_id, None)
-
-    def kill(self) -> None:
-        self.kept.clear()
-
-    def observe(self) -> tuple[Replica, ...]:
-        return tuple(self.kept.values())
-
-
-class Workshop:
-    async def prepare(self, one: Assignment, tell: Callable[[str], None]) -> Replica:
-        return replace(one.as_replica(ReplicaState.READY), pid=1, epoch=1, socket="engine.sock")
-
-    def release(self, replica: str) -> None:
-        pass
-
-
-def place(claims: HostClaims) -> Node:
-    return Node(claims.name, claims.jurisdiction, claims.operator, "GB", Label(claims.ceiling))
-
-
-class Recorded:
-    def __init__(self) -> None:
-        self.events: list[tuple[EventType, dict[str, Any]]] = []
-        self.failed: list[tuple[str, str]] = []
-
-    def append(self, type_: EventType, **fields: Any) -> None:
-        self.events.append((type_, fields))
-
-    def fails(self, event: str, reason: str) -> None:
-        self.failed.append((event, reason))
-
-    def observed(self, replica: Any) -> None:
-        pass
-
-
-class Two:
-    """A head and a node, each with a run directory; `carry` is the carrier. Time passes by `now_s` alone."""
-
-    def __init__(self, folder: Path) -> None:
-        self.cluster = Cluster(folder / "pki", now_s=time.time())
-        self.head_is = self.cluster.host("head", HostRole.HEAD)
-        self.node_is = self.cluster.host(NODE, labels=(("rack", "b7"),), pool="gpu")
-        self.now_s, self.refused, self.recorded = 0.0, list[tuple[str, str]](), Recorded()
-        self.revoked = ""
-        self.models, self.records = WantedModels(lambda: None), list[str]()
-        self.run, self.there = folder / "head", folder / "node"
-        for one in (self.run, self.there):
-            one.mkdir()
-        self.head = Neighbours(
-            self.run,
-            SealedPost(self.head_is, WORD, REPORT, self.clock_ms),
-            place,
-            7443,
-            lambda: self.revoked,
-            lambda: self.now_s,
-            LEASE_S,
-            lambda way, why: self.refused.append((way, why)),
-        )
-        self.control = NodeFiles(self.run)
-        self.keeper: Keeper | None = None
-
-    def clock_ms(self) -> int:
-        return int(time.time() * 1_000)
-
-    def begin(self) -> LeasedNode:
-        claimed = Node("london-01", "US", "", "", Label("TOP SECRET"))
-
-        def make(tell: Callable[[Any], None]) -> LocalNode:
-            self.keeper = Keeper(tell)
-            return LocalNode(NODE, self.keeper, Workshop(), lambda _orders: None, tell)  # type: ignore[arg-type]
-
-        parts = LeasedParts(
-            self.there,
-            "head",
-            SealedPost(self.node_is, REPORT, WORD, self.clock_ms),
-            lambda: FleetNode(claimed, (), 1, labels=(("spot", ""),)),
-            lambda: ("ab" * 32,),
-            lambda pem: self.node_is.take_revoked(pem.encode()) and None,
-            make,
-            self.clock_ms,
-            lambda: self.now_s,
-            LEASE_S,
-            self.models,
-            self.records.append,
-        )
-        self.node = LeasedNode(parts, self.recorded)  # type: ignore[arg-type]
-        self.head.begin()
-        self.node.begin()
-        return self.node
-
-    def carry(self, way: str = "ray-1") -> None:
-        """Exchange what there is, as a courier does."""
-        for source, target in (
-            (self.there / "letters/out/head", self.run / "letters/in" / way),
-            (self.run / "letters/out" / way, self.there / "letters/in/head"),
-        ):
-            if source.exists() and (not target.exists() or target.read_bytes() != source.read_bytes()):
-                target.write_bytes(source.read_bytes())
-
-    async def turn(self, seconds: float = 0.5) -> bool:
-        """Let everybody act once."""
-        self.now_s += seconds
-        await self.node.look()
-        self.carry()
-        changed = self.head.look()
-        self.carry()
-        await self.node.look()
-        await asyncio.sleep(0.001)
-        return changed
-
-    async def turns(self, condition: Callable[[], bool]) -> None:
-        for _ in range(200):
-            if condition():
-                return
-            await self.turn()
-        raise AssertionError(self.recorded.failed or self.refused)
-
-    def order(self, version: int, *replicas: str, routed: bool = True, term: int = 1) -> None:
-        there = tuple(Assignment(one, SPEC, 1, term, Part(NODE, ("cpu-0",)), routed) for one in replicas)
-        self.control.send(NodeOrders(NODE, version, there, (SPEC,)))
-
-    def routed(self) -> dict[str, ReplicaState]:
-        return {one.id: one.state for one in self.head.replicas()}
-
-
-def run(journey: Callable[[Two], Awaitable[None]], folder: Path) -> None:
-    async def whole() -> None:
-        two = Two(folder)
-        two.begin()
-        try:
-            await journey(two)
-        finally:
-            await two.node.close()
-
-    asyncio.run(whole())
-
-
-async def serving(two: Two) -> None:
-    await two.turn()
-    two.order(3, "chat-1")
-    await two.turns(lambda: two.routed() == {"chat-1": ReplicaState.READY})
+from letters_world import LEASE_S, NODE, SPEC, Two, run, serving, to_the_node
 
 
 def test_what_control_orders_runs_and_is_routed_by_the_name_and_place_of_the_certificate(tmp_path: Path) -> None:
@@ -322,7 +152,7 @@ def test_letters_that_are_forged_replayed_or_by_a_revoked_host_change_nothing(tm
 def test_only_the_head_gives_orders(tmp_path: Path) -> None:
     async def journey(two: Two) -> None:
         other = two.cluster.host("leeds-01")
-        word = SealedPost(other, WORD, REPORT, two.clock_ms).seal(NODE, b'{"answers_ms":1}')
+        word = to_the_node(SealedPost(other, WORD, REPORT, two.clock_ms), b'{"answers_ms":1}')
         (two.there / "letters/in/head").write_bytes(word)
         await two.node.look()
         assert "orders come from head" in two.recorded.failed[0][1]
@@ -347,7 +177,7 @@ def test_two_hosts_cannot_share_a_certificate_without_the_newest_alone_being_ans
 @pytest.mark.parametrize("text", ["", "not json", '{"answers_ms":"x"}'])
 def test_a_word_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
     async def journey(two: Two) -> None:
-        letter = SealedPost(two.head_is, WORD, REPORT, two.clock_ms).seal(NODE, text.encode())
+        letter = to_the_node(SealedPost(two.head_is, WORD, REPORT, two.clock_ms), text.encode())
         (two.there / "letters/in/head").write_bytes(letter)
         await two.node.look()
         assert two.recorded.failed and not two.node.leased
@@ -380,7 +210,7 @@ def test_what_a_node_lacks_is_said_to_it_and_fetched_by_its_door(tmp_path: Path)
         reader = SnapshotReader(two.there / "door.json", DoorOrders)
         found = reader.poll()
         assert found is not None
-        source = ModelSource("head", "10.0.0.1:7443")
+        source = HostPlace("head", "10.0.0.1:7443")
         assert found.wanted == (WantedModel("cd" * 32, 100, (source,)),)
         obtaining.cancel()
         await asyncio.gather(obtaining, return_exceptions=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastness.fleet.ray.carrying import LETTER_BYTES_MAX, LOOK_S, PERIOD_S, Carrying
+from fastness.fleet.letter_files import LETTER_BYTES_MAX
+from fastness.fleet.ray.carrying import LOOK_S, PERIOD_S, Carrying
 
 
 class Hosts:

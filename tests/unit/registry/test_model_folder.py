@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fastness.core.file_list import folder_digest
 from fastness.core.model import ModelCard, ModelKind
-from fastness.registry.folder import digest_of_folder, files_in, folder_digest
+from fastness.registry.folder import digest_of_folder, files_in
 from fastness.registry.folder_shape import folder_shape
 from fastness.registry.library import ModelRefused, ModelUnavailable
 from fastness.registry.sealed_copy import path_of, sealed_copies

@@ -1,6 +1,6 @@
 """Fetching models from other hosts: by digest, in pieces, from whoever has them, and verified before anybody sees them.
 
-What has come lies beside the models as `DIGEST.fetched` and is gone on with after whatever interrupted it. Whole, it is
+What has come lies beside the models (see `on_disk`) and is gone on with after whatever interrupted it. Whole, it is
 hashed; only then does it get the name under which engines look for it. Bytes that came from one host alone and are
 wrong are that host's: it is asked no more for a while.
 """
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-from fastness.fleet.door.on_disk import CHUNK_BYTES, SUFFIX, digest_of, give_name, write_at
+from fastness.core.file_list import LIST_BYTES_MAX
+from fastness.fleet.door.on_disk import CHUNK_BYTES, Landing, LandingFile, LandingFolder, discard, is_here, landing
 from fastness.fleet.door.orders import FetchState, ModelSource, WantedModel
 from fastness.fleet.door.threads import in_thread
 
@@ -29,6 +31,7 @@ DISTRUST_S: Final = 3_600.0
 LINE_BYTES_MAX: Final = 512
 EARLIER: Final = "an earlier start"
 """Whoever gave what lay here when this process began."""
+_ANSWER: Final = re.compile(r"(SIZE|FILES) (0|[1-9][0-9]{0,17})(?: ([1-9][0-9]{0,6}))?")
 
 Reach = Callable[[ModelSource], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
 """Connects to the door of a host, which is proved to be its own; raises OSError."""
@@ -76,7 +79,8 @@ class _Lane:
 
     def __init__(self, folder: Path, model: WantedModel, reach: Reach, tell: Tell, room: asyncio.Semaphore) -> None:
         self.model, self._reach, self._tell, self._room = model, reach, tell, room
-        self._target, self._partial = folder / f"{model.digest}.gguf", folder / f"{model.digest}{SUFFIX}"
+        self._folder = folder
+        self._landing: Landing | None = None
         self._done_bytes, self._source, self._trouble, self._done = 0, "", "", False
         self._gave: set[str] = set()
         """Which hosts gave bytes of what lies here."""
@@ -98,7 +102,7 @@ class _Lane:
                 try:
                     await self._round()
                 except OSError as error:  # of this disk
-                    self._fail(f"{self._partial} cannot be written: {error.strerror or error}")
+                    self._fail(f"{self._folder} cannot be written: {error.strerror or error}")
                 except Exception as error:  # noqa: BLE001 - it is told, and tried again
                     self._fail(f"it could not be fetched: {error!r}")
                 finally:
@@ -109,15 +113,17 @@ class _Lane:
 
     async def _round(self) -> None:
         """Ask one source after the other, the nearest first, until it is whole and right, or none has any more."""
-        if await in_thread(self._target.exists):
-            self._done, self._done_bytes = True, self.model.size_bytes
+        model = self.model
+        if await in_thread(is_here, self._folder, model.digest):
+            self._done, self._done_bytes = True, model.size_bytes
             return
-        self._done_bytes = await in_thread(self._begun)
+        self._landing = await in_thread(landing, self._folder, model.digest, model.size_bytes)
+        self._done_bytes = await in_thread(self._landing.begun) if self._landing else 0
         if self._done_bytes and not self._gave:
             self._gave.add(EARLIER)
         self._need_space()
         for source in self._asked():
-            if self._done_bytes < self.model.size_bytes:
+            if self._landing is None or self._done_bytes < self.model.size_bytes:
                 try:
                     await self._take(source)
                 except NotGiven as error:
@@ -127,7 +133,7 @@ class _Lane:
                 return
 
     def _need_space(self) -> None:
-        found = os.statvfs(self._partial.parent)
+        found = os.statvfs(self._folder)
         free_bytes, missing_bytes = found.f_bavail * found.f_frsize, self.model.size_bytes - self._done_bytes
         if free_bytes < missing_bytes:
             raise OSError(f"{missing_bytes:,} bytes are missing, and {free_bytes:,} are free on that disk")
@@ -140,17 +146,6 @@ class _Lane:
             self._fail("no host that is trusted has it" if self.model.sources else "no host has it")
         return trusted
 
-    def _begun(self) -> int:
-        """Return how much lies here from before; more than all of it is not it."""
-        try:
-            size_bytes = self._partial.stat().st_size
-        except FileNotFoundError:
-            return 0
-        if size_bytes > self.model.size_bytes:
-            self._partial.unlink()
-            return 0
-        return size_bytes
-
     async def _take(self, source: ModelSource) -> None:
         """Take from one source what is still missing; raises NotGiven."""
         if self._alone and self._gave - {source.host}:
@@ -160,26 +155,47 @@ class _Lane:
         try:
             reader, transport = await self._reach(source)
             transport.write(f"GET {self.model.digest} {self._done_bytes}\n".encode())
-            await self._expect(reader)
-            await self._receive(reader, source.host)
+            await self._receive(reader, await self._expect(reader, source.host), source.host)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             raise NotGiven(str(error) or "it fell silent") from None
         finally:
             if transport is not None:
                 transport.abort()
 
-    async def _expect(self, reader: asyncio.StreamReader) -> None:
+    async def _expect(self, reader: asyncio.StreamReader, host: str) -> Landing:
+        """Read what a source says before the bytes: that it has one file, or the list of the files that it has."""
         line = await asyncio.wait_for(reader.readuntil(b"\n"), STALL_TIMEOUT_S)
-        word, _, rest = line[:LINE_BYTES_MAX].decode("utf-8", "replace").strip().partition(" ")
-        if word != "SIZE":
-            raise NotGiven(f"it says {rest[:200]!r}" if word == "NONE" else "it does not speak as doors do")
-        if rest != str(self.model.size_bytes):
-            raise NotGiven(f"it has {rest[:20]} bytes under that digest; {self.model.size_bytes} were admitted")
+        said = line[:LINE_BYTES_MAX].decode("utf-8", "replace").strip()
+        if said.startswith("NONE "):
+            raise NotGiven(f"it says {said[5:205]!r}")
+        read = _ANSWER.fullmatch(said)
+        if read is None or (read[1] == "FILES") != bool(read[3]):
+            raise NotGiven("it does not speak as doors do")
+        if int(read[2]) != self.model.size_bytes:
+            raise NotGiven(f"it has {read[2]} bytes under that digest; {self.model.size_bytes} were admitted")
+        text = b""
+        if read[3]:
+            if int(read[3]) > LIST_BYTES_MAX:
+                raise NotGiven(f"its list of files has {read[3]} bytes, of {LIST_BYTES_MAX}")
+            text = await asyncio.wait_for(reader.readexactly(int(read[3])), STALL_TIMEOUT_S)
+            self._gave.add(host)
+        return await in_thread(self._land, text)
 
-    async def _receive(self, reader: asyncio.StreamReader, host: str) -> None:
-        descriptor = await in_thread(
-            os.open, self._partial, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+    def _land(self, text: bytes) -> Landing:
+        """Return where it comes down: where it was begun, if it is gone on with by the same list; raises NotGiven."""
+        model, begun = self.model, self._landing
+        if begun is None:
+            made = LandingFolder.begin(self._folder, model.digest, text, model.size_bytes) if text else None
+            self._landing = begun = made or LandingFile(self._folder, model.digest)
+        elif begun.is_listed(text) if isinstance(begun, LandingFolder) else not text:
+            return begun
+        else:
+            self._alone = True
+            self._discard()
+            raise NotGiven("it has other files than those that were begun with")
+        return begun
+
+    async def _receive(self, reader: asyncio.StreamReader, to: Landing, host: str) -> None:
         try:
             while self._done_bytes < self.model.size_bytes:
                 chunk = await asyncio.wait_for(reader.read(CHUNK_BYTES), STALL_TIMEOUT_S)
@@ -187,19 +203,19 @@ class _Lane:
                     raise NotGiven("it broke off")
                 chunk = chunk[: self.model.size_bytes - self._done_bytes]
                 self._gave.add(host)
-                await in_thread(write_at, descriptor, chunk, self._done_bytes)
+                await in_thread(to.write, chunk, self._done_bytes)
                 self._done_bytes += len(chunk)
                 self._trouble = ""
-            await in_thread(os.fsync, descriptor)
         finally:
-            os.close(descriptor)
+            await in_thread(to.settle)
 
     async def _verified(self) -> bool:
         """Hash what has come, and give it its name if it is what was admitted; else throw it away."""
         self._source = ""
-        found = await in_thread(digest_of, self._partial)
+        assert self._landing is not None
+        found = await in_thread(self._landing.digest)
         if found == self.model.digest:
-            await in_thread(give_name, self._partial, self._target)
+            await in_thread(self._landing.give_name)
             self._done, self._trouble = True, ""
             self._tell("model.fetched", self.model.digest, " ".join(sorted(self._gave)))
             return True
@@ -214,7 +230,8 @@ class _Lane:
         return False
 
     def _discard(self) -> None:
-        self._partial.unlink(missing_ok=True)
+        discard(self._folder, self.model.digest)
+        self._landing = None
         self._gave.clear()
         self._done_bytes = 0
 

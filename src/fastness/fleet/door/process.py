@@ -16,7 +16,11 @@ from typing import Final, Protocol
 from fastness.fleet.door.connector import Connector
 from fastness.fleet.door.fetching import Fetching, Reach
 from fastness.fleet.door.fetching import Tell as NoteFetch
+from fastness.fleet.door.gangs import Connect, Gangs, wires_by
 from fastness.fleet.door.guests import Judge, Tell
+from fastness.fleet.door.head_line import HeadLine, Open
+from fastness.fleet.door.letters import LettersHere
+from fastness.fleet.door.member import Tell as NoteGang
 from fastness.fleet.door.on_disk import remove_left_overs
 from fastness.fleet.door.orders import DoorOrders, DoorReport
 from fastness.fleet.door.server import Door
@@ -50,8 +54,10 @@ class DoorParts:
     """What the composition root gives a door. `orders` returns new ones, or None.
 
     `models` is the folder of weights, `reach` connects to other doors for them, and `report` takes what is told of
-    that; it raises OSError. `refresh` reads the list of revoked certificates again and tells whether it changed;
-    `connector` is the path of the socket for gateways.
+    that; it raises OSError. `run_directory` has the letters, which the door of a head takes from others, and that of a
+    node brings by what `open_line` opens. `refresh` reads the list of revoked certificates again and tells whether it
+    changed; `connector` is the path of the socket for gateways, `gangs` of that for guards; `wire` connects
+    to other doors for their gangs.
     """
 
     context: ssl.SSLContext
@@ -63,6 +69,11 @@ class DoorParts:
     refresh: Callable[[], bool]
     models: Path
     reach: Reach
+    run_directory: Path
+    is_head: bool
+    open_line: Open
+    gangs: Path
+    wire: Connect
     report: Callable[[DoorReport], None]
     log: Log
 
@@ -74,17 +85,22 @@ async def serve(parts: DoorParts) -> int:
         loop.add_signal_handler(number, ended.set)
     await in_thread(remove_left_overs, parts.models, time.time())
     here = ModelsHere(parts.models)
-    door = Door(parts.context, parts.judge, _telling(parts.log), here.give)
+    gangs = Gangs(parts.gangs, wires_by(parts.wire), _noting_gangs(parts.log))
+    letters = LettersHere(parts.run_directory, loop.time)
+    take_letters = letters.take if parts.is_head else None
+    door = Door(parts.context, parts.judge, _telling(parts.log), here.give, take_letters=take_letters, gangs=gangs)
     door.listen(parts.addresses, parts.port)
     connector = Connector(parts.connector)
     fetching = Fetching(parts.models, parts.reach, _noting(parts.log))
     parts.log.record("info", "door.listening", pid=os.getpid(), where=" ".join(parts.addresses), port=door.ports[0])
-    keeping = loop.create_task(_keep(parts, door, connector, fetching))
+    line = HeadLine(parts.run_directory, parts.open_line, _missing(parts.log))
+    keeping = loop.create_task(_keep(parts, _House(door, connector, fetching, letters, line)))
     try:
         await ended.wait()
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
+        await line.close()
         await fetching.close()
         await connector.close()
         await door.close()
@@ -93,7 +109,29 @@ async def serve(parts: DoorParts) -> int:
     return 0
 
 
-async def _keep(parts: DoorParts, door: Door, connector: Connector, fetching: Fetching) -> None:
+@dataclass(frozen=True, slots=True)
+class _House:
+    """All that is in the process of a door."""
+
+    door: Door
+    connector: Connector
+    fetching: Fetching
+    letters: LettersHere
+    line: HeadLine
+
+    def obey(self, orders: DoorOrders) -> None:
+        self.door.obey(orders)
+        self.connector.places = frozenset(orders.places)
+        self.fetching.want(orders.wanted)
+        self.line.want(orders.head, orders.carries)
+
+    def look(self) -> None:
+        self.door.look()
+        self.letters.look()
+        self.line.look()
+
+
+async def _keep(parts: DoorParts, house: _House) -> None:
     loop = asyncio.get_running_loop()
     refreshed_s, reported_s, judged_s, version = 0.0, 0.0, loop.time(), 0
     reported: DoorReport | None = None
@@ -101,12 +139,10 @@ async def _keep(parts: DoorParts, door: Door, connector: Connector, fetching: Fe
         orders = parts.orders()
         if orders is not None:
             version = orders.version
-            door.obey(orders)
-            connector.places = frozenset(orders.places)
-            fetching.want(orders.wanted)
+            house.obey(orders)
             reported_s = 0.0
-        door.look()
-        report = DoorReport(version, fetching.states())
+        house.look()
+        report = DoorReport(version, house.fetching.states())
         if report != reported and loop.time() - reported_s >= REPORT_PERIOD_S:
             reported, reported_s = report, loop.time()
             with suppress(OSError):  # the next one may be written
@@ -115,7 +151,7 @@ async def _keep(parts: DoorParts, door: Door, connector: Connector, fetching: Fe
             refreshed_s = loop.time()
             if parts.refresh() or loop.time() - judged_s >= JUDGE_PERIOD_S:
                 judged_s = loop.time()
-                door.judge_again()
+                house.door.judge_again()
             parts.log.flush()
         await asyncio.sleep(LOOK_PERIOD_S)
 
@@ -132,3 +168,17 @@ def _noting(log: Log) -> NoteFetch:
         log.record("info" if event == "model.fetched" else "warning", event, model=digest, reason=why)
 
     return note
+
+
+def _noting_gangs(log: Log) -> NoteGang:
+    def note(event: str, replica: str, why: str) -> None:
+        log.record("info", event, replica=replica, reason=why)
+
+    return note
+
+
+def _missing(log: Log) -> Callable[[str], None]:
+    def missing(why: str) -> None:
+        log.record("warning", "head.unreachable", reason=why)
+
+    return missing

@@ -1,32 +1,32 @@
 """Giving models away: whoever the door let in asks for weights by digest, from an offset on, and gets the rest.
 
-A request is one line, `GET SHA256 OFFSET`; the answer is a line, `SIZE BYTES` and then the bytes from that offset on,
-or `NONE WHY`. Then the connection ends. Files are read in threads: the same process relays tokens.
+A request is one line, `GET SHA256 OFFSET`; the answer is a line and then the bytes from that offset on: `SIZE BYTES`
+for a model that is one file, `FILES BYTES LIST-BYTES` and the list for one that is a folder, whose files come one after
+the other as they are listed; or `NONE WHY`. Then the connection ends. Files are read in threads: the same process
+relays tokens.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, cast
 
+from fastness.fleet.door.open_model import CHUNK_BYTES, OpenModel
 from fastness.fleet.door.threads import in_thread
 
 REQUEST_BYTES_MAX: Final = 128
 SERVED_MAX: Final = 16
 """Models given away at the same time; who comes then tries elsewhere, or later."""
-CHUNK_BYTES: Final = 262_144
 REQUEST_TIMEOUT_S: Final = 5.0
 _REQUEST: Final = re.compile(rb"GET ([0-9a-f]{64}) (0|[1-9][0-9]{0,17})\n")
 
 
 class ModelsHere:
-    """The weights below `folder`, by digest: `DIGEST.gguf`. What lies under that name was verified when it got it."""
+    """The weights below `folder`, by digest: `DIGEST.gguf` or `DIGEST/…`. What has that name was verified before."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -37,13 +37,11 @@ class ModelsHere:
         """Attend to somebody who came; `gone` is called once, at the end."""
         return _Giving(self, gone)
 
-    def open(self, digest: str) -> int:
-        """Return a descriptor of a model's weights; raises OSError."""
-        descriptor = os.open(self._folder / f"{digest}.gguf", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError("not a plain file")
-        return descriptor
+    def open(self, digest: str) -> OpenModel:
+        """Return a model's weights, opened; raises OSError."""
+        if (self._folder / digest).is_dir():
+            return OpenModel.folder(self._folder / digest)
+        return OpenModel.file(self._folder / f"{digest}.gguf")
 
 
 class _Giving(asyncio.Protocol):
@@ -105,24 +103,26 @@ class _Giving(asyncio.Protocol):
 
     async def _give(self, digest: str, offset: int) -> None:
         try:
-            descriptor = await in_thread(self._models.open, digest)
+            model = await in_thread(self._models.open, digest)
         except OSError:
             self._refuse("it is not here")
             return
         try:
-            size_bytes = os.fstat(descriptor).st_size
-            if offset > size_bytes:
-                self._refuse(f"it has {size_bytes} bytes")
+            if offset > model.size_bytes:
+                self._refuse(f"it has {model.size_bytes} bytes")
                 return
-            self._transport.write(b"SIZE %d\n" % size_bytes)
+            if model.listed:
+                self._transport.write(b"FILES %d %d\n" % (model.size_bytes, len(model.listed)) + model.listed)
+            else:
+                self._transport.write(b"SIZE %d\n" % model.size_bytes)
             with suppress(OSError):  # a disk that fails: they go on elsewhere
-                while chunk := await in_thread(os.pread, descriptor, CHUNK_BYTES, offset):
+                while chunk := await in_thread(model.read, offset):
                     offset += len(chunk)
                     self._transport.write(chunk)
                     await self._may_write.wait()
             self._transport.close()
         finally:
-            os.close(descriptor)
+            model.close()
 
     def _refuse(self, why: str) -> None:
         self._transport.write(f"NONE {why}\n".encode())

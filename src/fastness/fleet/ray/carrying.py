@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
-LETTER_BYTES_MAX: Final = 16_777_216
+from fastness.fleet.letter_files import LETTER_BYTES_MAX, LETTERS_IN, LETTERS_OUT, fetch, put
+
 PERIOD_S: Final = 0.2
 """How often letters are exchanged with each host, if it answers in time; never more than one is on its way to it."""
 LOOK_S: Final = 1.0
@@ -34,7 +35,7 @@ class Carrying:
 
     def __init__(self, cluster: Cluster, run_directory: Path, now: Callable[[], float]) -> None:
         self._cluster, self._now = cluster, now
-        self._out, self._in = run_directory / "letters/out", run_directory / "letters/in"
+        self._out, self._in = run_directory / LETTERS_OUT, run_directory / LETTERS_IN
         self._ways: tuple[str, ...] = ()
         self._looked_s = float("-inf")
         self._begun: dict[str, float] = {}
@@ -52,18 +53,8 @@ class Carrying:
         for way in self._ways:
             if now - self._begun.get(way, float("-inf")) >= PERIOD_S:
                 self._begun[way] = now
-                self._cluster.begin(way, _read(self._out / way))
+                self._cluster.begin(way, fetch(f"{self._out}/{way}"))
         for way, letter in self._cluster.ended(PERIOD_S / 4):
             if letter and len(letter) <= LETTER_BYTES_MAX and way in self._begun and letter != self._last.get(way):
                 self._last[way] = letter
-                draft = self._in / f".{way}"
-                draft.write_bytes(letter)
-                draft.replace(self._in / way)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(LETTER_BYTES_MAX)
-    except OSError:
-        return b""
+                put(str(self._in), way, letter)

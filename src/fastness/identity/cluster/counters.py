@@ -20,6 +20,17 @@ class Counter(NamedTuple):
     number: int
 
 
+class HeardBefore(NotTrusted):
+    """An envelope that is its sender's, and not newer than the last; `is_copy`: it is the last one again."""
+
+    def __init__(self, sender: str, counter: Counter, last: Counter) -> None:
+        super().__init__(
+            f"The envelope of {sender} is a copy, or older than the last: it is number "
+            f"{counter.number} since {counter.started_ms}, and number {last.number} since {last.started_ms} came."
+        )
+        self.sender, self.is_copy = sender, counter == last
+
+
 class Counters:
     """The last counter of each sender. With a `path` they outlive the process: a copy from before is refused, too."""
 
@@ -34,13 +45,10 @@ class Counters:
                 raise NotTrusted(f"{path} is damaged ({error}). Without it envelopes could be replayed.") from None
 
     def advance(self, sender: str, counter: Counter) -> None:
-        """Take a counter that is newer than the last one; raises NotTrusted for any other."""
+        """Take a counter that is newer than the last one; raises HeardBefore for any other, or NotTrusted."""
         last = self._last.get(sender)
         if last is not None and counter <= last:
-            raise NotTrusted(
-                f"The envelope of {sender.partition(' ')[0]} is a copy, or older than the last: it is number "
-                f"{counter.number} since {counter.started_ms}, and number {last.number} since {last.started_ms} came."
-            )
+            raise HeardBefore(sender.partition(" ")[0], counter, last)
         if last is None and len(self._last) >= SENDERS_MAX:
             raise NotTrusted(f"{SENDERS_MAX} senders are remembered at most, and that many there were.")
         self._last[sender] = counter
