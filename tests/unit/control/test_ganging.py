@@ -62,8 +62,9 @@ def test_both_doors_hear_of_a_gang_and_gateways_of_its_first_member(tmp_path: Pa
         own = ordered("local", part("local", *members))
         two.control.send(ordered(NODE, part(NODE, *members)))
         two.head.look(own)
-        await two.turns(lambda: bool(two.node.observe()))
+        await two.turns(lambda: [one.pid for one in two.node.observe()] == [1])
         await two.turn()
+        await two.turns(lambda: bool(two.head.replicas()) == (first == NODE))
         doors = {
             place: SnapshotReader(folder / ORDERS, DoorOrders).poll()
             for place, folder in (("local", two.run), (NODE, two.there))
