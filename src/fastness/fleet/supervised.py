@@ -30,6 +30,7 @@ class Care:
     """How a process is looked after. `is_ready` answers at any time whether it serves; it never raises.
 
     A ready process is asked every `watch_period_s`; after `misses_max` misses in a row it hangs and is started anew.
+    One that hangs has `hung_timeout_s` to end by itself; None: as long as any other, `stop_timeout_s`.
     """
 
     start: Callable[[], Awaitable[Process]]
@@ -39,6 +40,7 @@ class Care:
     stop_timeout_s: float
     watch_period_s: float = 2.0
     misses_max: int = 5
+    hung_timeout_s: float | None = None
 
 
 class Supervised:
@@ -129,12 +131,17 @@ class Supervised:
             by_itself = gone.done()
             if not by_itself:
                 self._give_up(process)
-            exit_code = await process.end(self._stop_timeout_s)
+            exit_code = await process.end(self._end_timeout_s())
             await gone
             self._process = None
             if by_itself:
                 self._remember(Ending.EXITED, process, exit_code)
         return ready_s
+
+    def _end_timeout_s(self) -> float:
+        """How long it may take to end: one that hangs hears nobody, and others may wait for what it holds."""
+        hangs = self.ending is Ending.HUNG and not self._stopping.is_set() and self._care.hung_timeout_s is not None
+        return self._care.hung_timeout_s or 0.0 if hangs else self._stop_timeout_s
 
     def _give_up(self, process: Process) -> None:
         """Say at once that it serves no more, before the wait for its end."""

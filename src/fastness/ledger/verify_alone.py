@@ -154,7 +154,7 @@ def read_trust(text: str) -> Trust:
     """Read a policy; raises Unreadable."""
     trust, quorums = Trust(), list[str]()
     for number, line in enumerate(text.splitlines(), 1):
-        if words := line.split("#")[0].split():
+        if (words := line.split()) and not words[0].startswith("#"):
             try:
                 _trust_also(trust, quorums, *words)
             except (ValueError, TypeError) as error:
@@ -188,8 +188,7 @@ def _trust_also(trust: Trust, quorums: list[str], word: str, name: str, *rest: s
 
 
 def _check_signature(key: Key, text: str, head: tuple[str, int, bytes], signature: bytes) -> None:
-    origin, size, root = head
-    message, signed = text.encode(), signature
+    (origin, size, root), message, signed = head, text.encode(), signature
     if key.kind != 0x01:
         signed, time_s = signature[8:], int.from_bytes(signature[:8], "big")
         message = f"cosignature/v1\ntime {time_s}\n{text}".encode()
@@ -293,8 +292,7 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
     if of != (log, f"req_{request}", 1):
         return [Claim(REFUTED, "log", f"the receipt {receipt['id']} came with the entry of another answer")]
     head, why = found.head, "the log's key came with the receipt: give one of your own with --trust"
-    by = ", ".join(head.witnesses) or "no witness"
-    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {by}"
+    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {', '.join(head.witnesses) or 'no witness'}"
     return [
         Claim(head.verdict, "log", text, why if not head.own else "" if head.verdict == PROVED else "too few"),
         *(_matched(found, name, salts[name], content) for name, content in given.items()),
@@ -364,10 +362,9 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
     else:
         yield Claim(ASSERTED, "load", f"{model} answered", f"by the gateway, {record}; no entry of its loading came")
     yield _admission(answer, chain, model, str(weights))
-    for about, kind in (("policy", "policy.applied"), ("configuration", "configuration.loaded")):
-        text = f"{about} sha256:{said.get(about)} was in force"
-        if about == "policy":
-            text += f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
+    allowed = f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
+    for about, kind, more in (("policy", "policy.applied", allowed), ("configuration", "configuration.loaded", "")):
+        text = f"{about} sha256:{said.get(about)} was in force{more}"
         if applied := _last(chain, answer, kind, **{about: said.get(about)}):
             yield Claim(min(answer.head.verdict, applied.head.verdict), about, f"{text} ({applied.place})")
         else:
