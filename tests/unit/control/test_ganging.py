@@ -78,6 +78,23 @@ def test_both_doors_hear_of_a_gang_and_gateways_of_its_first_member(tmp_path: Pa
     run(journey, tmp_path, Models())
 
 
+def test_a_head_that_has_just_begun_and_knows_no_other_host_yet_ends_no_gang(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await two.turn()
+        two.control.send(ordered(NODE, part(NODE, NODE, "local")))
+        two.head.look(ordered("local", part("local", NODE, "local")))
+        reader = SnapshotReader(two.there / ORDERS, DoorOrders)
+        told = [reader.poll()]
+        await two.turns(lambda: bool(told.append(reader.poll()) or (told[-1] and told[-1].gangs)))
+        two.head._own = NodeOrders("", 0)
+        for _ in range(4):
+            await two.turn()
+            told.append(reader.poll())
+        assert all(one is None or one.gangs for one in told[-4:]) and two.node.leased
+
+    run(journey, tmp_path, Models())
+
+
 @pytest.mark.parametrize(
     ("changed", "unsealed", "words"),
     [
