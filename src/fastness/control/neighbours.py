@@ -136,9 +136,9 @@ class Neighbours:
         one.look_s = one.heard_s + due_s
         return before != (one.place, one.routed)
 
-    def withhold(self, models: frozenset[str]) -> None:
-        """Order nobody to run these models, whatever control says: they were revoked."""
-        self._withheld = models
+    def withhold(self, names: frozenset[str]) -> None:
+        """Order nobody to run these models, or any with these adapters, whatever control says: they were revoked."""
+        self._withheld = names
 
     def places(self) -> tuple[Node, ...]:
         """Return where the nodes stand, by their certificates."""
@@ -257,9 +257,8 @@ class Neighbours:
     def _permitted(self, orders: NodeOrders) -> NodeOrders:
         if not self._withheld:
             return orders
-        return replace(
-            orders, assignments=tuple(one for one in orders.assignments if one.spec.model not in self._withheld)
-        )
+        kept = tuple(one for one in orders.assignments if one.spec.model not in self._withheld)
+        return replace(orders, assignments=kept).without_adapters(self._withheld)
 
 
 def _routed(one: _Neighbour) -> tuple[Replica, ...]:

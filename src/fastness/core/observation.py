@@ -5,7 +5,8 @@ Times are milliseconds since 1970 by the clock of whoever wrote the report: only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import Part
@@ -51,6 +52,7 @@ class Assignment:
             revision=self.revision,
             model_digest=spec.model_digest,
             term=self.term,
+            adapters=tuple(one.digest for one in spec.adapters),
         )
 
 
@@ -72,6 +74,14 @@ class NodeOrders:
     def following(self) -> frozenset[str]:
         """The replicas of which the node has a part that gets no requests."""
         return frozenset(one.replica for one in self.assignments if one.follows)
+
+    def without_adapters(self, names: Collection[str]) -> NodeOrders:
+        """Return the same without some adapters: they were revoked, and their deployments go on without them."""
+        if not names:
+            return self
+        assignments = tuple(replace(one, spec=one.spec.without_adapters(names)) for one in self.assignments)
+        served = tuple(one.without_adapters(names) for one in self.served)
+        return replace(self, assignments=assignments, served=served)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,15 @@ class Dialect(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineAdapter:
+    """A LoRA to be loaded: its digest and size, and its files by their names in it; a single file has no name."""
+
+    digest: str
+    size_bytes: int
+    files: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineTask:
     """What a replica must be: the model's card and file, its shape, and where its socket goes.
 
@@ -124,6 +133,7 @@ class EngineTask:
     a folder, by their names in it, and where each is read from; `weights` is then the folder's place, and not read.
     `accelerators` is how many graphics processors it holds (0: it runs on the processor), `python` the interpreter of
     an engine that has one of its own; empty where none was named. `seat` is its place in a gang, which may be of one.
+    `adapters` are loaded beside the model: a request names one by its digest, or none.
     """
 
     card: ModelCard
@@ -138,6 +148,7 @@ class EngineTask:
     accelerators: int = 0
     python: str = ""
     seat: Seat = ALONE
+    adapters: tuple[EngineAdapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Keeper:
     def __init__(self, tell: Callable[[Any], None]) -> None:
         self.tell, self.kept = tell, dict[str, Replica]()
 
-    async def start(self, replica: Replica) -> None:
+    async def start(self, replica: Replica, starts: int = 0) -> None:
         self.kept[replica.id] = replica
         self.tell(replica)
 

@@ -63,17 +63,19 @@ def test_both_doors_hear_of_a_gang_and_gateways_of_its_first_member(tmp_path: Pa
         two.control.send(ordered(NODE, part(NODE, *members)))
         two.head.look(own)
         await two.turns(lambda: [one.pid for one in two.node.observe()] == [1])
-        await two.turn()
-        await two.turns(lambda: bool(two.head.replicas()) == (first == NODE))
-        doors = {
-            place: SnapshotReader(folder / ORDERS, DoorOrders).poll()
-            for place, folder in (("local", two.run), (NODE, two.there))
+        readers = {
+            place: SnapshotReader(at / ORDERS, DoorOrders) for place, at in (("local", two.run), (NODE, two.there))
         }
+        doors = {place: reader.poll() for place, reader in readers.items()}
+
+        def led() -> bool:
+            doors.update({place: told for place, reader in readers.items() if (told := reader.poll())})
+            return bool(doors[NODE] and doors[NODE].routes) == bool(two.head.replicas()) == (first == NODE)
+
+        await two.turns(led)
         places = tuple({"local": HERE, NODE: THERE}[name] for name in members)
         for name, told in doors.items():
             assert told is not None and told.gangs == (DoorGang("chat-1", 4, members.index(name), places),)
-        assert bool(two.head.replicas()) == (first == NODE)
-        assert bool(doors[NODE].routes) == (first == NODE)
 
     run(journey, tmp_path, Models())
 
