@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from fastness.ledger.tiles import entries_of
+from fastness.ledger.tree import leaf_hash
+from go_program import Refused, ask, require_program
 from installation import CHAT, EMBEDDING, FASTNESS, Installation
 
 pytestmark = pytest.mark.slow
@@ -61,9 +65,28 @@ def test_a_whole_answer_is_proved_from_what_the_sdk_has(
     verdicts = verified(tmp_path, trust, got, prompt=ASK, answer=text, parameters=parameters)
     proved = ["log", "prompt", "answer", "parameters", "load", "policy", "configuration"]
     assert [verdicts[name] for name in proved] == ["proved"] * 7, verdicts
-    assert (verdicts["node"], verdicts["hardware"], verdicts["admission"]) == ("asserted", "unknown", "unknown")
+    assert (verdicts["node"], verdicts["hardware"], verdicts["admission"]) == ("asserted", "unknown", "asserted")
     assert verified(tmp_path, trust, got, answer=json.loads(raw.content))["answer"] == "proved"
     assert verified(tmp_path, trust, got, answer=f"{text} Yes.")["answer"] == "refuted"
+
+
+def test_an_auditor_follows_a_log_at_the_gateways_port_with_a_key_of_their_own(
+    client: OpenAI, installation: Installation
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=CHAT, messages=ASK, max_tokens=2)
+    entry = json.loads(receipt(installation, raw.headers["fastness-receipt"]).json()["entry"])
+    key = installation.run("keys", "create", "--role", "auditor", "--name", "audit-office", "--quiet").stdout.strip()
+    root = f"{installation.base_url.removesuffix('/v1')}/ledger/{LOG}"
+    with httpx.Client(headers={"authorization": f"Bearer {key}"}, timeout=30) as auditor:
+        size = int(auditor.get(f"{root}/checkpoint").text.splitlines()[1])
+        number, place = divmod(entry["index"], 256)
+        width = min(256, size - 256 * number)
+        name = f"{number:03d}" + (f".p/{width}" if width < 256 else "")
+        lines = entries_of(auditor.get(f"{root}/tile/entries/{name}").content)
+        hashes = auditor.get(f"{root}/tile/0/{name}").content
+    assert json.loads(lines[place]) == entry
+    assert [hashes[at : at + 32] for at in range(0, len(hashes), 32)] == [leaf_hash(line) for line in lines]
+    assert httpx.get(f"{root}/checkpoint").status_code == 401
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -83,6 +106,29 @@ def test_a_stream_is_proved_from_what_its_chunks_brought(
     assert len(got.content) <= 4_096
     verdicts = verified(tmp_path, trust, got, prompt=ASK, answer=said)
     assert verdicts["answer"] == verdicts["prompt"] == verdicts["log"] == "proved", verdicts
+
+
+def test_another_program_checks_it_from_the_bytes_that_were_sent(installation: Installation, trust: Path) -> None:
+    """Go's libraries for transparency logs and its cryptography; nothing of ours but the format of a receipt."""
+    require_program()
+    body = json.dumps({"model": CHAT, "messages": ASK, "max_tokens": 8}).encode()
+    said = httpx.post(
+        f"{installation.base_url}/chat/completions",
+        headers={"authorization": f"Bearer {installation.admin_key}", "content-type": "application/json"},
+        content=body,
+        timeout=120,
+    )
+    whole = receipt(installation, said.headers["fastness-receipt"]).json()
+    keys = [line.split()[1] for line in trust.read_text().splitlines() if line.startswith("log ")]
+    (key,) = (one for one in keys if one.split("+")[0].endswith(f"/{LOG}") and len(one) < 400)
+    answers = [{"content": one["message"]["content"]} for one in said.json()["choices"]]
+    given = {"request": b64encode(body).decode(), "messages": ASK, "answers": answers}
+
+    found = ask("receipt", receipt=whole, keys=[key], **given)
+
+    assert (found["Bound"], found["Head"]["Signed"]) == (["request", "prompt", "answer"], [key.split("+")[0]])
+    with pytest.raises(Refused, match="proof"):
+        ask("receipt", receipt={**whole, "entry": whole["entry"].replace(CHAT, "another")}, keys=[key], **given)
 
 
 def test_completions_and_embeddings_have_receipts_too(

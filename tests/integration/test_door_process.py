@@ -22,6 +22,8 @@ from fastness.fleet.door.orders import CONNECTOR, DoorOrders, ModelSource, Wante
 from fastness.identity.cluster import folder as files
 from fastness.identity.cluster.membership import Membership
 
+pytestmark = pytest.mark.slow
+
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nwhole"
 GATEWAY = """
 from fastness.main.process import stay_local

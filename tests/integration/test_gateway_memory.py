@@ -32,6 +32,8 @@ from fastness.ledger.memory import MemoryLedger
 from fastness.telemetry.log import JsonLog
 from fastness.telemetry.metrics import GatewayMetrics
 
+pytestmark = pytest.mark.slow
+
 EVENTS = (
     {"choices": [{"delta": {"content": "hi"}, "finish_reason": None}]},
     {"choices": [{"delta": {}, "finish_reason": "stop"}]},

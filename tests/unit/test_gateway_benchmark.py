@@ -212,6 +212,7 @@ def measured(subject, case, **more):
     return window(subject, case, 6.4, count=False, **more)
 
 
+@pytest.mark.slow
 def test_fastness_is_measured_with_everything_on_before_stand_ins(tmp_path: Path) -> None:
     from benchmarks.gateway.bars import bars
     from benchmarks.gateway.cases import SATURATED, UNPACED, WHOLE

@@ -52,7 +52,7 @@ def verify(
         return
     if file is None:
         raise Failure(ExitCode.USAGE, "Nothing to verify was named.", "fastness verify receipt.json --trust trust.txt")
-    files = {"prompt": prompt, "answer": answer, "request": request, "parameters": parameters}
+    files = {"request": request, "prompt": prompt, "parameters": parameters, "answer": answer}
     try:
         given = {name: path.read_bytes() for name, path in files.items() if path}
         claims, code = verify_alone.verify(file, trust, bundle, given)

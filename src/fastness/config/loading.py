@@ -11,6 +11,7 @@ import hashlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
@@ -71,7 +72,12 @@ def run_directory(home: Path, uid: int) -> Path:
 
 
 def _section_type(section: str) -> Any:
-    return get_type_hints(Settings)[section]
+    return _section_types()[section]
+
+
+@cache
+def _section_types() -> dict[str, Any]:
+    return get_type_hints(Settings)
 
 
 def _values(section: str, explained: Mapping[str, Explanation]) -> dict[str, Any]:

@@ -288,6 +288,14 @@ class LedgerSettings:
         "", "This installation in the names of its logs, such as ai.example.gov. A log keeps the one it began with."
     )
     checkpoint_interval_s: float = _setting(1.0, "Signed checkpoints are at least so long apart.", 0.01, 3_600)
+    hashes_for: str = _setting(
+        "auditors",
+        "Who gets checkpoints and hashes of the logs at a gateway: everybody needs no key. Entries are for auditors.",
+        one_of=("auditors", "everybody"),
+    )
+    receipt_days: int = _setting(
+        400, "For how many days the salts of an answer can be had whose content nobody keeps.", 1, 36_500
+    )
     witness_policy: str = _setting(
         "", "File with witnesses, where they are, and how many must cosign (C2SP tlog-policy). Empty: no witnesses."
     )

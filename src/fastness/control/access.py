@@ -23,12 +23,11 @@ from fastness.core.event import Event, EventType, Scalar
 from fastness.core.ids import base62
 from fastness.core.marking import Label
 from fastness.core.retention import Retention
-from fastness.core.tenant import AccessSnapshot, ApiKey, Role, Tenant
+from fastness.core.tenant import DEFAULT_TENANT, AccessSnapshot, ApiKey, Role, Tenant
 from fastness.identity import keys
 from fastness.ledger.port import Ledger
 from fastness.store.port import AccessStore, Missing
 
-DEFAULT_TENANT: Final = "default"
 FIRST_KEY_NAME: Final = "first-admin"
 EPHEMERAL_KEY_NAME: Final = "cli"
 EPHEMERAL_TTL_S: Final = 600

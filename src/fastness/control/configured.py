@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fastness.config import EngineSettings, Settings
-from fastness.control.access import DEFAULT_TENANT
 from fastness.control.declaration import Declaration
 from fastness.control.fleet_log import FleetLog
 from fastness.control.models_here import DeviceBytes
@@ -19,6 +18,7 @@ from fastness.core.desired import DeploymentSpec, Needs, Parameters, Scaling
 from fastness.core.fleet_event import DeploymentApplied, DeploymentRemoved, FleetEvent
 from fastness.core.fleet_state import Deployed, FleetState
 from fastness.core.model import ModelCard, ModelKind
+from fastness.core.tenant import DEFAULT_TENANT
 from fastness.scheduling.revision import revision_of
 
 CONFIGURATION: Final = "configuration"

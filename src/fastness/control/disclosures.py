@@ -16,14 +16,14 @@ from typing import Final
 
 import msgspec
 
-from fastness.control.access import DEFAULT_TENANT, Access
+from fastness.control.access import Access
 from fastness.control.policies import Policies
 from fastness.control.problem import Problem
 from fastness.core.event import Event, EventType, Scalar
 from fastness.core.marking import Label, UnknownMarking
 from fastness.core.policy import Action
 from fastness.core.retention import Disclosure, Keep, Purpose, Selection
-from fastness.core.tenant import Credential, Principal
+from fastness.core.tenant import DEFAULT_TENANT, Credential, Principal
 from fastness.ledger.port import Ledger, Position
 from fastness.sealed.safe import FOUND_MAX, Found, Safe
 from fastness.store.disclosures import DisclosureStore

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -18,6 +18,7 @@ from fastness.control import wire
 from fastness.control.failures import Log
 from fastness.control.problem import Problem
 from fastness.control.routes import LOCAL, Answer, Table, caller_of
+from fastness.core.event import EventType
 from fastness.core.policy import Action
 from fastness.ledger.port import LedgerUnavailable
 from fastness.ledger.receipts.receipt import Archive, NotSigned, parse_id
@@ -39,10 +40,10 @@ class ReceiptBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ReceiptDesk:
-    """Makes receipts out of an archive, one at a time."""
+    """Makes receipts out of an archive, one at a time. `forget` destroys what no receipt may be made of any more."""
 
-    def __init__(self, archive: Archive, log: Log) -> None:
-        self._archive, self._log = archive, log
+    def __init__(self, archive: Archive, forget: Callable[[], None], log: Log) -> None:
+        self._archive, self._forget, self._log = archive, forget, log
         self._turn = asyncio.Lock()
         self._behind = True
         self._problem = ""
@@ -93,9 +94,18 @@ class ReceiptDesk:
                 await asyncio.sleep(LOOK_AGAIN_S)
             except (LedgerUnavailable, TreeDamaged, OSError, ValueError, LookupError) as error:
                 self._log.record("error", "receipt.problem", reason=type(error).__name__)
-                raise _unavailable("a log or its index cannot be read; the operator's log says which") from None
+                why = "a log, its index or the key of what is sealed cannot be read; the operator's log says which"
+                raise _unavailable(why) from None
             if time.monotonic() > until:
                 raise _unavailable(why)
+
+    async def knows(self, log: str, kind: EventType, *values: object) -> bool:
+        """Tell whether there is such an entry (see Archive), in all that is recorded. Raises what reading raises."""
+        behind = True
+        while behind:
+            async with self._turn:
+                behind = await asyncio.to_thread(self._archive.catch_up)
+        return self._archive.knows(log, kind.value, *values)
 
     async def _follow(self) -> None:
         while True:
@@ -103,6 +113,7 @@ class ReceiptDesk:
             try:
                 async with self._turn:
                     self._behind = await asyncio.to_thread(self._archive.catch_up)
+                    await asyncio.to_thread(self._forget)
             except (LedgerUnavailable, OSError, ValueError) as error:
                 self._behind, problem = False, type(error).__name__
             if problem and problem != self._problem:

@@ -101,7 +101,7 @@ _ROWS: Final = (
     ErrorCode("quota_unavailable", 503, "server_error", "What is left of a limit cannot be told, so none is given."),
     ErrorCode("batches_unavailable", 503, "server_error", "Files and batches cannot be reached now; answers can."),
     ErrorCode("retention_unavailable", 503, "server_error", "What is to be kept cannot be, so it is not answered."),
-    ErrorCode("receipts_unavailable", 503, "server_error", "The receipt cannot be made now; answers are, and bound."),
+    ErrorCode("receipts_unavailable", 503, "server_error", "A receipt or log cannot be read now; answers are given."),
     ErrorCode("witnesses_unavailable", 503, "server_error", "Too few witnesses have cosigned the ledger for too long."),
     ErrorCode("ledger_unavailable", 503, "server_error", "The ledger cannot record, so nothing may be answered."),
     ErrorCode("queue_timeout", 503, "server_error", "The request waited too long for a free slot."),

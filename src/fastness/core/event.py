@@ -28,6 +28,7 @@ class EventType(StrEnum):
     MODEL_APPROVED = "model.approved"
     MODEL_ADMITTED = "model.admitted"
     MODEL_REVOKED = "model.revoked"
+    MODEL_SHIPPED = "model.shipped"
     MODEL_EXPORTED = "model.exported"
     BUNDLE_IMPORTED = "bundle.imported"
     PERIMETER_PROVED = "perimeter.proved"

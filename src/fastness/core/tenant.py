@@ -29,6 +29,8 @@ class Credential(StrEnum):
     LOCAL = "local"
 
 
+DEFAULT_TENANT: Final = "default"
+"""The installation's own tenant."""
 SHARE_MIN: Final = 0.001
 SHARE_MAX: Final = 1_000_000.0
 """Bounds of a tenant's share. Only the ratio of two tenants' shares matters."""

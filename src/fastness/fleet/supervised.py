@@ -50,7 +50,8 @@ class Supervised:
     tell of the last run that ended; `exit_code` is None when it was ended by us. `epoch` counts the starts.
     """
 
-    def __init__(self, care: Care, on_change: Callable[[], None]) -> None:
+    def __init__(self, care: Care, on_change: Callable[[], None], epoch: int = 0) -> None:
+        """`epoch` is how often it was started before."""
         self._care = care
         self._on_change = on_change
         self._stopping = asyncio.Event()
@@ -60,7 +61,7 @@ class Supervised:
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
         self.state = ReplicaState.STOPPED
-        self.epoch = 0
+        self.epoch = epoch
         self.ending: Ending | None = None
         self.exit_code: int | None = None
         self.last_lines: tuple[str, ...] = ()

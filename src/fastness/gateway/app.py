@@ -22,11 +22,13 @@ from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
+from fastness.gateway.ledger_pages import ROUTE as LEDGER
+from fastness.gateway.ledger_pages import LedgerPages
+from fastness.gateway.offer import Offer, may_name
 from fastness.gateway.openapi import openapi_document
 from fastness.gateway.receipts import ROUTE as RECEIPTS
 from fastness.gateway.receipts import receipt_page
-from fastness.gateway.routing import find_model, may_name
-from fastness.gateway.served import Served
+from fastness.gateway.routing import find_model
 from fastness.gateway.usage import usage_page
 from fastness.gateway.wire import out
 from fastness.gateway.wire.errors import error_body, error_headers
@@ -64,6 +66,7 @@ class App:
         self._gateway, self._name, self.fellows = gateway, name, fellows
         self._control = str(control or "")
         self._batches = Batches(gateway, batches)
+        self._ledger_pages = LedgerPages(gateway, self._control)
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         self.connections: Callable[[], int] = lambda: 0
@@ -115,6 +118,8 @@ class App:
             page = partial(self._model, name=exchange.path.removeprefix("/v1/models/"))
         if page is None and exchange.path.startswith(RECEIPTS):
             page = partial(self._receipt, receipt_id=exchange.path.removeprefix(RECEIPTS))
+        if page is None and exchange.path.startswith(LEDGER):
+            page = self._ledger
         if page is None and exchange.inside and exchange.path.startswith(CHOICES):
             page = self._choices  # for the operator: from outside there is no such route
         if page is None:
@@ -161,13 +166,13 @@ class App:
 
     def _models(self, exchange: Exchange) -> None:
         mark, may_use = self._asker(exchange)
-        shown = [self._model_out(one) for one in self._gateway.routing.models() if may_use(one)]
+        shown = [self._model_out(one) for one in self._gateway.routing.offers() if may_use(one)]
         exchange.respond(200, JSON_HEADERS + mark.line, _encode(out.ModelList(shown)))
 
     def _model(self, exchange: Exchange, name: str) -> None:
         mark, may_use = self._asker(exchange)
-        served = find_model(self._gateway.routing, name, None, may_use, may_use)
-        exchange.respond(200, JSON_HEADERS + mark.line, _encode(self._model_out(served)))
+        offer = find_model(self._gateway.routing, name, None, may_use, may_use)
+        exchange.respond(200, JSON_HEADERS + mark.line, _encode(self._model_out(offer)))
 
     def _usage(self, exchange: Exchange) -> None:
         principal = self._gateway.authenticate(exchange)
@@ -183,10 +188,21 @@ class App:
             exchange, principal, receipt_page(gateway.engines, self._control, principal, receipt_id, exchange.query)
         )
 
-    def _later(self, exchange: Exchange, principal: Principal, page: Coroutine[object, object, bytes]) -> None:
-        """Answer with a page that has to be waited for."""
+    def _ledger(self, exchange: Exchange) -> None:
+        pages = self._ledger_pages
+        principal = pages.asker(exchange)
+        self._later(exchange, principal, pages.page(exchange), pages.lines(exchange, principal))
+
+    def _later(
+        self,
+        exchange: Exchange,
+        principal: Principal | None,
+        page: Coroutine[object, object, bytes],
+        lines: bytes = JSON_HEADERS,
+    ) -> None:
+        """Answer with a page that has to be waited for; nobody in particular asks for what is public."""
         try:
-            mark = self._gateway.mark(exchange, principal)
+            mark_line = self._gateway.mark(exchange, principal).line if principal else b""
         except Refusal:
             page.close()
             raise
@@ -196,13 +212,13 @@ class App:
                 shown = await page
             except Refusal as told:
                 self._gateway.meters.page_refused(told)
-                exchange.respond(told.status, error_headers(told) + mark.line, error_body(told))
+                exchange.respond(told.status, error_headers(told) + mark_line, error_body(told))
             except Exception as error:  # noqa: BLE001 - the last resort: nobody is left without an answer
                 self._gateway.note_defect(exchange.request_id, error)
                 refusal = Refusal("internal_error", "A defect in Fastness; the request id finds it in the logs.")
-                exchange.respond(refusal.status, error_headers(refusal) + mark.line, error_body(refusal))
+                exchange.respond(refusal.status, error_headers(refusal) + mark_line, error_body(refusal))
             else:
-                exchange.respond(200, JSON_HEADERS + mark.line, shown)
+                exchange.respond(200, lines + mark_line, shown)
 
         self._answer_later(exchange, answer())
 
@@ -212,24 +228,25 @@ class App:
         task.add_done_callback(self._tasks.discard)
         exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
 
-    def _asker(self, exchange: Exchange) -> tuple[Mark, Callable[[Served], bool]]:
+    def _asker(self, exchange: Exchange) -> tuple[Mark, Callable[[Offer], bool]]:
         """Return what the asker's requests are marked with, and which models it may use for that; raises Refusal."""
         gateway = self._gateway
         principal = gateway.authenticate(exchange)
         mark = gateway.mark(exchange, principal)
         return mark, lambda one: may_name(principal, one) and gateway.may_use(principal, mark, one)
 
-    def _model_out(self, served: Served) -> out.ModelOut:
-        card, policy = served.card, self._gateway.policy
+    def _model_out(self, offer: Offer) -> out.ModelOut:
+        card, policy = offer.card, self._gateway.policy
         assert policy
         return out.ModelOut(
-            served.name,
+            offer.name,
             card.created_s,
             card.kind.value,
-            served.context_tokens(),
+            offer.served.context_tokens(),
             card.digest,
             card.licence,
-            str(policy.ceiling(served.deployment)),
+            str(policy.ceiling(offer.face)),
+            offer.loaded.digest if offer.loaded else None,
         )
 
 

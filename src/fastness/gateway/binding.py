@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from fastness.core.event import Scalar
 from fastness.gateway.canonical import parameters_bytes, prompt_bytes
-from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, Salting, commit
+from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, commit
+from fastness.ledger.receipts.salt_secrets import DaySalting
 
 if TYPE_CHECKING:
     from fastness.gateway.trip import Trip
@@ -18,11 +19,11 @@ ID_PREFIX: Final = "req_"
 class Binding:
     """Binds the answers of one gateway, whose log has the name `log`.
 
-    `secret` is what salts follow from; `configuration` the digest of the settings in force.
+    `salting` makes the salts of answers that nobody keeps; `configuration` is the digest of the settings in force.
     """
 
-    def __init__(self, log: str, secret: bytes, configuration: str) -> None:
-        self._salting, self._configuration = Salting(secret), configuration
+    def __init__(self, log: str, salting: DaySalting, configuration: str) -> None:
+        self._salting, self._configuration = salting, configuration
         self._line = f"{RECEIPT_HEADER.lower()}: {log}.%b\r\n".encode()
         self._comment = f": {RECEIPT_HEADER.lower()} {log}.%b entry %d\n\n".encode()
 
@@ -34,15 +35,13 @@ class Binding:
         """Return the comment at the end of a stream: the receipt's id, and where its entry stands in the log."""
         return self._comment % (request_id[len(ID_PREFIX) :].encode(), index)
 
-    def salts(self, request_id: str) -> dict[str, str]:
-        """Return the salts of an answer's commitments, in hex: whoever keeps the content can show that it is that."""
-        return {name: salt.hex() for name, salt in self._salting.of(request_id)._asdict().items()}
-
-    def fields(self, trip: Trip) -> dict[str, Scalar]:
+    def fields(self, trip: Trip, time_ms: int) -> dict[str, Scalar]:
         """Return what the entry of a whole answer says besides: what was asked and answered, how, where."""
         request, answer, replica, model = trip.request, trip.answer, trip.replica, trip.model
         assert request
-        salts = self._salting.of(trip.exchange.request_id)
+        salts, day = trip.salts, None
+        if salts is None:
+            salts, day = self._salting.of(trip.exchange.request_id, time_ms)
         said: dict[str, Scalar] = {
             "request_commitment": commit(REQUEST, salts.request, trip.exchange.body),
             "prompt_commitment": commit(PROMPT, salts.request, prompt_bytes(request)),
@@ -50,6 +49,8 @@ class Binding:
             "answer_commitment": commit(ANSWER, salts.answer, answer.said() if answer else trip.body),
             "configuration": self._configuration,
         }
+        if day is not None:
+            said["salt_day"] = day
         if replica:
             said["engine"], said["build"], said["node"] = replica.engine, replica.build, replica.node
             for node in model.nodes if model else ():

@@ -5,12 +5,15 @@ What was chosen when a request was authorised holds for it: a choice that change
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fastness.core.error import Refusal
 from fastness.core.request import Delta, Usage
+from fastness.ledger.commitment import salts_of
+from fastness.sealed.box import KEY_BYTES
 from fastness.sealed.port import Kept, SealedUnavailable
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ async def seal(gateway: Gateway, trip: Trip) -> None:
     """Make the content durable, sealed; raises Refusal: what a department wants kept is not answered without."""
     assert gateway.sealer
     try:
-        await gateway.sealer.keep(_record(gateway, trip, whole=True))
+        trip.content_at = await gateway.sealer.keep(_record(gateway, trip, whole=True))
     except SealedUnavailable as error:
         raise _unavailable(error) from None
     trip.sealed = True
@@ -99,6 +102,9 @@ def seal_broken(gateway: Gateway, trip: Trip) -> None:
 def _record(gateway: Gateway, trip: Trip, *, whole: bool) -> Kept:
     principal, mark, served, answer = trip.principal, trip.mark, trip.served, trip.answer
     assert principal and mark
+    # Those of its own key: who destroys that, destroys what could confirm a guess of the content.
+    record_key = os.urandom(KEY_BYTES)
+    trip.salts = salts_of(record_key, trip.exchange.request_id)
     sent = b"".join(answer.pieces) if isinstance(answer, KeptAnswer) else trip.body
     return Kept(
         tenant=principal.tenant,
@@ -113,11 +119,12 @@ def _record(gateway: Gateway, trip: Trip, *, whole: bool) -> Kept:
         answer=sent,
         whole=whole,
         said=(answer.said() if answer else trip.body) if whole else b"",
-        salts=gateway.binding.salts(trip.exchange.request_id),
+        salts={name: salt.hex() for name, salt in trip.salts._asdict().items()},
+        record_key=record_key,
     )
 
 
-def _nobody_waits(_failure: SealedUnavailable | None) -> None:
+def _nobody_waits(_outcome: str | SealedUnavailable) -> None:
     pass
 
 

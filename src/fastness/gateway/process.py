@@ -39,6 +39,7 @@ from fastness.gateway.tls import tls_context
 from fastness.gateway.wire.errors import error_body
 from fastness.gateway.witnessed import Witnessed
 from fastness.ledger.port import Ledger
+from fastness.ledger.receipts.salt_secrets import DaySalting
 from fastness.policy.port import PolicyEngine, PolicyProblem
 from fastness.sealed.writer import Sealer
 from fastness.telemetry.log import JsonLog
@@ -87,8 +88,7 @@ class GatewayParts:
     `probes` is where the supervisor asks for health, and batches for answers: a Unix socket, since they make no other.
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
     called `name`, which is also its log's name. `reports` is the file that tells of its load. `remote` makes, on the
-    running loop, the connections to engines of other hosts; None: there are none. The salts of receipts follow from
-    `secret`.
+    running loop, the connections to engines of other hosts; None: there are none. `salting` is for receipts.
     """
 
     settings: Settings
@@ -109,7 +109,7 @@ class GatewayParts:
     probes: Path
     control: Path
     reports: Path
-    secret: bytes
+    salting: DaySalting
     name: str = FIRST
     batches: Path | None = None
     remote: Callable[[], RemoteEngines] | None = None
@@ -132,7 +132,7 @@ async def serve(parts: GatewayParts) -> int:
         reread_access=lambda: _read_access(parts, gateway),
         sealer=parts.sealer,
         leases=Leases(parts.clock, engines, str(parts.control), parts.name, os.urandom(8).hex(), parts.log),
-        binding=Binding(parts.name, parts.secret, configuration_digest(settings)),
+        binding=Binding(parts.name, parts.salting, configuration_digest(settings)),
         witnessed=Witnessed(parts.name, settings.ledger.witness_grace_s, parts.clock),
     )
     gateway.append(_configured(parts))

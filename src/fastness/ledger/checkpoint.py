@@ -16,6 +16,10 @@ from fastness.ledger.tree import EMPTY_ROOT, HASH_BYTES, SIZE_MAX
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
+class EmptyRootWrong(ValueError):  # noqa: N818 - what is said of a checkpoint
+    """A checkpoint of no entries has a root that is not that of the empty tree; witnesses say that apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A tree head: the log named `origin` had `size` entries, and `root` (32 bytes) over them."""
@@ -31,7 +35,7 @@ class Checkpoint:
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """Read the text of a checkpoint, without its signatures; raises ValueError, which says why."""
+    """Read the text of a checkpoint, without its signatures; raises ValueError (EmptyRootWrong) with why."""
     lines = text.split("\n")
     if len(lines) < 4 or lines.pop():
         raise ValueError("a checkpoint has three lines or more, each ended by a newline")
@@ -40,7 +44,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     origin, size, root, *extensions = lines
     read = Checkpoint(origin, number(size), decode_hash(root), tuple(extensions))
     if not read.size and read.root != EMPTY_ROOT:
-        raise ValueError("a log without entries has the root of the empty tree")
+        raise EmptyRootWrong("a log without entries has the root of the empty tree")
     return read
 
 

@@ -2,8 +2,9 @@
 
     commitment = SHA-256("fastness <what> v1\\n" || salt || content)
 
-The salts of an answer follow from its request id and a secret of this installation, so none need be kept: whoever has
-the secret and an entry can make them again, and without the secret all commitments ever made are noise. What belongs
+The salts of an answer follow from its request id and a secret, so none need be kept: whoever has the secret and an
+entry can make them again, and without the secret the commitment is noise. Of an answer that nobody keeps it is a secret
+of this installation; of one that is kept it is the key of its sealed record, and goes when that goes. What belongs
 to the asking (request, prompt, parameters) has one salt, the answer another: either can be shown without the other.
 `verify_alone.py` says the same in the words of a reader; a test holds the two together.
 """

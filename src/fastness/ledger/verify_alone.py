@@ -32,7 +32,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PROVED, ASSERTED, UNKNOWN, REFUTED = "proved", "asserted", "unknown", "refuted"
-RECEIPT_BYTES_MAX, NOTE_BYTES_MAX, MEMBERS_MAX = 65_536, 65_536, 100_000
+RECEIPT_BYTES_MAX, NOTE_BYTES_MAX, MEMBERS_MAX, MS_MAX = 65_536, 65_536, 100_000, 253_402_300_800_000  # year 9999
 SALTS = {"request": "request", "prompt": "request", "parameters": "request", "answer": "answer"}
 KEY_BYTES = {0x01: 32, 0x04: 32, 0x06: 1_312}  # by kind: Ed25519 for notes and for cosignatures, ML-DSA-44
 
@@ -154,7 +154,7 @@ def read_trust(text: str) -> Trust:
     """Read a policy; raises Unreadable."""
     trust, quorums = Trust(), list[str]()
     for number, line in enumerate(text.splitlines(), 1):
-        if words := line.split("#")[0].split():
+        if (words := line.split()) and not words[0].startswith("#"):
             try:
                 _trust_also(trust, quorums, *words)
             except (ValueError, TypeError) as error:
@@ -188,8 +188,7 @@ def _trust_also(trust: Trust, quorums: list[str], word: str, name: str, *rest: s
 
 
 def _check_signature(key: Key, text: str, head: tuple[str, int, bytes], signature: bytes) -> None:
-    origin, size, root = head
-    message, signed = text.encode(), signature
+    (origin, size, root), message, signed = head, text.encode(), signature
     if key.kind != 0x01:
         signed, time_s = signature[8:], int.from_bytes(signature[:8], "big")
         message = f"cosignature/v1\ntime {time_s}\n{text}".encode()
@@ -247,7 +246,7 @@ def root_of(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes:
 def root_of_range(leaves: list[bytes], start: int, around: Iterator[bytes], low: int, high: int) -> bytes:
     """Return the root from leaf `low` to `high`. `leaves` begin at `start`; `around` are the subtrees beside them."""
     if high <= start or low >= start + len(leaves):
-        return next(around)
+        return next(around) if high else _sha()  # of no leaves at all it is the hash of nothing
     if high - low == 1:
         return leaves[low - start]
     middle = low + (1 << (high - low - 1).bit_length() - 1)
@@ -258,7 +257,7 @@ def root_of_range(leaves: list[bytes], start: int, around: Iterator[bytes], low:
 def read_entry(line: bytes, index: int, head: Head, manifest: str = "") -> Found:
     """Read an entry of Fastness; raises Unreadable."""
     said = _object(line, "an entry")
-    if not (isinstance(said.get("fields"), dict) and isinstance(said.get("type"), str)):
+    if [type(said.get(key)) for key in ("fields", "type")] != [dict, str] or not 0 <= said["time_ms"] < MS_MAX:
         raise Unreadable("an entry has another form than those of Fastness")
     return Found(said["type"], int(said["time_ms"]), said["fields"], index, head, manifest)
 
@@ -277,13 +276,13 @@ def check_entry(one: dict[str, str], trust: Trust, brought: Iterable[Key]) -> Fo
 
 def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside: Iterable[Found] = ()) -> list[Claim]:
     """Return what a receipt shows of `given`, the reader's own files; `beside` are entries of a bundle."""
-    receipt = _object(content[: RECEIPT_BYTES_MAX + 1], "the receipt")
+    receipt = _object(content[:RECEIPT_BYTES_MAX], "the receipt")
     try:
         brought = [read_key(one) for one in receipt["keys"]]
         found = check_entry(receipt, trust, brought)
         chain = [*beside, *(check_entry(one, trust, brought) for one in receipt.get("chain", ()))]
         log, _, request = receipt["id"].rpartition(".")
-        salts = {name: bytes.fromhex(receipt["salts"][salt]) for name, salt in SALTS.items()}
+        salts = {name: bytes.fromhex(receipt["salts"].get(salt, "")) for name, salt in SALTS.items()}
         attested = " ".join(one["kind"] for one in receipt.get("attestation", ()))
     except Refuted as refuted:
         return [Claim(REFUTED, "log", str(refuted))]
@@ -293,8 +292,7 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
     if of != (log, f"req_{request}", 1):
         return [Claim(REFUTED, "log", f"the receipt {receipt['id']} came with the entry of another answer")]
     head, why = found.head, "the log's key came with the receipt: give one of your own with --trust"
-    by = ", ".join(head.witnesses) or "no witness"
-    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {by}"
+    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {', '.join(head.witnesses) or 'no witness'}"
     return [
         Claim(head.verdict, "log", text, why if not head.own else "" if head.verdict == PROVED else "too few"),
         *(_matched(found, name, salts[name], content) for name, content in given.items()),
@@ -305,9 +303,9 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
 
 def _matched(found: Found, name: str, salt: bytes, content: bytes) -> Claim:
     known, label = found.fields.get(f"{name}_commitment"), f"fastness {name} v1\n".encode()
-    if known is None:
-        return Claim(UNKNOWN, name, f"the {name}", "the entry does not bind it")
-    if known in (_sha(label, salt, form).hex() for form in readings(name, content)):
+    if known is None or not salt:
+        return Claim(UNKNOWN, name, f"the {name}", "its salt was destroyed" if known else "the entry does not bind it")
+    if len(salt) == 32 and known in (_sha(label, salt, form).hex() for form in readings(name, content)):
         return Claim(found.head.verdict, name, f"the {name} is the one that you gave")
     return Claim(REFUTED, name, f"the {name} is not the one that you gave, or not to the letter")
 
@@ -316,8 +314,8 @@ def readings(name: str, content: bytes) -> Iterator[bytes]:
     """Return what a file may mean: the bytes themselves, a text, or JSON as the API has it; a last newline is none."""
     for raw in (content, content.removesuffix(b"\n")):
         text = raw.decode("utf-8", "replace")
-        yield from (raw, canonical([text]))
-        yield canonical([{"content": text} if name == "answer" else {"content": text, "role": "user"}])
+        forms = [text], [{"content": text} if name == "answer" else {"content": text, "role": "user"}]
+        yield from (raw, *(canonical(form) for form in forms if text.encode() == raw))
     try:
         value = json.loads(content)
         if name == "answer":
@@ -347,8 +345,7 @@ def _message(one: dict[str, Any], *, asked: bool) -> dict[str, Any]:
 
 def _last(chain: Iterable[Found], answer: Found, kind: str, **wanted: object) -> Found | None:
     known = (one for one in chain if one.kind == kind and one.time_ms <= answer.time_ms)
-    fits = (one for one in known if wanted.items() <= one.fields.items())
-    return max(fits, key=lambda one: one.time_ms, default=None)
+    return max((one for one in known if wanted.items() <= one.fields.items()), key=lambda it: it.time_ms, default=None)
 
 
 def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
@@ -356,26 +353,23 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
     if answer.kind != "inference.completed":
         yield Claim(answer.head.verdict, "outcome", f"it got no whole answer: {said.get('code', answer.kind)}")
         return
-    weights, record = said.get("model_digest"), "in the record of the answer"
-    model = f"model {said.get('model')} sha256:{weights}"
-    wanted = {key: said.get(key) for key in ("replica", "epoch", "model_digest")}
-    if loaded := _last(chain, answer, "model.loaded", **wanted):
-        verdict = min(answer.head.verdict, loaded.head.verdict)  # "asserted" is the lesser word
-        yield Claim(verdict, "load", f"{model} is what {said.get('replica')} had loaded ({loaded.place})")
-    else:
-        yield Claim(ASSERTED, "load", f"{model} answered", f"by the gateway, {record}; no entry of its loading came")
-    yield _admission(answer, chain, model, str(weights))
-    for about, kind, key in (
-        ("policy", "policy.applied", "policy"),
-        ("configuration", "configuration.loaded", "configuration"),
-    ):
-        text = f"{about} sha256:{said.get(key)} was in force"
-        if about == "policy":
-            text += f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
-        if applied := _last(chain, answer, kind, **{about: said.get(about)}):
-            yield Claim(min(answer.head.verdict, applied.head.verdict), about, f"{text} ({applied.place})")
+    record, by = "in the record of the answer", "by the gateway, in the record of the answer"
+    loaded = _last(chain, answer, "model.loaded", **{it: said.get(it) for it in ("replica", "epoch", "model_digest")})
+    for what in ("model", "adapter") if said.get("adapter_digest") else ("model",):
+        digest = str(said.get(f"{what}_digest"))
+        named = f"{what} {said.get(what)} sha256:{digest}"
+        if loaded and digest in (said.get("model_digest"), *str(loaded.fields.get("adapters")).split()):
+            text = f"{named} is what {said.get('replica')} had loaded ({loaded.place})"
+            yield Claim(min(answer.head.verdict, loaded.head.verdict), "load", text)  # "asserted" is the lesser word
         else:
-            yield Claim(ASSERTED, about, text, f"by the gateway, {record}")
+            yield Claim(ASSERTED, "load", f"{named} answered", f"{by}; no entry of its loading came")
+        yield _admission(answer, chain, named, digest)
+    allowed = f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
+    for about, kind, more in (("policy", "policy.applied", allowed), ("configuration", "configuration.loaded", "")):
+        text = f"{about} sha256:{said.get(about)} was in force{more}"
+        applied = _last(chain, answer, kind, **{about: said.get(about)})
+        shown = (min(answer.head.verdict, applied.head.verdict), f" ({applied.place})") if applied else (ASSERTED, "")
+        yield Claim(shown[0], about, text + shown[1], "" if applied else by)
     where = ", ".join(f"{key} {said.get(key) or 'undeclared'}" for key in ("node", "jurisdiction", "operator"))
     yield Claim(ASSERTED, "node", where, f"by the installation, {record}")
     run = f"engine {said.get('engine')} {said.get('build')}, marking {said.get('marking')}, tokens"
@@ -385,12 +379,16 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
 
 def _admission(answer: Found, chain: list[Found], model: str, weights: str) -> Claim:
     for one in sorted(chain, key=lambda one: -one.time_ms):
-        named = [one.fields.get("digest") == _sha(one.manifest.encode()).hex(), f"{weights}  " in one.manifest]
+        own, listed = one.fields.get("digest"), f"\n{weights}  " in f"\n{one.manifest}"
+        named = [own == _sha(one.manifest.encode()).hex(), listed or weights == own]  # the own: of a folder
         if one.kind == "model.revoked" and one.time_ms <= answer.time_ms and all(named):
             return Claim(REFUTED, "admission", f"{model} was revoked before it answered ({one.place})")
         if one.kind == "model.admitted" and one.time_ms <= answer.time_ms and all(named):
             text = f"{model} was admitted by {' and '.join(str(one.fields.get('approvers')).split())} ({one.place})"
             return Claim(min(answer.head.verdict, one.head.verdict), "admission", text)
+    if shipped := _last(chain, answer, "model.shipped", model_digest=weights):
+        text = f"{model} came with Fastness {shipped.fields.get('version')}, which names it so ({shipped.place})"
+        return Claim(ASSERTED, "admission", text, "by the installation, when it began; nobody there was asked")
     return Claim(UNKNOWN, "admission", f"who admitted {model}", "no entry of its admission came")
 
 
@@ -442,20 +440,23 @@ def _range(bundle: zipfile.ZipFile, name: str, trust: Trust, manifests: dict[str
     head = check_checkpoint(bundle.read(f"{name}/checkpoint").decode(), trust, keys)
     said = _object(bundle.read(f"{name}/range.json"), f"{name}/range.json")
     lines, around = bundle.read(f"{name}/entries").splitlines(), iter([_base64(one, 32) for one in said["hashes"]])
-    root = root_of_range([_sha(b"\x00", line) for line in lines], said["start"], around, 0, head.size)
-    if (root, said["size"], said["end"] - said["start"], [*around]) != (head.root, head.size, len(lines), []):
+    start, end = said["start"], said["end"]
+    root = root_of_range([_sha(b"\x00", line) for line in lines], start, around, 0, head.size)  # none beyond is in it
+    whole = 0 <= start <= end <= head.size == said["size"] and end - start == len(lines) and root == head.root
+    if not whole or [*around] or name != f"ledger/{head.log.rpartition('/')[2]}":
         raise Refuted(f"the entries of {name} are not those of the log {head.log}")
-    read = [read_entry(line, at, head) for at, line in enumerate(lines, said["start"])]
+    read = [read_entry(line, at, head) for at, line in enumerate(lines, start)]
     return [one._replace(manifest=manifests.get(str(one.fields.get("digest")), "")) for one in read]
 
 
 def _answers(found: list[Found]) -> Iterator[Claim]:
     groups: dict[tuple[object, ...], list[Found]] = {}
-    keys = ("replica", "epoch", "model_digest", "policy", "rule", "tenant", "configuration")
-    for one in found:
-        if one.kind == "inference.completed":
-            groups.setdefault(tuple(one.fields.get(key) for key in keys), []).append(one)
+    keys = ("replica", "epoch", "model_digest", "adapter_digest", "policy", "rule", "tenant", "configuration")
     chain = [one for one in found if not one.kind.startswith("inference.")]
+    revoked = [one.time_ms for one in chain if one.kind == "model.revoked"]
+    for one in (one for one in found if one.kind == "inference.completed"):
+        after = sum(time_ms <= one.time_ms for time_ms in revoked)  # what was true of the first may have ended
+        groups.setdefault((after, *(one.fields.get(key) for key in keys)), []).append(one)
     for group in groups.values():
         for claim in _chain(min(group, key=lambda one: one.time_ms), chain):
             yield claim._replace(text=f"{claim.text}, for {len(group):,} answers")
@@ -488,11 +489,10 @@ def verify(path: Path, trust: Path | None, bundle: Path | None, given: dict[str,
     else:
         if bundle:
             claims, beside = verify_bundle(bundle, believed)
-        refuted = [one for one in claims if one.verdict == REFUTED]
-        claims = [*verify_receipt(path.read_bytes(), believed, given, beside), *refuted]
-    if any(one.verdict == REFUTED for one in claims):
-        return claims, 1
-    return claims, 0 if {one.verdict for one in claims if one.about in ("log", *SALTS)} == {PROVED} else 6
+        shown = verify_receipt(path.read_bytes(), believed, given, beside)
+        claims = [*shown, *(one for one in claims if one.verdict == REFUTED)]
+    code = 0 if {one.verdict for one in claims if one.about in ("log", *SALTS)} == {PROVED} else 6
+    return claims, 1 if any(one.verdict == REFUTED for one in claims) else code
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from fastness.main.listeners import bind_listener
 from fastness.main.process import (
     GATEWAY_VARIABLE,
     LISTENER_VARIABLE,
-    RECEIPT_SALTS,
+    SALT_DAYS,
     WITNESSED,
     die_with_supervisor,
     log_place,
+    milliseconds,
     open_log,
     prepare_directories,
     signing,
@@ -50,6 +51,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.gateway.process import GatewayParts, serve
     from fastness.identity.authenticator import Authenticator
     from fastness.identity.pepper import load_or_create
+    from fastness.ledger.receipts.salt_secrets import DAY_MS, DaySalting, load_or_begin
     from fastness.policy.cedar import CedarEngine
     from fastness.store.snapshot_file import SnapshotProblem, SnapshotReader
 
@@ -84,7 +86,7 @@ def run_gateway(settings: Settings) -> int:
         batches=run / SOCKET_NAME,
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
-        secret=load_or_create(settings.home / RECEIPT_SALTS),
+        salting=DaySalting(load_or_begin(settings.home / SALT_DAYS, milliseconds() // DAY_MS)),
         name=name,
         remote=remote_engines(settings, run),
     )

@@ -23,8 +23,8 @@ PARENT_VARIABLE = "FASTNESS_PARENT"
 
 WITNESSED = "witnessed.json"
 """In the run directory: what witnesses have seen of the logs."""
-RECEIPT_SALTS = "secrets/receipts"
-"""Below FASTNESS_HOME: what the salts of commitments follow from. Without it no receipt can be made any more."""
+SALT_DAYS, SALTS_BEFORE = "secrets/salts", "secrets/receipts"
+"""Below FASTNESS_HOME: what the salts of commitments follow from, now, and in releases that had no days for it."""
 
 UNSEALED_VARIABLE = "FASTNESS_UNSEALED"
 """Set for the children of a supervisor that was started with --unsealed."""

@@ -5,46 +5,67 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastness.config import Settings
-from fastness.main.process import RECEIPT_SALTS, WITNESSED
+from fastness.main.process import SALT_DAYS, SALTS_BEFORE, WITNESSED, milliseconds
+from fastness.main.retention import tenant_keys
 
 if TYPE_CHECKING:
     from fastness.control.failures import Log
     from fastness.control.receipts import ReceiptDesk
     from fastness.control.routes import ApiRoute
+    from fastness.core.model import ModelCard
+    from fastness.ledger.port import Ledger
     from fastness.ledger.witness.policy import WitnessPolicy
 
 WITNESS_TIMEOUT_S: Final = 10.0
 Companion = Callable[[], AbstractAsyncContextManager[object]]
 
 
-def receipts(settings: Settings, run: Path, log: Log) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
+def receipts(
+    settings: Settings, run: Path, ledger: Ledger, shipped: tuple[ModelCard, ...], log: Log
+) -> tuple[tuple[ApiRoute, ...], tuple[Companion, ...]]:
     """Build the desk where receipts are made and what has logs cosigned: routes, and what runs beside.
 
-    Raises PepperError, ConfigError for a policy of witnesses that cannot be read, OSError.
+    `shipped` are the models that come with Fastness: `ledger` gets an entry for each that it has none for.
+
+    Raises ConfigError for a policy of witnesses that cannot be read, OSError.
     """
+    from fastness import __version__
     from fastness.control.receipts import ROUTES
     from fastness.control.routes import bound
+    from fastness.control.shipped_models import record_shipped
 
-    desk = receipt_desk(settings.home, log)
-    return bound(ROUTES, desk), (desk.keep_index, *witnessing(settings, run, log))
+    desk = receipt_desk(settings, log)
+    recording = partial(record_shipped, desk.knows, ledger, shipped, __version__, time.time, log)
+    return bound(ROUTES, desk), (desk.keep_index, recording, *witnessing(settings, run, log))
 
 
-def receipt_desk(home: Path, log: Log) -> ReceiptDesk:
-    """Build the desk; raises PepperError, OSError."""
+def receipt_desk(settings: Settings, log: Log) -> ReceiptDesk:
+    """Build the desk; raises ConfigError, OSError."""
     from fastness.control.receipts import ReceiptDesk
-    from fastness.identity.pepper import load_or_create
     from fastness.ledger.receipts.receipt import Archive
+    from fastness.ledger.receipts.salt_secrets import DAY_MS, SaltSecrets, load_or_begin
+    from fastness.sealed.keyring import Keyring
+    from fastness.sealed.port import SealedUnavailable
+    from fastness.sealed.safe import Safe
 
-    secret = load_or_create(home / RECEIPT_SALTS)
+    home, safe = settings.home, Safe(Keyring(settings.home / "sealed", tenant_keys(settings)))
+    load_or_begin(home / SALT_DAYS, milliseconds() // DAY_MS)
 
-    def manifest(weights: str) -> str | None:
-        return manifest_of(home, weights)
+    def record_key(tenant: str, place: str, request_id: str) -> bytes | None:
+        try:
+            return safe.record_key(tenant, place, request_id)
+        except SealedUnavailable as error:
+            raise OSError(f"{error}") from None
 
-    return ReceiptDesk(Archive(home / "ledger", home / "receipts", home / "cosigned", secret, manifest), log)
+    places = home / "ledger", home / "receipts", home / "cosigned"
+    secrets = SaltSecrets(home / SALT_DAYS, home / SALTS_BEFORE, settings.ledger.receipt_days, record_key)
+    archive = Archive(*places, secrets.of, partial(manifest_of, home))
+    return ReceiptDesk(archive, lambda: secrets.forget(milliseconds() // DAY_MS), log)
 
 
 def witnessing(settings: Settings, run: Path, log: Log) -> tuple[Companion, ...]:
@@ -79,7 +100,7 @@ def witness_policy(settings: Settings) -> WitnessPolicy | None:
 
 
 def manifest_of(home: Path, weights: str) -> str | None:
-    """Return the manifest of the admitted artefact that has a file with this SHA-256; None where there is none."""
+    """Return the manifest of the admitted artefact that has this SHA-256, or a file with it; None: there is none."""
     from fastness.registry.admission.record import Records
 
     try:
@@ -87,7 +108,7 @@ def manifest_of(home: Path, weights: str) -> str | None:
     except (OSError, ValueError):
         return None
     for artefact in admitted:
-        if any(file.digest == weights for file in artefact.files):
+        if weights in {artefact.digest, *(file.digest for file in artefact.files)}:
             files = sorted(artefact.files, key=lambda file: file.path)
             return "".join(f"{file.digest}  {file.path}\n" for file in files)
     return None

@@ -136,6 +136,7 @@ def site(
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
+        known_adapter=library.known_adapter,
         node=partial(keeping, settings, run, perimeter, library, starts),
         kept_orders=SnapshotReader(settings.home / ORDERS, NodeOrders, partial(_report, log)).poll,
         new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,

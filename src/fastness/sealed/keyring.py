@@ -76,6 +76,10 @@ class Keyring:
             with suppress(FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
                 yield Day(tenant, msgspec.json.decode((path / _FILE).read_bytes(), type=DayKey), path)
 
+    def day(self, tenant: str, key_id: str) -> Day | None:
+        """Read one day; None where its key was destroyed, or never was."""
+        return next((day for day in self.days(tenant, int(key_id[:5])) if day.key.id == key_id), None)
+
     def ensure(self, tenant: str, today: int, days: int) -> tuple[list[SealingKey], list[DayKey]]:
         """Return the public halves from today on for content kept so many days, and those keys that were just made."""
         known = {day.key.day: day.key for day in self.days(tenant, today) if day.key.days == days}

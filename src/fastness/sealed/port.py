@@ -15,7 +15,8 @@ class Kept:
     """One request and its answer, to be sealed. It has no `repr`: it must not end up in a message.
 
     `body` is what came and `answer` what goes out, to the byte; `whole` is False when the answer broke off. `said` is
-    what the receipt commits to of the answer, and `salts` are those of its commitments, in hex.
+    what the receipt commits to of the answer, and `salts` are those of its commitments, in hex. `record_key` are 32
+    random bytes that it is sealed under, and that nobody else has: whatever follows from them goes when they go.
     """
 
     tenant: str
@@ -31,6 +32,7 @@ class Kept:
     whole: bool
     said: bytes
     salts: dict[str, str]
+    record_key: bytes
 
 
 class TenantKeys(Protocol):

@@ -12,6 +12,7 @@ from typing import Final
 from fastness.core.retention import Selection
 from fastness.sealed.box import Damaged
 from fastness.sealed.keyring import Day, DayKey, Keyring, is_over
+from fastness.sealed.place import SUFFIX, parse_place
 from fastness.sealed.segment import Content, Frame, Head, SegmentReader
 from fastness.sealed.writer import pseudonym
 
@@ -60,6 +61,21 @@ class Safe:
     def open(self, found: Found) -> Content:
         """Open the content of one request."""
         return found.segment.content(found.frame, self.keyring.private(found.day))
+
+    def record_key(self, tenant: str, place: str, request_id: str) -> bytes | None:
+        """Return the key of one request, without opening its content; None where it, or what it is under, is gone."""
+        read = parse_place(place)
+        day = read and self.keyring.day(tenant, read.key)
+        if not read or not day:
+            return None
+        try:
+            segment = SegmentReader(day.folder / f"{read.segment}{SUFFIX}")
+            frame = segment.frame(read.at)
+            if frame is not None and frame.head.request_id == request_id:
+                return segment.record_key(frame, self.keyring.private(day))
+        except (Damaged, FileNotFoundError):
+            pass
+        return None
 
     def destroy(self, found: list[Found]) -> None:
         """Destroy the keys of these requests, durably."""

@@ -4,10 +4,11 @@
     frame   = size of head u32 | size of sealed u32 | wrapped key 60 | head (JSON of `Head`) | sealed content
 
 Each request has a key of its own; `wrapped` is that key, sealed under the segment's, bound to the request's id and the
-policy. The content is sealed under the request's key, bound to the whole head, which has both. The segment's key
-follows from an ephemeral X25519 key, whose public half is in the opening, and the public half of the day's key: whoever
-writes cannot open what was written before, and forgets the rest with the process. Destroying the day's key, or sixty
-bytes of a frame, is destroying the content.
+policy. The content is sealed under the request's key, bound to the whole head, which has both. The salts of its receipt
+follow from the same key (by HMAC, which tells nothing of it), so that nobody can confirm a guess of what was destroyed.
+The segment's key follows from an ephemeral X25519 key, whose public half is in the opening, and the public half of the
+day's key: whoever writes cannot open what was written before, and forgets the rest with the process. Destroying the
+day's key, or sixty bytes of a frame, is destroying the content.
 
 A crash can leave an unfinished frame at the end. Nothing is appended behind one: each process begins segments of its
 own.
@@ -107,18 +108,19 @@ class SegmentWriter:
         shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(key.public)))
         self._wrap = AESGCM(_segment_key(shared, key.tenant, key.id, public))
         self._entropy = entropy
-        self.key = key
+        self.key, self.path = key, path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         opening = msgspec.json.encode(Opening(key.tenant, key.id, writer, public.hex()))
         self.size_bytes = 0
         self._write(MAGIC + _OPENING_SIZE.pack(len(opening)) + opening)
 
-    def append(self, head: Head, content: bytes) -> None:
-        """Seal one request; `sync` makes it durable."""
-        key, head_bytes = self._entropy(KEY_BYTES), msgspec.json.encode(head)
+    def append(self, head: Head, content: bytes, key: bytes) -> int:
+        """Seal one request under a key of its own, and return where its frame begins; `sync` makes it durable."""
+        at, head_bytes = self.size_bytes, msgspec.json.encode(head)
         wrapped = seal(self._wrap, _bound_to(head), key, self._entropy)
         sealed = seal(AESGCM(key), head_bytes, content, self._entropy)
         self._write(b"".join((_SIZES.pack(len(head_bytes), len(sealed)), wrapped, head_bytes, sealed)))
+        return at
 
     def sync(self) -> None:
         """Make durable what was written."""
@@ -154,18 +156,28 @@ class SegmentReader:
                 yield frame
                 file.seek(frame.sealed_at + frame.sealed_bytes)
 
+    def frame(self, at: int) -> Frame | None:
+        """Read the frame that begins there; None where none does."""
+        with self.path.open("rb") as file:
+            file.seek(at)
+            return _frame(file, os.fstat(file.fileno()).st_size)
+
     def content(self, frame: Frame, day_key: X25519PrivateKey) -> Content:
         """Open a frame with the private half of its day's key; raises Damaged."""
+        key = self.record_key(frame, day_key)
+        with self.path.open("rb") as file:
+            file.seek(frame.sealed_at)
+            plain = unseal(AESGCM(key), frame.head_bytes, file.read(frame.sealed_bytes))
+        return msgspec.msgpack.decode(plain, type=Content)
+
+    def record_key(self, frame: Frame, day_key: X25519PrivateKey) -> bytes:
+        """Open the key of a frame and nothing of its content; raises Damaged where it was destroyed."""
         if frame.destroyed:
             raise Damaged(f"the key of {frame.head.request_id} was destroyed")
         public = bytes.fromhex(self.opening.ephemeral)
         shared = day_key.exchange(X25519PublicKey.from_public_bytes(public))
         wrap = AESGCM(_segment_key(shared, self.opening.tenant, self.opening.key, public))
-        key = unseal(wrap, _bound_to(frame.head), frame.wrapped)
-        with self.path.open("rb") as file:
-            file.seek(frame.sealed_at)
-            plain = unseal(AESGCM(key), frame.head_bytes, file.read(frame.sealed_bytes))
-        return msgspec.msgpack.decode(plain, type=Content)
+        return unseal(wrap, _bound_to(frame.head), frame.wrapped)
 
     def destroy(self, frames: list[Frame]) -> None:
         """Overwrite the keys of these frames, durably. Doing it again is harmless."""

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from fastness.core.retention import DAY_S, SealingKey, SealingSnapshot
+from fastness.sealed.place import place_of
 from fastness.sealed.port import Kept, SealedUnavailable
 from fastness.sealed.segment import CONTENT_BYTES_MAX, Content, Head, SegmentWriter
 
@@ -26,7 +27,8 @@ BATCH_MAX: Final = 256
 """Requests that share one sync."""
 RETRY_S: Final = 1.0
 """So long after a refusal of the disk nobody is asked in; then the next one tries it."""
-Done = Callable[[SealedUnavailable | None], None]
+Done = Callable[[str | SealedUnavailable], None]
+"""Told where the content is, as `place_of` says it, or why it is not sealed."""
 
 
 class _Named(msgspec.Struct):
@@ -63,7 +65,7 @@ class Sealer:
         self._queue: queue.SimpleQueue[tuple[Kept, SealingKey, Done] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._segments: dict[str, SegmentWriter] = {}
-        self._unsynced: dict[str, list[Done]] = {}
+        self._unsynced: dict[str, list[tuple[Done, str]]] = {}
         self._begun = 0
         self._refused: SealedUnavailable | None = None
         self._refused_s = 0.0
@@ -81,12 +83,12 @@ class Sealer:
         if self._refused is not None and abs(self._clock() - self._refused_s) < RETRY_S:
             raise self._refused
 
-    async def keep(self, kept: Kept) -> None:
-        """Seal content; it is durable on return. Raises SealedUnavailable."""
+    async def keep(self, kept: Kept) -> str:
+        """Seal content, and return where it is; it is durable by then. Raises SealedUnavailable."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        self.keep_then(kept, lambda failure: _tell(future, failure))
-        await future
+        future: asyncio.Future[str] = loop.create_future()
+        self.keep_then(kept, lambda told: _tell(future, told))
+        return await future
 
     def keep_then(self, kept: Kept, done: Done) -> None:
         """Seal content, and call `done` on the event loop once it is durable, or is not. Raises SealedUnavailable."""
@@ -101,12 +103,13 @@ class Sealer:
             self._thread.start()
         self._waiting_bytes += size_bytes
 
-        def told(failure: SealedUnavailable | None) -> None:
+        def told(outcome: str | SealedUnavailable) -> None:
             self._waiting_bytes -= size_bytes
-            self._refused, self._refused_s = failure, self._clock()
-            done(failure)
+            self._refused = outcome if isinstance(outcome, SealedUnavailable) else None
+            self._refused_s = self._clock()
+            done(outcome)
 
-        self._queue.put((kept, key, lambda failure: _call(loop, told, failure)))
+        self._queue.put((kept, key, lambda outcome: _call(loop, told, outcome)))
 
     async def close(self) -> None:
         """Seal what waits, and stop."""
@@ -139,14 +142,15 @@ class Sealer:
 
     def _seal(self, batch: list[tuple[Kept, SealingKey, Done]]) -> None:
         for kept, key, done in batch:
-            self._unsynced.setdefault(key.id, []).append(done)
             try:
-                self._append(kept, key)
+                place = self._append(kept, key)
             except OSError as error:
+                done(_refused(error))
                 self._fail(key.id, error)
             except Exception as error:  # noqa: BLE001 - the thread lives on; a message may quote content
-                self._unsynced[key.id].remove(done)
                 done(SealedUnavailable(f"a defect: {type(error).__name__}"))
+            else:
+                self._unsynced.setdefault(key.id, []).append((done, place))
         for key_id in list(self._unsynced):
             self._sync(key_id)
 
@@ -158,16 +162,16 @@ class Sealer:
                 segment.sync()
         except OSError as error:
             self._fail(key_id, error)
-        for done in self._unsynced.pop(key_id, ()):
-            done(None)
+        for done, place in self._unsynced.pop(key_id, ()):
+            done(place)
 
     def _fail(self, key_id: str, error: OSError) -> None:
         """Begin another segment next time: what a disk made of this one's end is not known."""
         self._drop(key_id)
-        for done in self._unsynced.pop(key_id, ()):
-            done(SealedUnavailable(f"the disk refuses sealed content: {os.strerror(error.errno or 0)}"))
+        for done, _ in self._unsynced.pop(key_id, ()):
+            done(_refused(error))
 
-    def _append(self, kept: Kept, key: SealingKey) -> None:
+    def _append(self, kept: Kept, key: SealingKey) -> str:
         segment = self._segments.get(key.id)
         if segment is not None and segment.size_bytes >= self._segment_bytes_max:
             segment.sync()
@@ -186,7 +190,9 @@ class Sealer:
             content_bytes=len(kept.body) + len(kept.answer),
             end_user=_pseudonym(key, kept.body),
         )
-        segment.append(head, msgspec.msgpack.encode(Content(kept.body, kept.answer, kept.whole, kept.said, kept.salts)))
+        content = Content(kept.body, kept.answer, kept.whole, kept.said, kept.salts)
+        at = segment.append(head, msgspec.msgpack.encode(content), kept.record_key)
+        return place_of(segment.path, at)
 
     def _begin(self, key: SealingKey) -> SegmentWriter:
         for other in [one.key for one in self._segments.values() if one.key.tenant == key.tenant]:
@@ -223,15 +229,19 @@ def _pseudonym(key: SealingKey, body: bytes) -> str | None:
     return pseudonym(key.index, end_user) if end_user else None
 
 
-def _tell(future: asyncio.Future[None], failure: SealedUnavailable | None) -> None:
+def _refused(error: OSError) -> SealedUnavailable:
+    return SealedUnavailable(f"the disk refuses sealed content: {os.strerror(error.errno or 0)}")
+
+
+def _tell(future: asyncio.Future[str], told: str | SealedUnavailable) -> None:
     if future.done():
         return
-    if failure is None:
-        future.set_result(None)
+    if isinstance(told, str):
+        future.set_result(told)
     else:
-        future.set_exception(failure)
+        future.set_exception(told)
 
 
-def _call(loop: asyncio.AbstractEventLoop, told: Done, failure: SealedUnavailable | None) -> None:
+def _call(loop: asyncio.AbstractEventLoop, told: Done, outcome: str | SealedUnavailable) -> None:
     if not loop.is_closed():
-        loop.call_soon_threadsafe(told, failure)
+        loop.call_soon_threadsafe(told, outcome)

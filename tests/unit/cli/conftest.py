@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import typer
 import uvicorn
 from typer.testing import CliRunner
 
@@ -52,6 +53,30 @@ signal.sigwait({{signal.SIGTERM}} if {ends} else {{signal.SIGUSR1}})
 engine_of = functools.lru_cache(maxsize=64)(CedarEngine)
 
 
+class Tried:
+    """What verbs are given: the composition of the installation that is tried now.
+
+    So one command line does for all tests; making it anew takes longer than most of them.
+    """
+
+    composition = None
+
+    def __getattr__(self, name):
+        return getattr(self.composition, name)
+
+
+TRIED = Tried()
+APP = build_app(TRIED)
+COMMAND = typer.main.get_command(APP)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_command_line():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.testing, "_get_command", lambda app: COMMAND)
+        yield
+
+
 class World:
     """One installation, and `fastness` run on it."""
 
@@ -80,7 +105,7 @@ class World:
             local_api=self.local_api,
             machine_facts=lambda settings: self.facts,
         )
-        self.app = build_app(self.composition)
+        self.app = APP
 
     def load_settings(self, flags, config=None):
         named = {} if config is None else {"FASTNESS_CONFIG": str(config)}
@@ -145,6 +170,7 @@ class World:
 
     def __call__(self, *words, stdin=None):
         """Run `fastness` with these words; returns the result with exit_code, stdout and stderr."""
+        TRIED.composition = self.composition
         result = CliRunner().invoke(self.app, [str(word) for word in words], input=stdin)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception

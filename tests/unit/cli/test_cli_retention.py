@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -37,7 +38,7 @@ def seal(fastness, *numbers):
         for number in numbers:
             at_ms, said = int(time.time() * 1_000), b'[{"content":"plainly-the-answer"}]'
             fields = "health", f"req_{number}", at_ms, "key_1", "OFFICIAL", "p", "chat", "m"
-            await sealer.keep(Kept(*fields, BODY, b"{}", True, said, {}))
+            await sealer.keep(Kept(*fields, BODY, b"{}", True, said, {}, number.to_bytes(32)))
         await sealer.close()
 
     asyncio.run(work())
@@ -123,6 +124,7 @@ def test_a_time_that_is_none_is_told(fastness):
     assert "2026-11-01T09:30" in fastness("retention", "find", "--tenant", "health", "--from", "soon").stderr
 
 
+@pytest.mark.slow
 def test_a_bundle_is_written_once(fastness, tmp_path):
     fastness.ok("tenants", "create", "health")
     bundle = tmp_path / "bundle.zip"

@@ -98,6 +98,7 @@ def keep(site, *numbers, tenant="health", marking="OFFICIAL", body=BODY):
                     True,
                     b"[]",
                     {"a": "b"},
+                    number.to_bytes(32),
                 )
             )
         await sealer.close()

@@ -29,6 +29,7 @@ from fastness.gateway.canonical import answer_bytes, parameters_bytes, prompt_by
 from fastness.gateway.wire.chat import parse_chat
 from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, commit, salts_of
 from fastness.ledger.events import EVENTS
+from fastness.ledger.receipts.salt_secrets import DayKey, DaySalting
 from fastness.ledger.verify_alone import readings
 from policed import ANN, Door, opened, run
 
@@ -38,7 +39,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
 def bind(door: Door) -> None:
-    door.gateway.binding = Binding("gateway-7", SECRET, "c0" * 32)
+    door.gateway.binding = Binding("gateway-7", DaySalting(DayKey(99_999, SECRET, 0)), "c0" * 32)
 
 
 def matches(fields: dict[str, Any], name: str, content: bytes) -> bool:
@@ -178,6 +179,18 @@ def test_a_caller_reads_the_same_prompt_out_of_the_same_messages(messages) -> No
 )
 def test_prompts_and_inputs_are_lists_of_one_or_many(request_, file) -> None:
     assert prompt_bytes(request_) in list(readings("prompt", file))
+
+
+@pytest.mark.parametrize("name", ["answer", "prompt", "request", "parameters"])
+def test_a_file_that_is_no_text_is_what_it_is_and_nothing_else(name) -> None:
+    for raw in (b"a\xff", b"\xed\xb3\xbf"):
+        assert set(readings(name, raw)) == {raw}
+        assert set(readings(name, raw + b"\n")) == {raw, raw + b"\n"}
+
+
+def test_the_answer_to_a_completion_is_read_as_it_came() -> None:
+    whole = json.dumps({"choices": [{"index": 0, "text": "one"}, {"index": 1, "text": ""}]}).encode()
+    assert answer_bytes([("one", ()), ("", ())]) in list(readings("answer", whole))
 
 
 @settings(max_examples=300, deadline=None)

@@ -11,7 +11,7 @@ import pytest
 
 from fastness.core.retention import SealingSnapshot, Selection
 from fastness.gateway import keeping
-from fastness.ledger.commitment import ANSWER, REQUEST, commit
+from fastness.ledger.commitment import ANSWER, REQUEST, Salting, Salts, commit, salts_of
 from fastness.sealed.key_files import KeyFiles
 from fastness.sealed.keyring import Keyring
 from fastness.sealed.port import SealedUnavailable
@@ -62,6 +62,8 @@ def test_a_whole_answer_is_sealed_to_the_byte_before_it_is_given(tmp_path):
             salts = {name: bytes.fromhex(one) for name, one in content.salts.items()}
             assert entry["request_commitment"] == commit(REQUEST, salts["request"], content.request)
             assert entry["answer_commitment"] == commit(ANSWER, salts["answer"], content.said)
+            record_key = sealed.safe.record_key("health", entry["content_at"], "req_1")
+            assert record_key and salts_of(record_key, "req_1")._asdict() == salts
             await sealed.sealer.close()
 
     run(test)
@@ -181,6 +183,24 @@ def test_what_broke_off_is_sealed_as_far_as_it_came(tmp_path):
             assert [one.whole for one in sealed.content()] == [True, False]
             assert kinds(door) == ["inference.failed"]
             assert door.entries()[0]["retention"] == "sealed for 30 days"
+
+    run(test)
+
+
+def test_the_salts_of_what_is_kept_are_made_once_and_owe_nothing_to_the_installations_secret(tmp_path, monkeypatch):
+    async def test() -> None:
+        async with opened(tmp_path, KEEPS) as door:
+            sealed = Sealed(door)
+            monkeypatch.delattr(Salting, "of")
+            monkeypatch.setattr(keeping, "salts_of", lambda *_: made.append(1) or Salts(b"r" * 32, b"a" * 32))
+            made: list[int] = []
+            assert (await door.chat()).status == 200
+            assert len(made) == 1
+            (entry,) = door.entries()
+            (content,) = sealed.content()
+            assert entry["answer_commitment"] == commit(ANSWER, b"a" * 32, content.said)
+            assert content.salts == {"request": b"r".hex() * 32, "answer": b"a".hex() * 32}
+            await sealed.sealer.close()
 
     run(test)
 

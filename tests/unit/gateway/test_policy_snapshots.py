@@ -18,6 +18,7 @@ from fastness.core.retention import SealingSnapshot
 from fastness.core.tenant import AccessSnapshot
 from fastness.core.witnessed import WitnessSnapshot
 from fastness.gateway.process import POLL_S, GatewayParts, _poll, _read_policy, _read_snapshots
+from fastness.ledger.receipts.salt_secrets import new_salting
 from fastness.policy.port import PolicyProblem
 from fastness.sealed.writer import Sealer
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
@@ -67,7 +68,7 @@ def parts_of(door: Door, engine: Callable[[PolicyBundle], Rules] = made) -> Gate
         dialect=cast(Any, None),
         log=door.gateway.log,
         clock=door.gateway.clock,
-        secret=bytes(32),
+        salting=new_salting(time.time()),
         listener=cast(Any, None),
         probes=door.home / "gateway-0.sock",
         control=door.home / "control.sock",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -41,9 +42,9 @@ def request_id(number: int) -> str:
     return f"req_{sha256(b'%d' % number).hexdigest()[:32]}"
 
 
-def answered(number: int, tenant: str = "health", **more: Any) -> Event:
-    """The entry of an answer as a gateway writes it."""
-    salts = salts_of(SECRET, request_id(number))
+def answered(number: int, tenant: str = "health", secret: bytes = SECRET, **more: Any) -> Event:
+    """The entry of an answer as a gateway writes it; `secret` is what its salts follow from."""
+    salts = salts_of(secret, request_id(number))
     asked = ChatRequest("qwen3-32b", (Message("user", PROMPT_TEXT),), Sampling(temperature=0.0, max_output_tokens=9))
     fields = {
         "request_id": request_id(number), "operation": "chat", "tenant": tenant, "key": "key_1", "model": "qwen3-32b",
@@ -88,6 +89,7 @@ class World:
     home: Path
     key: LogKey
     witnesses: dict[str, SigningKey]
+    secret: Callable[[Mapping[str, Any]], bytes | None] = lambda _: SECRET
 
     @property
     def signing(self) -> Signing:
@@ -115,7 +117,8 @@ class World:
     def archive(self) -> Archive:
         """Return what makes receipts, having read everything."""
         manifests = {WEIGHTS: MANIFEST}
-        archive = Archive(self.home / "ledger", self.home / "receipts", self.home / "cosigned", SECRET, manifests.get)
+        places = self.home / "ledger", self.home / "receipts", self.home / "cosigned"
+        archive = Archive(*places, self.secret, manifests.get)
         while archive.catch_up():
             pass
         return archive

@@ -120,6 +120,13 @@ def test_salts_of_another_answer_or_exchanged_are_refuted(world, honest) -> None
         assert [one.about for one in claims if one.verdict == REFUTED] == ["answer", "prompt", "request"]
 
 
+def test_a_salt_that_swallows_the_beginning_of_a_text_does_not_prove_its_end(world, honest) -> None:
+    longer = honest["salts"] | {"request": honest["salts"]["request"] + BODY[:20].hex()}
+    content = json.dumps(changed(honest, salts=longer)).encode()
+    claims = verify_receipt(content, read_trust(world.trust(QUORUM)), {"request": BODY[20:]})
+    assert [one.verdict for one in claims if one.about == "request"] == [REFUTED]
+
+
 def test_a_checkpoint_signed_by_another_key_is_refuted_whatever_key_came_along(world, honest) -> None:
     above, _, note = honest["proof"].partition("\n\n")
     mine = signing_key("fastness.example/gateway-0", SignatureType.ED25519, bytes([99]) * 32)

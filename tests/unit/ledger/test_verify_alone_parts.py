@@ -17,6 +17,7 @@ from fastness.ledger.signing import has_ml_dsa, sign_note, signing_key
 from fastness.ledger.tlog_proof import TlogProof
 from fastness.ledger.tree import Frontier, inclusion_proof, leaf_hash, node_hash
 from fastness.ledger.verify_alone import Refuted, Trust, Unreadable
+from fastness.ledger.witness.policy import read_policy
 
 ORIGIN = "town.example/gateway-0"
 LOG = signing_key(ORIGIN, SignatureType.ED25519, bytes([1]) * 32)
@@ -80,6 +81,14 @@ def test_every_range_proof_of_ours_leads_to_the_root(size) -> None:
         alone.root_of_range(tree.leaves[:1], 0, iter([]), 0, size + 1)
 
 
+def test_a_comment_begins_with_a_line_so_that_names_may_have_its_sign_in_them() -> None:
+    numbered = signing_key("town.example/#1", SignatureType.ED25519, bytes([3]) * 32)
+    text = f"# whom we believe\n \t# and\nlog {numbered.verifier}\nwitness #w {WITNESS.verifier}\nquorum #w\n"
+    trust, policy = alone.read_trust(text), read_policy(text.encode())
+    assert (trust.logs, trust.quorum) == ([key(numbered)], "#w")
+    assert (policy.logs, policy.quorum) == ([numbered.verifier], "#w")
+
+
 @pytest.mark.parametrize("signer", [LOG, WITNESS])
 def test_a_key_is_read_and_a_damaged_one_is_not(signer) -> None:
     text = str(signer.verifier)
@@ -99,6 +108,40 @@ def test_a_key_is_read_and_a_damaged_one_is_not(signer) -> None:
             alone.read_key(bad)
     with pytest.raises(Refuted, match="damaged, or of a kind"):
         alone.read_key(f"{name}x+{key_id}+{encoded}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("", b"\x01" + bytes(32)), ("n", b"\x05" + bytes(32)), ("n", b"\x01" + bytes(31)), ("n", b"\x06")],
+)
+def test_a_key_with_its_own_id_is_still_of_a_known_kind_and_length_and_has_a_name(name, said) -> None:
+    key_id = alone._sha(name.encode(), b"\n", said)[:4].hex()
+    with pytest.raises(Refuted, match="damaged, or of a kind"):
+        alone.read_key(f"{name}+{key_id}+{base64.b64encode(said).decode()}")
+
+
+def test_a_checkpoint_has_at_most_64_kib() -> None:
+    empty = len(str(sign_note(TEXT + "x\n", [LOG]))) - 1
+    for length, read in ((alone.NOTE_BYTES_MAX, True), (alone.NOTE_BYTES_MAX + 1, False)):
+        note = str(sign_note(TEXT + "x" * (length - empty) + "\n", [LOG]))
+        assert len(note) == length
+        if read:
+            assert alone.check_checkpoint(note, trusting(LOG), []).size == 7
+        else:
+            with pytest.raises(Refuted, match=r"^a checkpoint is not a signed note$"):
+                alone.check_checkpoint(note, trusting(LOG), [])
+
+
+def test_a_receipt_names_the_last_part_of_its_log() -> None:
+    signer = signing_key("town.example/site/gateway-0", SignatureType.ED25519, bytes([1]) * 32)
+    line = b'{"fields":{"request_id":"req_ab"},"time_ms":5,"type":"inference.failed"}'
+    note = sign_note(str(Checkpoint("town.example/site/gateway-0", 1, leaf_hash(line))), [signer])
+    receipt = {
+        "v": 1, "id": "gateway-0.ab", "entry": line.decode(), "proof": str(TlogProof(0, (), note)),
+        "keys": [str(signer.verifier)], "salts": {"request": "", "answer": ""},
+    }  # fmt: skip
+    claims = alone.verify_receipt(json.dumps(receipt).encode(), trusting(signer), {})
+    assert [one.verdict for one in claims] == ["proved", "proved", "unknown"]
 
 
 def test_a_checkpoint_counts_as_whose_it_is() -> None:
@@ -176,7 +219,7 @@ def test_an_entry_is_read_with_its_place() -> None:
     one = proved()
     found = alone.check_entry(one | {"manifest": "m"}, trusting(LOG), [])
     assert (found.kind, found.time_ms, found.fields, found.at, found.manifest) == ("t", 5, {"a": 1}, 4, "m")
-    assert found.head.size == 9
+    assert found.head.size == 9 and alone.check_entry(one, trusting(LOG), []).manifest == ""
     assert found.place == f"1970-01-01 00:00:00 UTC, entry 4 of {ORIGIN}"
     assert alone.check_entry(proved(1, 0), trusting(LOG), []).at == 0
 
@@ -196,6 +239,22 @@ def test_what_is_no_proof_is_refuted() -> None:
             alone.check_entry(one | {"proof": bad}, trusting(LOG), [])
     with pytest.raises(Refuted, match="another root"):
         alone.check_entry(one | {"entry": one["entry"].replace("1", "2")}, trusting(LOG), [])
+
+
+def test_a_proof_has_at_most_63_hashes_which_are_enough_for_any_log() -> None:
+    line = b'{"fields":{},"time_ms":5,"type":"t"}'
+    for length, size in ((63, 2**63), (64, 2**63)):
+        path = [bytes([at]) * 32 for at in range(length)]
+        root = alone.root_of(leaf_hash(line), 0, size, path[:63])
+        note = sign_note(f"{ORIGIN}\n{size}\n{base64.b64encode(root).decode()}\n", [LOG])
+        hashes = [base64.b64encode(one).decode() for one in path]
+        proof = "\n".join(["c2sp.org/tlog-proof@v1", "index 0", *hashes, "", str(note)])
+        one = {"entry": line.decode(), "proof": proof}
+        if length == 63:
+            assert alone.check_entry(one, trusting(LOG), []).at == 0
+        else:
+            with pytest.raises(Refuted, match=r"is no c2sp\.org/tlog-proof"):
+                alone.check_entry(one, trusting(LOG), [])
 
 
 @pytest.mark.parametrize(

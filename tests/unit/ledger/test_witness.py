@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastness.ledger.checkpoint import Checkpoint, parse_checkpoint
 from fastness.ledger.note import Note, SignatureType, parse_note, parse_signature
 from fastness.ledger.signing import sign_note, signing_key, verify_note
-from fastness.ledger.tree import Frontier, consistency_proof, leaf_hash, node_hash
+from fastness.ledger.tree import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, node_hash
 from fastness.ledger.witness.judge import Judge
 from fastness.ledger.witness.policy import PolicyUnreadable, read_policy
 from fastness.ledger.witness.state import StateUnusable, WitnessState, begin
@@ -97,7 +97,9 @@ def test_a_rollback_is_not_cosigned(judge, state) -> None:
 def test_a_fork_of_the_same_size_is_kept_as_evidence(judge, state, told, tmp_path) -> None:
     judge.judge(Tree(20).submission(0))
     reply = judge.judge(Tree(20, fork=11).submission(20))
-    assert reply.status == 409 and state.forks == 1
+    assert reply.status == 422 and state.forks == 1
+    reply = judge.judge(Tree(20, fork=11).submission(9))
+    assert (reply.status, reply.body, reply.type, state.forks) == (409, "20\n", "text/x.tlog.size", 1)
     assert told[-1].startswith(f"NOT cosigned: {ORIGIN} signed two trees of 20 entries")
     (evidence,) = (tmp_path / "w/forks").iterdir()
     first, second = evidence.read_text().split(f"\n{ORIGIN}\n")
@@ -114,6 +116,12 @@ def test_a_fork_that_grew_has_no_proof(judge, state, told) -> None:
     assert judge.judge(Tree(31, fork=11).submission(20)).status == 422
     assert len(told) == before  # anybody may send it, as often as they like
     assert state.seen(ORIGIN)[0].size == 20 and state.forks == 0
+
+
+def test_a_log_of_nothing_has_one_root(judge) -> None:
+    for found, status in ((EMPTY_ROOT, 200), (leaf_hash(b""), 422)):
+        note = sign_note(str(Checkpoint(ORIGIN, 0, found)), [LOG])
+        assert judge.judge(bytes(Submission(0, (), note))).status == status
 
 
 def test_strangers_and_other_keys_get_nothing(judge, tmp_path) -> None:

@@ -50,4 +50,5 @@ def kept(
     at_ms = TODAY * DAY_S * 1_000 + number if time_ms is None else time_ms
     salts = {"request": "aa" * 32}
     request_id = f"req_{number:04d}"
-    return Kept(tenant, request_id, at_ms, key, "OFFICIAL", "p" * 64, "chat", "m", body, ANSWER, True, b"[]", salts)
+    said = b"[]", salts, number.to_bytes(32)
+    return Kept(tenant, request_id, at_ms, key, "OFFICIAL", "p" * 64, "chat", "m", body, ANSWER, True, *said)

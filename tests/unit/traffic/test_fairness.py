@@ -76,6 +76,7 @@ def jain(shares: list[float]) -> float:
     return sum(shares) ** 2 / (len(shares) * sum(one * one for one in shares))
 
 
+@pytest.mark.slow
 @given(SEEDS, WEIGHTS, st.integers(1, 8), st.sampled_from([0.0, 0.3, 0.9]))
 @settings(max_examples=20, deadline=None)
 def test_backlogged_tenants_get_tokens_by_their_shares(

@@ -105,18 +105,15 @@ class EngineConnections:
 
         Cancelling the waiting task closes the connection at once.
         """
-        whole = self.ask(socket, path, body, answer_bytes_max=answer_bytes_max)
-        try:
-            return await whole.future
-        finally:
-            whole.cancel()
+        return await _waited(self.ask(socket, path, body, answer_bytes_max=answer_bytes_max))
+
+    async def get(self, socket: str, path: str, *, answer_bytes_max: int) -> Answer:
+        """GET, and wait for the whole answer, as `call` does."""
+        return await _waited(self._whole(socket, _head_of_get(path), b"", answer_bytes_max))
 
     def ask(self, socket: str, path: str, body: bytes, *, answer_bytes_max: int) -> WholeAnswer:
         """POST JSON, as `call` does, for whoever waits by itself. What fails, fails in its future."""
-        whole = WholeAnswer(self._loop.create_future())
-        whole.stream = stream = EngineStream(socket, _head(path, body), body, whole, answer_bytes_max, reusable=True)
-        self._begin(stream)
-        return whole
+        return self._whole(socket, _head(path, body), body, answer_bytes_max)
 
     def stream(
         self, socket: str, path: str, body: bytes, sink: Sink, *, stream_bytes_max: int = STREAM_BYTES_MAX
@@ -194,6 +191,12 @@ class EngineConnections:
 
     # ---- our own steps
 
+    def _whole(self, socket: str, head: bytes, body: bytes, answer_bytes_max: int) -> WholeAnswer:
+        whole = WholeAnswer(self._loop.create_future())
+        whole.stream = stream = EngineStream(socket, head, body, whole, answer_bytes_max, reusable=True)
+        self._begin(stream)
+        return whole
+
     def _begin(self, call: EngineStream) -> EngineStream:
         idle = self._idle.get(call.socket)
         while idle:
@@ -255,6 +258,19 @@ class EngineConnections:
             self._remote.sweep()
         if self._connecting or any(self._idle.values()) or (self._remote is not None and self._remote.busy):
             self._sweep_later()
+
+
+async def _waited(whole: WholeAnswer) -> Answer:
+    try:
+        return await whole.future
+    finally:
+        whole.cancel()
+
+
+def _head_of_get(path: str) -> bytes:
+    if _PATH.fullmatch(path) is None:
+        raise ValueError(f"{path!r} cannot be asked for: it needs a path of visible ASCII, from the first `/`")
+    return f"GET {path} HTTP/1.1\r\nhost: control\r\naccept: */*\r\n\r\n".encode("ascii")
 
 
 def _head(path: str, body: bytes) -> bytes:

@@ -16,6 +16,7 @@ from fastness.ledger.receipts.runs import RUN_ENTRIES, Runs, key_of
 MARKS: Final = {
     "model.loaded": ("replica", "epoch", "model_digest"),
     "model.admitted": ("digest",),
+    "model.shipped": ("model_digest",),
     "policy.applied": ("policy",),
     "configuration.loaded": ("configuration",),
 }

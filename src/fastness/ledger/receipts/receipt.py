@@ -6,7 +6,7 @@ What makes a receipt reads logs, and writes nothing but its own index. Core, sta
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -29,6 +29,8 @@ PARTIAL: Final = ".partial"
 """Behind the name of a log: its checkpoint that fewer witnesses cosigned than there should be."""
 VERSION: Final = 1
 KEYS_BYTES_MAX: Final = 65_536
+SHREDDED, EXPIRED = "shredded", "expired"
+"""Why a receipt has no salts: they went with the content that was kept; or nobody kept it, and their days are over."""
 
 
 class NotSigned(Exception):  # noqa: N818 - a state of a log
@@ -54,12 +56,18 @@ def parse_id(text: str) -> ReceiptId | None:
 class Archive:
     """All logs below `ledger`, for one thread at a time. Indexes are kept below `indexes`, cosignatures in `cosigned`.
 
-    `secret` is what salts follow from. `manifest` returns the manifest of an admitted model by the digest of its
-    weights, None where there is none. Methods raise LedgerCorrupt and OSError.
+    `secret` returns what the salts of an entry's fields follow from, None once it was destroyed. `manifest` returns the
+    manifest of an admitted model by the digest of its weights, None where there is none. Methods raise LedgerCorrupt
+    and OSError.
     """
 
     def __init__(
-        self, ledger: Path, indexes: Path, cosigned: Path, secret: bytes, manifest: Callable[[str], str | None]
+        self,
+        ledger: Path,
+        indexes: Path,
+        cosigned: Path,
+        secret: Callable[[Mapping[str, Any]], bytes | None],
+        manifest: Callable[[str], str | None],
     ) -> None:
         self._ledger, self._kept, self._cosigned = ledger, indexes, cosigned
         self._secret, self._manifest = secret, manifest
@@ -83,12 +91,11 @@ class Archive:
             fields = json.loads(line)["fields"]
             if (fields["request_id"], fields["tenant"]) != (wanted.request_id, tenant):
                 continue
-            salts = salts_of(self._secret, wanted.request_id)
             found: dict[str, object] = {
                 "v": VERSION,
                 "id": f"{wanted.log}.{wanted.request_id.removeprefix('req_')}",
                 **self._proved(wanted.log, at, line),
-                "salts": {"request": salts.request.hex(), "answer": salts.answer.hex()},
+                "salts": self._salts(fields),
             }
             logs = {wanted.log}
             if chain:
@@ -99,15 +106,30 @@ class Archive:
             return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
         return None
 
+    def knows(self, log: str, kind: str, *values: object) -> bool:
+        """Tell whether a log has an entry of a type in `index.MARKS` with these values, as of the last `catch_up`."""
+        index = self._indexes.get(log)
+        return index is not None and index.of_mark(kind, *values) is not None
+
+    def _salts(self, answer: dict[str, Any]) -> dict[str, str]:
+        """Return the salts of an answer, in hex; or why they are gone, once what they follow from was destroyed."""
+        secret = self._secret(answer)
+        if secret is None:
+            return {"gone": EXPIRED if answer.get("content_at") is None else SHREDDED}
+        salts = salts_of(secret, answer["request_id"])
+        return {"request": salts.request.hex(), "answer": salts.answer.hex()}
+
     def _chain(self, log: str, answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
         """Return the entries that tell how an answer came about, each with the log that it is in."""
         loaded = ("model.loaded", answer.get("replica"), answer.get("epoch"), answer.get("model_digest"))
         yield from self._marked("node", *loaded)
         yield from self._marked("control", "policy.applied", answer.get("policy"))
         yield from self._marked(log, "configuration.loaded", answer.get("configuration"))
-        if (manifest := self._manifest(str(answer.get("model_digest")))) is not None:
-            for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
-                yield name, one | {"manifest": manifest}
+        yield from self._marked("control", "model.shipped", answer.get("model_digest"))
+        for digest in filter(None, (answer.get("model_digest"), answer.get("adapter_digest"))):
+            if (manifest := self._manifest(str(digest))) is not None:
+                for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
+                    yield name, one | {"manifest": manifest}
 
     def _marked(self, log: str, kind: str, *values: object) -> Iterator[tuple[str, dict[str, str]]]:
         index = self._indexes.get(log)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from fastness.ledger.checkpoint import Checkpoint, parse_checkpoint
+from fastness.ledger.checkpoint import Checkpoint, EmptyRootWrong, parse_checkpoint
 from fastness.ledger.note import NoteInvalid
 from fastness.ledger.signing import verify_note
 from fastness.ledger.tree import EMPTY_ROOT, ProofInvalid, verify_consistency
@@ -41,6 +41,8 @@ class Judge:
         try:
             submission = parse_submission(content)
             checkpoint = parse_checkpoint(submission.checkpoint.text)
+        except EmptyRootWrong as error:
+            return Reply(422, f"{error}\n")
         except ValueError as error:
             return Reply(400, f"{error}\n")
         keys = self._state.logs.get(checkpoint.origin)
@@ -63,7 +65,8 @@ class Judge:
         if before and checkpoint.size == size and checkpoint.root != root:
             self._state.keep_fork(checkpoint.origin, f"{before[1]}\n{submission.checkpoint}")
             self._warn(checkpoint, f"signed two trees of {size} entries: a fork. The evidence is kept in forks/")
-            return Reply(409, "It is another tree of the same size than this witness saw.\n")
+            if submission.old == size:
+                return Reply(422, "It is another tree of the same size than this witness saw.\n")
         if submission.old != size:
             return Reply(409, f"{size}\n", SIZE_TYPE)
         try:
