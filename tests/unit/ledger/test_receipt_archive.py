@@ -173,7 +173,7 @@ def test_logs_that_come_later_are_taken_in_and_what_is_no_log_is_not(world) -> N
 def test_all_logs_are_caught_up_with_even_where_the_first_has_more(world, monkeypatch) -> None:
     monkeypatch.setattr("fastness.ledger.receipts.index.STEP_ENTRIES", 1)
     home = world.home
-    archive = Archive(home / "ledger", home / "receipts", home / "cosigned", SECRET, {WEIGHTS: MANIFEST}.get)
+    archive = Archive(home / "ledger", home / "receipts", home / "cosigned", lambda _: SECRET, {WEIGHTS: MANIFEST}.get)
     assert [archive.catch_up() for _ in range(8)] == [True] * 6 + [False] * 2
     assert archive.receipt(ReceiptId("gateway-0", request_id(4)), "health", chain=True) is not None
 
@@ -190,7 +190,7 @@ def test_salts_and_commitments_are_those_of_the_page() -> None:
 
 def test_a_model_without_a_manifest_has_no_admission_in_the_chain(world) -> None:
     home = world.home
-    archive = Archive(home / "ledger", home / "receipts", home / "cosigned", SECRET, lambda _: None)
+    archive = Archive(home / "ledger", home / "receipts", home / "cosigned", lambda _: SECRET, lambda _: None)
     while archive.catch_up():
         pass
     found = archive.receipt(ReceiptId("gateway-0", request_id(1)), "health", chain=True)
