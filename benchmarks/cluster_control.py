@@ -10,7 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from fastness.control.letters import REPORT_PERIOD_S, write
 from fastness.control.neighbours import PACE_EACH_S, Neighbours
 from fastness.control.node_files import NodeFiles
-from fastness.control.post import REPORT, WORD, SealedPost
+from fastness.control.post import REPORT, WORD, ForAnotherRun, SealedPost
 from fastness.core.desired import DeploymentSpec, Needs, Scaling
 from fastness.core.fleet_event import DeploymentApplied
 from fastness.core.fleet_state import FleetState, apply
@@ -113,9 +113,10 @@ def head(count: int) -> Iterator[tuple[Head, FleetState, PlanMemory]]:
                 replace(one.as_replica(ReplicaState.READY), socket="s", pid=1) for one in orders.assignments
             )
             reports.append(NodeReport(node, 0, state.sequence, replicas))
+        head_post = SealedPost(head_is, WORD, REPORT, clock_ms)
         neighbours = Neighbours(
             run,
-            SealedPost(head_is, WORD, REPORT, clock_ms),
+            head_post,
             lambda claims: Node(claims.name, claims.jurisdiction, claims.operator, "", OFFICIAL),
             7443,
             str,
@@ -125,6 +126,9 @@ def head(count: int) -> Iterator[tuple[Head, FleetState, PlanMemory]]:
         )
         neighbours.begin()
         posts = [SealedPost(one, REPORT, WORD, clock_ms) for one in members]
+        for name, post in zip(names, posts, strict=True):
+            with suppress(ForAnotherRun):  # now each has heard of this run of the head
+                post.open(head_post.seal(name, b""))
         made = Head(run, neighbours, NodeFiles(run), posts, reports)
         for orders in orders_of(state, names).values():
             made.files.send(orders)

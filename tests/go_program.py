@@ -21,7 +21,7 @@ def require_program() -> None:
     """Skip where it was not built; with CI=true that is a failure."""
     if PROGRAM.exists():
         return
-    why = f"needs {PROGRAM}, which `make test` builds (it needs Debian's apt, and pip)"
+    why = f"needs {PROGRAM}: `make tlog` builds it, with pip and Debian's apt"
     if os.environ.get("CI"):
         pytest.fail(why)
     pytest.skip(why)

@@ -45,6 +45,8 @@ SETTINGS = QUICK | {
     "FASTNESS__ENGINE__CHAT_MODEL": "",
     "FASTNESS__NODE__CPU_SLOTS": "2",
 }
+OUTSIDE = b"-c\0from fastness.main.outside import"
+"""In the command line of the process that keeps up what speaks to other hosts, and not in that of who keeps that up."""
 DEPLOYMENT = f"""
 [[deployment]]
 name = "{CHAT}"
@@ -191,7 +193,7 @@ class Cluster:
     @contextmanager
     def without_ray(self) -> Iterator[None]:
         """Kill what is of Ray on the head, and see to it that nothing starts it again."""
-        (keeps,) = self.running(HEAD, b"run_outside")
+        (keeps,) = self.running(HEAD, OUTSIDE)
         os.kill(keeps, signal.SIGSTOP)
         try:
             for mark in (b"gcs_server", b"raylet/raylet", b"fastness.main.carrier"):
@@ -204,6 +206,11 @@ class Cluster:
     def ways(self, *names: str) -> set[str]:
         """By which ways control hears of these nodes."""
         return {one["way"] for name, one in self.seen().items() if name in names}
+
+    def heard(self, name: str) -> float:
+        """When the head heard of a node last, in seconds since 1970."""
+        file = run_directory(self.home(HEAD), os.getuid()) / f"nodes/{name}.json"
+        return file.stat().st_mtime if file.exists() else 0.0
 
     def events(self) -> list[tuple[float, FleetEvent]]:
         """What control decided, with the time of day in seconds."""

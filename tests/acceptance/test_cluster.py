@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import threading
@@ -17,6 +18,7 @@ import pytest
 from cluster import (
     HEAD,
     OTHERS,
+    OUTSIDE,
     Cluster,
     Load,
     cluster,
@@ -42,6 +44,7 @@ CANARY = "quillwort"
 STREAMS, TOKENS = 4, 24
 BRISTOL, LEEDS = OTHERS
 FORGER = "forger"
+DOOR_PROCESS = b"fastness.main.door"
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +245,27 @@ def test_ray_may_be_away_for_long_and_letters_go_by_the_doors(
     assert failures(load.close()) == []
     assert {name: made.told(name, "lease.lapsed") for name in OTHERS} == lapses
     assert len(made.ready()) == 3
+    made.state()
+
+
+def test_what_speaks_to_other_hosts_may_be_killed_and_is_back_by_itself(
+    made: Cluster, times: dict[str, dict[str, float]]
+) -> None:
+    load = Load(made, 2, TOKENS)
+    for host in (HEAD, BRISTOL):
+        (killed,), (door,) = made.running(host, OUTSIDE), made.running(host, DOOR_PROCESS)
+        at = time.time()
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda host=host, was=killed: made.running(host, OUTSIDE) not in ([], [was]), "it is back", 60)
+        eventually(
+            lambda host=host, was=door: made.running(host, b"fastness.main.door") not in ([], [was]),
+            "and so is the door",
+            60,
+        )
+        times[f"what speaks to other hosts is killed on {host}"] = {"the door is back": time.time() - at}
+        eventually(lambda at=at: all(made.heard(name) > at + 1 for name in OTHERS), "all are heard", 60)
+    eventually(lambda: len(made.ready()) == 3, "all are ready", 90)
+    assert failures(load.close()) == []
     made.state()
 
 

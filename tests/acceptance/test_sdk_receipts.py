@@ -13,6 +13,8 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from fastness.ledger.tiles import entries_of
+from fastness.ledger.tree import leaf_hash
 from go_program import Refused, ask, require_program
 from installation import CHAT, EMBEDDING, FASTNESS, Installation
 
@@ -63,9 +65,28 @@ def test_a_whole_answer_is_proved_from_what_the_sdk_has(
     verdicts = verified(tmp_path, trust, got, prompt=ASK, answer=text, parameters=parameters)
     proved = ["log", "prompt", "answer", "parameters", "load", "policy", "configuration"]
     assert [verdicts[name] for name in proved] == ["proved"] * 7, verdicts
-    assert (verdicts["node"], verdicts["hardware"], verdicts["admission"]) == ("asserted", "unknown", "unknown")
+    assert (verdicts["node"], verdicts["hardware"], verdicts["admission"]) == ("asserted", "unknown", "asserted")
     assert verified(tmp_path, trust, got, answer=json.loads(raw.content))["answer"] == "proved"
     assert verified(tmp_path, trust, got, answer=f"{text} Yes.")["answer"] == "refuted"
+
+
+def test_an_auditor_follows_a_log_at_the_gateways_port_with_a_key_of_their_own(
+    client: OpenAI, installation: Installation
+) -> None:
+    raw = client.chat.completions.with_raw_response.create(model=CHAT, messages=ASK, max_tokens=2)
+    entry = json.loads(receipt(installation, raw.headers["fastness-receipt"]).json()["entry"])
+    key = installation.run("keys", "create", "--role", "auditor", "--name", "audit-office", "--quiet").stdout.strip()
+    root = f"{installation.base_url.removesuffix('/v1')}/ledger/{LOG}"
+    with httpx.Client(headers={"authorization": f"Bearer {key}"}, timeout=30) as auditor:
+        size = int(auditor.get(f"{root}/checkpoint").text.splitlines()[1])
+        number, place = divmod(entry["index"], 256)
+        width = min(256, size - 256 * number)
+        name = f"{number:03d}" + (f".p/{width}" if width < 256 else "")
+        lines = entries_of(auditor.get(f"{root}/tile/entries/{name}").content)
+        hashes = auditor.get(f"{root}/tile/0/{name}").content
+    assert json.loads(lines[place]) == entry
+    assert [hashes[at : at + 32] for at in range(0, len(hashes), 32)] == [leaf_hash(line) for line in lines]
+    assert httpx.get(f"{root}/checkpoint").status_code == 401
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from openai import OpenAI
 
@@ -52,6 +53,7 @@ def running(tmp_path: Path) -> Iterator[Installation]:
 
 def test_a_citizen_is_answered_and_erased_by_two_people_as_the_page_says(running: Installation, tmp_path: Path) -> None:
     keys: dict[str, str] = {}
+    asked: list[tuple[str, str]] = []
     real: dict[str, str] = {}
     printed = ""
     assert len(steps()) > 12
@@ -88,30 +90,43 @@ def test_a_citizen_is_answered_and_erased_by_two_people_as_the_page_says(running
             missing = [word for word in re.findall(r"[A-Za-z]{4,}", _CHANGING.sub("", line)) if word not in heard]
             assert not missing, (line, missing, heard)
         if words[1:3] == ["retention", "set"]:
-            ask_as_a_service(running)
+            asked = ask_as_a_service(running)
     print(printed)
     assert QUESTION in printed
     shredded = json.loads((tmp_path / "certificate.json").read_text())["body"]
     assert (shredded["requests_total"], shredded["opened_after"]) == (2, 0)
+    gone = [salts(running, *one).get("gone") for one in asked]
+    assert gone == ["shredded", "shredded", None]  # nobody can even confirm a guess of what the citizen was answered
 
 
-def ask_as_a_service(running: Installation) -> None:
-    """A service of the department asks twice about the citizen, and once about somebody else."""
+def salts(running: Installation, key: str, receipt: str) -> dict[str, str]:
+    found = httpx.get(f"{running.base_url}/receipts/{receipt}", headers={"authorization": f"Bearer {key}"}, timeout=30)
+    return dict(found.raise_for_status().json()["salts"])
+
+
+def ask_as_a_service(running: Installation) -> list[tuple[str, str]]:
+    """A service of the department asks twice about the citizen, and once about somebody else.
+
+    Returns its key with the id of each receipt.
+    """
     made = running.run("keys", "create", "--tenant", "health", "--name", "service", "--json")
-    client = OpenAI(base_url=running.base_url, api_key=json.loads(made.stdout)["key"], max_retries=0, timeout=120)
+    key, receipts = json.loads(made.stdout)["key"], []
+    client = OpenAI(base_url=running.base_url, api_key=key, max_retries=0, timeout=120)
     for citizen, stream in ((CITIZEN, False), (CITIZEN, True), ("case-1", False)):
-        answer = client.chat.completions.create(
+        raw = client.chat.completions.with_raw_response.create(
             model=CHAT,
             messages=[{"role": "user", "content": QUESTION}],
             max_tokens=8,
             stream=stream,
             safety_identifier=citizen,
         )
+        receipts.append((key, raw.headers["fastness-receipt"]))
         if stream:
-            assert list(answer)
+            assert list(raw.parse())
     client.close()
     log = StoredLog(running.home / "ledger/gateway-0")
     eventually(lambda: log.checkpoint()[1].size >= 3, "the entries are under a checkpoint", 20)
+    return receipts
 
 
 def _named(lines: list[str]) -> list[str]:

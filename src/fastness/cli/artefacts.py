@@ -159,7 +159,7 @@ def admit(
 def revoke(ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet = False, yes: Yes = False) -> None:
     """Take an admission back, for good.
 
-    Its replicas are ended at once. These bytes are never loaded, or imported, again.
+    Engines that have it loaded are ended at once. These bytes are never loaded, or imported, again.
     """
     talk = Talk(as_json, quiet, yes)
     talk.confirm(f"Revoke {name}, for good?")
@@ -167,7 +167,7 @@ def revoke(ctx: typer.Context, name: Name, as_json: Json = False, quiet: Quiet =
         answer = api.post(f"/artefacts/{quote(name, safe='')}/revoke")
     if as_json:
         talk.document(answer)
-    talk.say(f"{name} is revoked. A replica that runs it goes on until the next fastness stop and fastness up.")
+    talk.say(f"{name} is revoked: engines that have it loaded end now, and start again without it if it is an adapter.")
 
 
 def export(

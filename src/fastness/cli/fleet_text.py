@@ -83,5 +83,10 @@ def value(given: Any) -> str:
     if given is None:
         return "-"
     if isinstance(given, list):
-        return " ".join(map(str, given)) or "-"
+        return " ".join(map(_item, given)) or "-"
     return str(given).lower() if isinstance(given, bool) else str(given) or "-"
+
+
+def _item(one: Any) -> str:
+    """Write one of a list: an adapter that is for some tenants only with these."""
+    return f"{one['name']} (for {', '.join(one['tenants'])})" if isinstance(one, dict) else str(one)

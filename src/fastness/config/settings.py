@@ -53,6 +53,9 @@ class ControlSettings:
     """The control plane."""
 
     standbys: int = _setting(0, "Control processes that wait to take over when the one that leads ends.", 0, 3)
+    silence_max_s: float = _setting(
+        10.0, "After so long without an answer the control process that leads is ended: it hangs.", 1.0, 600
+    )
 
 
 @dataclass(frozen=True, slots=True)

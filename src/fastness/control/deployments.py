@@ -12,12 +12,13 @@ from typing import Final
 from fastness.control.access import Access
 from fastness.control.desired_wire import given_of
 from fastness.control.fleet_log import FleetLog
-from fastness.control.models_here import ModelFacts
+from fastness.control.models_here import AdapterFacts, ModelFacts
 from fastness.control.policies import Policies
 from fastness.control.possible import check_possible
 from fastness.control.problem import Problem
 from fastness.control.revisions import Applied, changes, earlier_spec
-from fastness.control.spec_checks import Ground, check_spec, near
+from fastness.control.spec_checks import Ground, check_spec
+from fastness.control.spec_words import near
 from fastness.control.watching import Watching
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import (
@@ -33,12 +34,14 @@ from fastness.scheduling.revision import revision_of
 
 DEPLOYMENTS_MAX: Final = 1_000
 NO_FORMATS: Final[Mapping[str, str]] = MappingProxyType({})
+NO_ADAPTERS: Final[Mapping[str, AdapterFacts]] = MappingProxyType({})
 
 
 class Deployments:
-    """The commands. `models` lists what may be deployed, in a thread; `engines` and `reads` are those of a Ground.
+    """The commands. `models` and `adapters` list what may be deployed, in a thread.
 
-    `ledger` is the directory of the log that `log` folds. `by` is the id of the principal who asks.
+    `engines`, `reads` and `spans` are those of a Ground. `ledger` is the directory of the log that `log` folds. `by` is
+    the id of the principal who asks.
     """
 
     def __init__(
@@ -51,9 +54,13 @@ class Deployments:
         ledger: Path,
         engines: Collection[str] = ("llamacpp",),
         reads: Mapping[str, str] = NO_FORMATS,
+        spans: Collection[str] = (),
+        adapters: Callable[[], Mapping[str, AdapterFacts]] = lambda: NO_ADAPTERS,
     ) -> None:
+        self._adapters = adapters
         self._log, self._models, self._access, self._policies = log, models, access, policies
         self._watching, self._ledger, self._engines, self._reads = watching, ledger, engines, reads
+        self._spans = spans
 
     @property
     def state(self) -> FleetState:
@@ -164,7 +171,8 @@ class Deployments:
         """Return what specs are checked against now; raises Problem (policy_unavailable), Unavailable."""
         models = await asyncio.to_thread(self._models)
         there = living(await self._access.snapshot())
-        return Ground(models, self._policies.lattice, there, self._engines, self._reads)
+        adapters = await asyncio.to_thread(self._adapters)
+        return Ground(models, self._policies.lattice, there, self._engines, self._reads, self._spans, adapters)
 
 
 def applying(

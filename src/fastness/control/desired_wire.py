@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from fastness.control.model_lookup import NamedModel, named_model
-from fastness.control.models_here import DeviceBytes, ModelFacts
+from fastness.control.model_lookup import NamedModel, named_adapter, named_model
+from fastness.control.models_here import AdapterFacts, DeviceBytes, ModelFacts
 from fastness.control.problem import Problem
-from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Scaling
+from fastness.core.desired import DeploymentSpec, Needs, Parameters, Rollout, Scaling, WantedAdapter
 from fastness.core.marking import Label, Lattice, UnknownMarking
 from fastness.core.node import POOL, DeviceKind
 from fastness.core.tenant import DEFAULT_TENANT
+from fastness.scheduling.memory_adapters import adapters_memory
 
 _PARAMETERS, _SCALING, _ROLLOUT = Parameters(), Scaling(), Rollout()
 """What stands where nothing is said; a file leaves out what should follow from the model."""
@@ -68,11 +69,22 @@ class GivenRollout(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     samples_min: int = _ROLLOUT.samples_min
 
 
+class GivenAdapter(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """An adapter: its name, or `name@sha256:` and first digits of its digest; and the tenants that may use it."""
+
+    name: str
+    tenants: tuple[str, ...] | None = None
+
+
 class GivenDeployment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """One deployment. `model` is a name, or `name@sha256:` and the first digits of the digest that it must have."""
+    """One deployment. `model` is a name, or `name@sha256:` and the first digits of the digest that it must have.
+
+    `adapters` are named in the same way.
+    """
 
     name: str
     model: str
+    adapters: tuple[str | GivenAdapter, ...] = ()
     owner: str = DEFAULT_TENANT
     ceiling: str | None = None
     tenants: tuple[str, ...] | None = None
@@ -85,7 +97,7 @@ class GivenDeployment(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     rollout: GivenRollout = GivenRollout()
 
 
-_SECTIONS: Final = (GivenDeployment, GivenParameters, GivenNeeds, GivenScaling, GivenRollout)
+_SECTIONS: Final = (GivenDeployment, GivenAdapter, GivenParameters, GivenNeeds, GivenScaling, GivenRollout)
 FIELDS: Final = tuple(dict.fromkeys(name for kind in _SECTIONS for name in kind.__struct_fields__))
 """Every name that may stand in a file of deployments."""
 
@@ -97,6 +109,7 @@ class SpecReader:
     models: Mapping[str, ModelFacts]
     lattice: Lattice
     device_bytes: DeviceBytes
+    adapters: Mapping[str, AdapterFacts] = field(default_factory=dict)
 
     def read(self, given: GivenDeployment, before: DeploymentSpec | None = None) -> DeploymentSpec:
         """Return the spec; raises Problem. `before` is the deployment as it is: its model need not be here any more."""
@@ -110,6 +123,7 @@ class SpecReader:
             given.parameters.threads,
             given.parameters.cache_type,
         )
+        adapters = self._adapters(given, before)
         scaling = msgspec.structs.asdict(given.scaling)
         if given.scaling.max is None:
             scaling["max"] = max(1, given.scaling.min)
@@ -120,7 +134,7 @@ class SpecReader:
             model_digest=found.digest,
             kind=found.kind,
             ceiling=ceiling,
-            needs=self._needs(given, parameters, ceiling, before),
+            needs=self._needs(given, parameters, ceiling, before, adapters),
             parameters=parameters,
             scaling=Scaling(**scaling),
             rollout=Rollout(**msgspec.structs.asdict(given.rollout)),
@@ -128,10 +142,25 @@ class SpecReader:
             tenants=None if given.tenants is None else _sorted(given.tenants),
             urgent=given.urgent,
             hedges=given.hedges,
+            adapters=adapters,
         )
 
+    def _adapters(self, given: GivenDeployment, before: DeploymentSpec | None) -> tuple[WantedAdapter, ...]:
+        known = {one.name: one for one in before.adapters} if before is not None else {}
+        wanted = []
+        for each in given.adapters:
+            one = GivenAdapter(each) if isinstance(each, str) else each
+            name, digest = named_adapter(one.name, self.adapters, known)
+            wanted.append(WantedAdapter(name, digest, None if one.tenants is None else _sorted(one.tenants)))
+        return tuple(sorted(wanted, key=lambda one: one.name))
+
     def _needs(
-        self, given: GivenDeployment, parameters: Parameters, ceiling: Label, before: DeploymentSpec | None
+        self,
+        given: GivenDeployment,
+        parameters: Parameters,
+        ceiling: Label,
+        before: DeploymentSpec | None,
+        adapters: tuple[WantedAdapter, ...],
     ) -> Needs:
         needs, facts = given.needs, self.models.get(given.model.partition("@")[0])
         if needs.device_bytes is not None:
@@ -142,7 +171,9 @@ class SpecReader:
             # On a slot of the processor a model lies in the memory of the node; see DeviceBytes.
             devices = 0 if needs.accelerator == DeviceKind.CPU else max(1, needs.devices) * max(1, needs.nodes)
             try:
+                sizes = [self.adapters[one.name].size_bytes for one in adapters if one.name in self.adapters]
                 size_bytes = self.device_bytes(facts.card, parameters, devices)
+                size_bytes += adapters_memory(sizes)
             except ValueError as error:
                 raise Problem(
                     "invalid_value",
@@ -181,6 +212,7 @@ def given_of(spec: DeploymentSpec) -> GivenDeployment:
         tenants=spec.tenants,
         urgent=spec.urgent,
         hedges=spec.hedges,
+        adapters=tuple(map(_given_adapter, spec.adapters)),
         drain_timeout_s=spec.drain_timeout_s,
         parameters=GivenParameters(
             parameters.engine,
@@ -202,6 +234,11 @@ def given_of(spec: DeploymentSpec) -> GivenDeployment:
             spec.rollout.ttft_ratio_max, spec.rollout.samples_min,
         ),
     )  # fmt: skip
+
+
+def _given_adapter(one: WantedAdapter) -> str | GivenAdapter:
+    name = f"{one.name}@sha256:{one.digest}"
+    return name if one.tenants is None else GivenAdapter(name, one.tenants)
 
 
 def _slot_context_tokens(model: NamedModel) -> int:

@@ -222,7 +222,7 @@ class FleetApi:
 
     async def _reader(self) -> SpecReader:
         ground = await self._deployments.ground()
-        return SpecReader(ground.models, ground.lattice, self._parts.device_bytes)
+        return SpecReader(ground.models, ground.lattice, self._parts.device_bytes, ground.adapters)
 
     def _shown(self, name: str) -> WantedView:
         state = self._deployments.state

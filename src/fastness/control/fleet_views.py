@@ -43,6 +43,7 @@ def wanted_view(state: FleetState, name: str, deployed: Deployed, seen: Observat
         kind=spec.kind,
         ceiling=str(spec.ceiling),
         tenants=spec.tenants,
+        adapters=tuple(one.name for one in spec.adapters),
         revision=deployed.revision,
         stable=deployed.stable,
         phase=_phase(deployed, placed, settled),

@@ -47,7 +47,8 @@ class PlacedView(msgspec.Struct, frozen=True):
 class WantedView(msgspec.Struct, frozen=True):
     """A deployment: what is wanted, and how far it is. `settled`: it is as wanted, and nothing is on its way.
 
-    `answered` and `failed` are what gateways counted since they began; null while no gateway reports.
+    `answered` and `failed` are what gateways counted since they began; null while no gateway reports. `adapters` are
+    what callers may name after the deployment and a colon.
     """
 
     name: str
@@ -57,6 +58,7 @@ class WantedView(msgspec.Struct, frozen=True):
     kind: str
     ceiling: str
     tenants: tuple[str, ...] | None
+    adapters: tuple[str, ...]
     revision: int
     stable: int
     phase: str

@@ -14,7 +14,8 @@ from fastness.control.access import Access
 from fastness.control.deployments import living
 from fastness.control.fleet_log import FleetLog
 from fastness.control.problem import Problem
-from fastness.control.spec_checks import check_owner, near
+from fastness.control.spec_checks import check_owner
+from fastness.control.spec_words import near
 from fastness.control.watching import Watching, nodes_of
 from fastness.core.fleet_event import FleetEvent, ShareSet
 from fastness.core.fleet_state import FleetState

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from fastness.core.desired import DeploymentSpec
 from fastness.core.node import FleetNode
 from fastness.core.observation import NodeOrders
 from fastness.fleet.door.orders import ModelSource, WantedModel
@@ -22,10 +23,10 @@ class ModelHost:
 
 
 class ModelsKnown(Protocol):
-    """The models of the head. Both block for as long as reading a small file takes."""
+    """The models and adapters of the head. All block for as long as reading a small file takes."""
 
     def size_bytes(self, model: str, digest: str) -> int | None:
-        """Return the size of a model's weights, if it is admitted with that digest; None: it is not."""
+        """Return the size of a model or adapter, if it is admitted with that digest; None: it is not."""
         ...
 
     def record(self, model: str) -> str:
@@ -57,7 +58,7 @@ def missing_models(
     node: FleetNode, orders: NodeOrders | None, others: Iterable[ModelHost], known: ModelsKnown
 ) -> tuple[WantedModel, ...]:
     """Return what a node lacks of what it was ordered to run, and who has it: its own domain first, the head last."""
-    lacked = {one.spec.model_digest: one.spec.model for one in orders.assignments} if orders else {}
+    lacked = dict(each for one in orders.assignments for each in _loaded(one.spec)) if orders else {}
     for digest in node.digests:
         lacked.pop(digest, None)
     if not lacked:
@@ -73,6 +74,13 @@ def missing_models(
 
 
 def records_of(orders: NodeOrders | None, known: ModelsKnown) -> tuple[str, ...]:
-    """Return the records of the models that a node was ordered to run."""
-    names = {one.spec.model for one in orders.assignments} if orders else set()
+    """Return the records of the models and adapters that a node was ordered to run."""
+    names = {name for one in orders.assignments for _, name in _loaded(one.spec)} if orders else set()
     return tuple(filter(None, (known.record(name) for name in sorted(names))))
+
+
+def _loaded(spec: DeploymentSpec) -> Iterator[tuple[str, str]]:
+    """Everything that a replica loads: the digest and name of each."""
+    yield spec.model_digest, spec.model
+    for one in spec.adapters:
+        yield one.digest, one.name

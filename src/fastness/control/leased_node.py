@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fastness.control.ganging import gangs_of
 from fastness.control.letters import REPORT_PERIOD_S, Word, read_word, write
 from fastness.control.post import ForAnotherRun, Post
 from fastness.control.recording import Recording
@@ -16,7 +17,7 @@ from fastness.core.event import EventType
 from fastness.core.node import FleetNode
 from fastness.core.replica import Replica
 from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
-from fastness.fleet.door.orders import DoorOrders, DoorRoute, HostPlace, server_name
+from fastness.fleet.door.orders import DoorOrders, DoorRoute, HostDoor, HostPlace, server_name
 from fastness.fleet.lease import Lease
 from fastness.fleet.letter_files import HEAD, HEAD_BY_DOOR, LETTERS_IN, LETTERS_OUT, Pigeonhole, put
 from fastness.fleet.node import LocalNode
@@ -67,6 +68,7 @@ class LeasedNode:
         self._ways = Ways(parts.now())
         self._reported_s, self._at_ms = float("-inf"), 0
         self._is_due, self._pace_s = True, REPORT_PERIOD_S
+        self._doors: tuple[HostDoor, ...] = ()
         self._door = DoorOrders(parts.clock_ms(), 0.0)
         self.leased = False
         """Whether the head's word still holds."""
@@ -145,6 +147,7 @@ class LeasedNode:
             self._record.append(EventType.LEASE_GRANTED, node=self._node.orders.node, head=self._parts.head)
             self.changed.set()
         self._parts.models.offer(word.missing)
+        self._doors = word.doors
         if self.leased and word.orders is not None:
             await self._node.obey(word.orders)
 
@@ -156,16 +159,25 @@ class LeasedNode:
             self.changed.set()
 
     def _open_door(self) -> None:
-        """Let the door lead to the engines there are, for as long as the lease holds."""
-        host = self._node.orders.node
+        """Let the door lead to the engines there are, and join gangs, for as long as the lease holds."""
+        orders = self._node.orders
         routes = tuple(
-            DoorRoute(server_name(one.id, host), one.socket) for one in self._node.observe() if one.pid and one.socket
+            DoorRoute(server_name(one.id, orders.node), one.socket)
+            for one in self._node.observe()
+            if one.pid and one.socket and one.id not in orders.following
         )
+        gangs = gangs_of(orders, self._doors)
         until_s = self._lease.until_s if self.leased else 0.0
         parts = self._parts
         head = HostPlace(parts.head, parts.head_door) if parts.head_door else None
         told = DoorOrders(
-            self._door.version, until_s, routes, wanted=parts.models.wanted(), head=head, carries=self.by_door
+            self._door.version,
+            until_s,
+            routes,
+            wanted=parts.models.wanted(),
+            head=head,
+            carries=self.by_door,
+            gangs=gangs,
         )
         if told != self._door:
             self._door = replace(told, version=told.version + 1)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from fastness.core.observation import NodeOrders, NodeReport
-from fastness.fleet.door.orders import WantedModel
+from fastness.fleet.door.orders import HostDoor, WantedModel
 
 REPORT_PERIOD_S: Final = 0.5
 """How often the head hears of a node on which nothing changes, if there are not many. A lease is several of these."""
@@ -21,7 +21,8 @@ class Word:
     One that answers 0 answers nothing: it is a greeting, to a node that has not heard yet which run of the head is on.
     `orders` are None while control has given none yet; the node keeps to what it has. `revoked` is the list of revoked
     certificates, as PEM. `missing` are models that the node lacks and who has them, `records` those of the admission of
-    what it was ordered to run, as JSON. The node reports at least every `pace_s`.
+    what it was ordered to run, as JSON. The node reports at least every `pace_s`. `doors` are those of the hosts with
+    which it shares gangs, and its own.
     """
 
     answers_ms: int
@@ -30,6 +31,7 @@ class Word:
     missing: tuple[WantedModel, ...] = ()
     records: tuple[str, ...] = ()
     pace_s: float = REPORT_PERIOD_S
+    doors: tuple[HostDoor, ...] = ()
 
 
 _WORDS: Final = msgspec.json.Decoder(Word)

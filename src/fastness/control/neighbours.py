@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from fastness.control.ganging import doors_for, gangs_of
 from fastness.control.handing_on import ModelHost, ModelsKnown, NoModels, missing_models, records_of
 from fastness.control.letters import REPORT_PERIOD_S, Word, read_report, write
 from fastness.control.post import ForAnotherRun, Post
@@ -22,7 +23,7 @@ from fastness.core.marking import Node
 from fastness.core.observation import NodeOrders, NodeReport
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.door.orders import ORDERS as DOOR_ORDERS
-from fastness.fleet.door.orders import DoorOrders, remote_socket
+from fastness.fleet.door.orders import DoorOrders, HostDoor, remote_socket
 from fastness.fleet.letter_files import LETTERS_IN, LETTERS_OUT, fetch, host_of, put
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.claims import HostClaims
@@ -90,6 +91,7 @@ class Neighbours:
         self._models = models or NoModels()
         self._door_port, self._door = door_port, DoorOrders(0)
         self._withheld: frozenset[str] = frozenset()
+        self._own, self._here = NodeOrders("", 0), self._models.here()
         self._ways: dict[str, tuple[int, int, int]] = {}
         self._hosts: tuple[ModelHost, ...] | None = None
         self._nodes: dict[str, _Neighbour] = {}
@@ -103,8 +105,12 @@ class Neighbours:
             for left in folder.iterdir():
                 left.unlink(missing_ok=True)
 
-    def look(self) -> bool:
-        """Open what has come, pass on what control wants, answer; tell whether gateways have to hear of anything."""
+    def look(self, own: NodeOrders | None = None) -> bool:
+        """Open what has come, pass on what control wants, answer; tell whether gateways have to hear of anything.
+
+        `own` are the orders of this node.
+        """
+        self._own = own or self._own
         heard = {name for name in map(self._hear, self._letters()) if name is not None}
         changed, now = False, self._now()
         self._hosts = None
@@ -130,9 +136,9 @@ class Neighbours:
         one.look_s = one.heard_s + due_s
         return before != (one.place, one.routed)
 
-    def withhold(self, models: frozenset[str]) -> None:
-        """Order nobody to run these models, whatever control says: they were revoked."""
-        self._withheld = models
+    def withhold(self, names: frozenset[str]) -> None:
+        """Order nobody to run these models, or any with these adapters, whatever control says: they were revoked."""
+        self._withheld = names
 
     def places(self) -> tuple[Node, ...]:
         """Return where the nodes stand, by their certificates."""
@@ -143,11 +149,18 @@ class Neighbours:
         return tuple(replica for one in self._nodes.values() for replica in one.routed)
 
     def _connect(self) -> None:
-        """Tell the door of this host to which others our gateways may be connected."""
+        """Tell the door of this host to which others our gateways may be connected, and of the gangs here."""
         places = tuple(one.door for one in self._nodes.values())
-        if places != self._door.places:
-            self._door = DoorOrders(self._door.version + 1, places=places)
+        gangs = gangs_of(self._permitted(self._own), self._doors().values())
+        if (places, gangs) != (self._door.places, self._door.gangs):
+            self._door = DoorOrders(self._door.version + 1, places=places, gangs=gangs)
             write_snapshot(self._run / DOOR_ORDERS, self._door, durable=False)
+
+    def _doors(self) -> dict[str, HostDoor]:
+        """The doors of all nodes, this one's too, by node."""
+        here, own = self._here, self._own.node
+        found = {name: HostDoor(name, one.place.name, one.door) for name, one in self._nodes.items()}
+        return found | ({own: HostDoor(own, here.name, here.place)} if own and here.place else {})
 
     def _letters(self) -> list[tuple[str, bytes]]:
         """The letters that were brought since the last time, each with its way."""
@@ -226,7 +239,7 @@ class Neighbours:
             self._tell(ways[0], str(error))
 
     def _word(self, one: _Neighbour) -> Word:
-        orders = self._permitted(one.orders)
+        orders = self._permitted(one.orders) if one.orders else None
         if self._hosts is None:
             self._hosts = tuple(
                 ModelHost(each.place.name, each.door, each.report.node.domain, each.report.node.digests)
@@ -235,17 +248,17 @@ class Neighbours:
             )
         missing = missing_models(one.report.node, orders, self._hosts, self._models)
         pace_s = max(REPORT_PERIOD_S, len(self._nodes) * PACE_EACH_S)
-        return Word(one.report.at_ms, orders, self._revoked(), missing, records_of(orders, self._models), pace_s)
+        records, doors = records_of(orders, self._models), doors_for(orders, self._doors())
+        return Word(one.report.at_ms, orders, self._revoked(), missing, records, pace_s, doors)
 
     def _is_heard(self, one: _Neighbour) -> bool:
         return self._now() - one.heard_s < self._lease_s
 
-    def _permitted(self, orders: NodeOrders | None) -> NodeOrders | None:
-        if orders is None or not self._withheld:
+    def _permitted(self, orders: NodeOrders) -> NodeOrders:
+        if not self._withheld:
             return orders
-        return replace(
-            orders, assignments=tuple(one for one in orders.assignments if one.spec.model not in self._withheld)
-        )
+        kept = tuple(one for one in orders.assignments if one.spec.model not in self._withheld)
+        return replace(orders, assignments=kept).without_adapters(self._withheld)
 
 
 def _routed(one: _Neighbour) -> tuple[Replica, ...]:
@@ -257,7 +270,7 @@ def _routed(one: _Neighbour) -> tuple[Replica, ...]:
     found = []
     for replica in one.report.replicas:
         order = ordered.get(replica.id)
-        if order is not None and order.term == replica.term:
+        if order is not None and order.term == replica.term and not order.follows:
             state = replica.state if order.routed else ReplicaState.DRAINING
             socket = remote_socket(one.door, replica.id, one.place.name)
             found.append(replace(replica, state=state, socket=socket, memory_bytes=None, pid=None))

@@ -7,7 +7,8 @@ from typing import Final
 
 from fastness.control.fleet_log import FleetLog
 from fastness.control.problem import Problem
-from fastness.control.spec_checks import LABELS_MAX, check_label, near
+from fastness.control.spec_checks import LABELS_MAX, check_label
+from fastness.control.spec_words import near
 from fastness.control.watching import Watching, nodes_of
 from fastness.core.fleet_event import FleetEvent, NodeCordoned, NodeForgotten, NodeLabelled, NodeUncordoned
 from fastness.core.fleet_state import FleetState, NodeWish

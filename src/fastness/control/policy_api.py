@@ -16,7 +16,7 @@ from fastness.control.declaration import Served
 from fastness.control.policies import HISTORY_MAX, Policies, unfit
 from fastness.control.problem import Problem
 from fastness.control.routes import LOCAL, Answer, Table, caller_of
-from fastness.core.deployment import Deployment
+from fastness.core.deployment import Deployment, parted
 from fastness.core.marking import Label, Lattice, Node
 from fastness.core.policy import Action, PolicyBundle, Query
 from fastness.core.tenant import AccessSnapshot, ApiKey, Credential, Principal
@@ -74,7 +74,9 @@ class PolicyApi:
         principals = (LOCAL, *_living(await self.access.snapshot(), self.clock()))
         served = self.served()
         try:
-            changes = await asyncio.to_thread(difference, before, after, principals, served.deployments, served.nodes)
+            changes = await asyncio.to_thread(
+                difference, before, after, principals, _faces(served.deployments), served.nodes
+            )
         except PolicyProblem as error:
             raise unfit(error) from None
         return 200, policy_wire.DifferenceView(before.digest, after.digest, len(principals), tuple(changes))
@@ -161,7 +163,9 @@ class PolicyApi:
                     param="model",
                 )
             return None, (None,)
-        deployment = next((one for one in served.deployments if one.name == asked.model), None)
+        name, adapter = parted(asked.model)
+        faces = [one.faces() for one in served.deployments if one.name == name]
+        deployment = next((each[adapter] for each in faces if adapter in each), None)
         if deployment is None:
             names = ", ".join(one.name for one in served.deployments[:NAMES_MAX]) or "none"
             raise Problem(
@@ -171,6 +175,11 @@ class PolicyApi:
                 param="model",
             )
         return deployment, tuple(served.nodes_of(deployment.name)) or (None,)
+
+
+def _faces(deployments: tuple[Deployment, ...]) -> list[Deployment]:
+    """Return everything that gateways ask about: each deployment alone, and with each of its adapters."""
+    return [face for one in deployments for face in one.faces().values()]
 
 
 def _living(known: AccessSnapshot, now_s: float) -> list[Principal]:

@@ -91,7 +91,7 @@ def _loaded(replica: Replica) -> dict[str, Scalar]:
         "replica": replica.id, "model": replica.model, "model_digest": replica.model_digest, "engine": replica.engine,
         "build": replica.build,
         "epoch": replica.epoch, "sealed": replica.sealed, "slots": replica.slots,
-        "context_tokens": replica.context_tokens,
+        "context_tokens": replica.context_tokens, "adapters": " ".join(replica.adapters),
     }  # fmt: skip
 
 

@@ -67,7 +67,8 @@ class Model:
 class Site:
     """What the composition root gives the supervisor. The callables that block are run in threads.
 
-    `known` finds a model that may be loaded here by its name, with what it was admitted for. `node` makes the node that
+    `known` finds a model that may be loaded here by its name, with what it was admitted for, and `known_adapter` an
+    adapter. `node` makes the node that
     keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
     changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
@@ -86,6 +87,7 @@ class Site:
     is_revoked: Callable[[str], bool]
     prove_seal: Callable[[], str]
     known: Callable[[str], tuple[ModelCard, str | None] | None]
+    known_adapter: Callable[[str], Adapter | None]
     node: Callable[[bool, asyncio.Event, Callable[[Replica | None], None]], LocalNode]
     kept_orders: Callable[[], NodeOrders | None]
     new_orders: Callable[[], NodeOrders | None]

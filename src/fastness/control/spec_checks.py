@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from fastness.control.adapter_checks import check_adapters
 from fastness.control.fleet_record import VALUE_CHARS_MAX, json_text
-from fastness.control.models_here import ModelFacts
+from fastness.control.models_here import AdapterFacts, ModelFacts
 from fastness.control.problem import Problem
+from fastness.control.spec_words import check_tenants, invalid, near
 from fastness.core.desired import DeploymentSpec
 from fastness.core.ids import is_name
 from fastness.core.marking import Lattice
+from fastness.core.model import ModelKind
 from fastness.scheduling.fit import CACHE_TYPES
 
 REPLICAS_MAX: Final = 1_000
@@ -22,7 +24,6 @@ LABELS_MAX: Final = 64
 LABEL_CHARS_MAX: Final = 128
 LABEL_PATTERN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
 """A label's key, and its value where it has one."""
-TENANTS_MAX: Final = 64
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
         "drain_timeout_s": (0, 3_600),
@@ -50,14 +51,14 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
 """The least and the most of each number, by its place in the file."""
 NAME_DEVICES: Final = frozenset({"vllm"})
 """Engines that take memory of other kinds on other devices, so that these have to be named."""
-_PAGE: Final = "docs/reference/deployment-file.md says what each may be."
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What a spec is checked against. `tenants` are those that live; `engines` those that there are.
 
-    `reads` is the format of models that each of them reads; one that is not in it reads any.
+    `reads` is the format of models that each of them reads; one that is not in it reads any. `spans` are those of which
+    one replica can run over several nodes. `adapters` are those that may be deployed.
     """
 
     models: Mapping[str, ModelFacts]
@@ -65,6 +66,8 @@ class Ground:
     tenants: Collection[str]
     engines: Collection[str] = field(default=("llamacpp",))
     reads: Mapping[str, str] = field(default_factory=dict)
+    spans: Collection[str] = ()
+    adapters: Mapping[str, AdapterFacts] = field(default_factory=dict)
 
 
 def check_spec(spec: DeploymentSpec, ground: Ground, before: DeploymentSpec | None, *, replaces: bool) -> None:
@@ -73,11 +76,13 @@ def check_spec(spec: DeploymentSpec, ground: Ground, before: DeploymentSpec | No
     for place, (low, high) in BOUNDS.items():
         _check_number(spec, place, low, high)
     if spec.scaling.min > spec.scaling.max:
-        raise _invalid(spec, "scaling.min", f"{spec.scaling.min}, and `scaling.max` is {spec.scaling.max}")
+        raise invalid(spec, "scaling.min", f"{spec.scaling.min}, and `scaling.max` is {spec.scaling.max}")
     _check_parameters(spec, ground)
+    _check_gang(spec, ground)
     _check_needs(spec, ground)
     if replaces or (before is not None and spec.ceiling != before.ceiling):
         _check_model(spec, ground)
+    check_adapters(spec, ground.adapters, ground.tenants, ground.reads, replaces=replaces)
     if len(json_text(spec)) > VALUE_CHARS_MAX:
         raise Problem(
             "limit_exceeded",
@@ -101,13 +106,6 @@ def check_label(text: str, param: str) -> None:
         )
 
 
-def near(text: str, known: Iterable[str]) -> str:
-    """Say what may have been meant, or what there is."""
-    names = sorted(known)
-    found = difflib.get_close_matches(text, names, n=1)
-    return f"Did you mean {found[0]}?" if found else f"There are: {', '.join(names[:20]) or 'none'}."
-
-
 def _check_names(spec: DeploymentSpec, ground: Ground) -> None:
     if not is_name(spec.name):
         raise Problem(
@@ -117,16 +115,7 @@ def _check_names(spec: DeploymentSpec, ground: Ground) -> None:
             param="name",
         )
     check_owner(spec.owner, ground.tenants)
-    unknown = [one for one in spec.tenants or () if one not in ground.tenants]
-    if unknown:
-        raise Problem(
-            "not_found",
-            f"`{spec.name}.tenants`: there is no tenant {unknown[0][:80]!r}.",
-            near(unknown[0], ground.tenants),
-            param="tenants",
-        )
-    if spec.tenants is not None and not 0 < len(spec.tenants) <= TENANTS_MAX:
-        raise _invalid(spec, "tenants", f"{len(spec.tenants)} names; 1 to {TENANTS_MAX} may stand there")
+    check_tenants(spec, spec.tenants, "tenants", ground.tenants)
 
 
 def check_owner(owner: str, tenants: Collection[str]) -> None:
@@ -152,52 +141,69 @@ def _check_number(spec: DeploymentSpec, place: str, low: float, high: float) -> 
     section, _, leaf = place.rpartition(".")
     value = getattr(getattr(spec, section) if section else spec, leaf)
     if not low <= value <= high:  # written so that nan is outside every range
-        raise _invalid(spec, place, f"{value:,}; it may be from {low:,} to {high:,}")
+        raise invalid(spec, place, f"{value:,}; it may be from {low:,} to {high:,}")
 
 
 def _check_parameters(spec: DeploymentSpec, ground: Ground) -> None:
     parameters = spec.parameters
     if parameters.engine not in ground.engines:
         there = ", ".join(sorted(ground.engines))
-        raise _invalid(spec, "parameters.engine", f"{parameters.engine[:80]!r}; there are {there}")
+        raise invalid(spec, "parameters.engine", f"{parameters.engine[:80]!r}; there are {there}")
     if parameters.cache_type not in CACHE_TYPES:
-        raise _invalid(
+        raise invalid(
             spec, "parameters.cache_type", f"{parameters.cache_type[:80]!r}; it may be one of {', '.join(CACHE_TYPES)}"
         )
     facts = ground.models.get(spec.model)
     wanted = ground.reads.get(parameters.engine)
     if facts and wanted not in (None, facts.card.format):
         others = [name for name, format_ in ground.reads.items() if format_ == facts.card.format]
-        raise _invalid(
+        raise invalid(
             spec,
             "parameters.engine",
             f"{parameters.engine}, which reads {wanted}; {spec.model} is here as {facts.card.format}, for "
             f"{', '.join(others) or 'no engine here'}",
         )
     if parameters.engine in NAME_DEVICES and not spec.needs.accelerator:
-        raise _invalid(
+        raise invalid(
             spec,
             "needs.accelerator",
             f"empty, and what a replica takes on {parameters.engine} depends on it; it needs a type of device as "
             "`fastness nodes` lists them, or cpu",
         )
     if facts and parameters.slot_context_tokens > facts.card.context_tokens:
-        raise _invalid(
+        raise invalid(
             spec,
             "parameters.slot_context_tokens",
             f"{parameters.slot_context_tokens:,}; {spec.model} was made for {facts.card.context_tokens:,}",
         )
 
 
+def _check_gang(spec: DeploymentSpec, ground: Ground) -> None:
+    """One replica over several nodes: only where its engine can be parted, and only for answers."""
+    nodes, engine = spec.needs.nodes, spec.parameters.engine
+    if nodes == 1:
+        return
+    if engine not in ground.spans:
+        able = ", ".join(sorted(ground.spans)) or "no engine here"
+        raise invalid(
+            spec,
+            "needs.nodes",
+            f"{nodes}, for one replica on {engine}, which runs on one node; over several runs {able}. For more copies "
+            "of the model, each on a node of its own, it needs nodes = 1, apart = true and scaling.min",
+        )
+    if spec.kind != ModelKind.CHAT:
+        raise invalid(spec, "needs.nodes", f"{nodes}, and {spec.model} makes no answers ({spec.kind}): it needs 1")
+
+
 def _check_needs(spec: DeploymentSpec, ground: Ground) -> None:
     needs, profile = spec.needs, ground.lattice.profile
     if len(needs.labels) > LABELS_MAX:
-        raise _invalid(spec, "needs.labels", f"{len(needs.labels)} labels; {LABELS_MAX} are the most")
+        raise invalid(spec, "needs.labels", f"{len(needs.labels)} labels; {LABELS_MAX} are the most")
     for label in needs.labels:
         check_label(label.removeprefix("!"), "needs.labels")
     for text, place in ((needs.pool, "needs.pool"), (needs.accelerator or "any", "needs.accelerator")):
         if not is_name(text):
-            raise _invalid(spec, place, f"{text[:80]!r}; it needs lower-case letters, digits and hyphens")
+            raise invalid(spec, place, f"{text[:80]!r}; it needs lower-case letters, digits and hyphens")
     codes, operators = [code for code, _ in profile.jurisdictions], [one.id for one in profile.operators]
     for wanted, known, place in (
         (needs.jurisdictions, codes, "needs.jurisdictions"),
@@ -206,7 +212,7 @@ def _check_needs(spec: DeploymentSpec, ground: Ground) -> None:
         for one in wanted:
             if one not in known:
                 there = ", ".join(known) or "none"
-                raise _invalid(spec, place, f"{one[:80]!r}; the profile {profile.name} has {there}")
+                raise invalid(spec, place, f"{one[:80]!r}; the profile {profile.name} has {there}")
 
 
 def _check_model(spec: DeploymentSpec, ground: Ground) -> None:
@@ -226,7 +232,3 @@ def _check_model(spec: DeploymentSpec, ground: Ground) -> None:
             f'Deploy it with ceiling = "{facts.ceiling}", or have the model admitted for more: fastness models admit',
             param="ceiling",
         )
-
-
-def _invalid(spec: DeploymentSpec, place: str, found: str) -> Problem:
-    return Problem("invalid_value", f"`{spec.name[:80]}.{place}` is {found}.", _PAGE, param=place)

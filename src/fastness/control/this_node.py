@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from fastness.control.routing import Known, known_models, routing_snapshot
+from fastness.control.routing import Known, known_here, routing_snapshot
 from fastness.control.run_files import LOADS, ORDERS, REPORT, ROUTING
 from fastness.control.site import Site
 from fastness.core.gateways import sockets_in
@@ -27,7 +27,9 @@ class ThisNode:
 
     def __init__(self, site: Site, tell: Callable[[Replica], None], *, unsealed: bool) -> None:
         self._site, self._tell = site, tell
-        self._models: dict[str, Known] = {}
+        self._known = Known()
+        self._sent: NodeOrders | None = None
+        """The last orders, as they came: with what was revoked since."""
         self._revoked: frozenset[str] = frozenset()
         self._version = int(site.clock() * 1_000)
         self._reported_s = 0.0
@@ -53,7 +55,7 @@ class ThisNode:
 
     def is_loadable(self, model: str) -> bool:
         """Tell whether a model may be loaded here, as far as was looked."""
-        return model in self._models
+        return model in self._known.models
 
     async def begin(self) -> None:
         """Forget what a run before left in the run directory, take up its orders, and say that we are here."""
@@ -64,7 +66,8 @@ class ThisNode:
             self._site.neighbours.begin()
         kept = self._site.kept_orders()
         if kept is not None:
-            self._models = await asyncio.to_thread(known_models, kept, self._site.known)
+            self._sent = kept
+            await self._look_up(kept)
         self._node.begin(kept)
         self.publish()
 
@@ -74,12 +77,13 @@ class ThisNode:
             self._write()
         sent = self._site.new_orders()
         if sent is not None:
-            self._models = await asyncio.to_thread(known_models, sent, self._site.known)
-            await self._node.obey(sent)
+            self._sent = sent
+            await self._look_up(sent)
+            await self._node.obey(sent.without_adapters(self._revoked))
             self.ordered = True
             self.changed.set()
         others = self._site.neighbours
-        if others is not None and others.look():
+        if others is not None and others.look(self.orders):
             self.publish()
         if self._now() - self._reported_s > REPORT_PERIOD_S:
             self._report()
@@ -91,15 +95,21 @@ class ThisNode:
             self.publish()
 
     async def withdraw(self) -> tuple[str, ...]:
-        """End what has been revoked: no gateway sends it anything more, then its engines end. Return what it was."""
-        names = {one.spec.model for one in self.orders.assignments} | {one.model for one in self.orders.served}
+        """End what has been revoked: no gateway sends it anything more, then its engines end. Return what it was.
+
+        Engines that had an adapter loaded, and not only that, are started again without it.
+        """
+        sent = self._sent or self.orders
+        specs = (*sent.served, *(one.spec for one in sent.assignments))
+        names = {one.model for one in specs} | {each.name for one in specs for each in one.adapters}
         revoked = frozenset(name for name in names if self._site.is_revoked(name))
         if revoked == self._revoked:
             return ()
         new, self._revoked = revoked - self._revoked, revoked
-        self._models = await asyncio.to_thread(known_models, self.orders, self._site.known)
+        await self._look_up(sent)
         for name in new:
             self._node.halt(name)
+        await self._node.obey(sent.without_adapters(revoked))
         if self._site.neighbours is not None:
             self._site.neighbours.withhold(revoked)
         self.publish()
@@ -122,16 +132,19 @@ class ThisNode:
     def _write(self) -> None:
         self._version += 1
         declaration = self._site.declared.declaration
-        replicas, elsewhere = self._node.observe(), tuple[Node, ...]()
+        following, elsewhere = self.orders.following, tuple[Node, ...]()
+        replicas = tuple(one for one in self._node.observe() if one.id not in following)
         if (others := self._site.neighbours) is not None:
             replicas, elsewhere = (*replicas, *others.replicas()), others.places()
         gateways = self._site.gateways.names
-        snapshot = routing_snapshot(
-            self._version, self.orders, replicas, self._models, declaration, gateways, elsewhere
-        )
+        snapshot = routing_snapshot(self._version, self.orders, replicas, self._known, declaration, gateways, elsewhere)
         write_snapshot(self._path(ROUTING), snapshot)
         self._report()
         self._is_stale = False
+
+    async def _look_up(self, orders: NodeOrders) -> None:
+        site = self._site
+        self._known = await asyncio.to_thread(known_here, orders, site.known, site.known_adapter)
 
     def _changed(self, replica: Replica | None) -> None:
         self.publish()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from fastness.core.marking import Label
 from fastness.core.node import POOL
@@ -17,6 +18,18 @@ class Parameters:
     slot_context_tokens: int = 2_048
     threads: int = 0
     cache_type: str = "f16"
+
+
+@dataclass(frozen=True, slots=True)
+class WantedAdapter:
+    """A LoRA that callers name as `deployment:name`. `digest` is its SHA-256 in hex.
+
+    `tenants` limits who may use it; None: whoever may use the deployment.
+    """
+
+    name: str
+    digest: str
+    tenants: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,8 @@ class DeploymentSpec:
     Callers name it by `name`. `model` is the name of a model card and `model_digest` the SHA-256 of its weights in hex.
     `kind` is a ModelKind. `tenants` limits who may use it; None: whoever policy permits. `urgent` replicas are placed
     first, and of the others reclaimed first. `hedges`: a second replica may be asked when the first is late to begin,
-    where policy permits that. `drain_timeout_s` is how long running answers may finish.
+    where policy permits that. `drain_timeout_s` is how long running answers may finish. `adapters` are loaded beside
+    the model, in the order of their names.
     """
 
     name: str
@@ -107,3 +121,14 @@ class DeploymentSpec:
     tenants: tuple[str, ...] | None = None
     urgent: bool = False
     hedges: bool = False
+    adapters: tuple[WantedAdapter, ...] = ()
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        """What a replica has loaded: the digest of the model, and those of its adapters."""
+        return (self.model_digest, *(one.digest for one in self.adapters))
+
+    def without_adapters(self, names: Collection[str]) -> DeploymentSpec:
+        """Return the same without the adapters of these names."""
+        left = tuple(one for one in self.adapters if one.name not in names)
+        return self if len(left) == len(self.adapters) else replace(self, adapters=left)

@@ -5,7 +5,8 @@ Times are milliseconds since 1970 by the clock of whoever wrote the report: only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from fastness.core.desired import DeploymentSpec
 from fastness.core.fleet_event import Part
@@ -15,7 +16,10 @@ from fastness.core.replica import Replica, ReplicaState
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains."""
+    """One replica that a node has to keep up: `part` is what it holds there. `routed` False: it drains.
+
+    `members` are the nodes of a gang, by rank: the engine of the first of them answers, and the others work for it.
+    """
 
     replica: str
     spec: DeploymentSpec
@@ -23,6 +27,12 @@ class Assignment:
     term: int
     part: Part
     routed: bool = True
+    members: tuple[str, ...] = ()
+
+    @property
+    def follows(self) -> bool:
+        """Whether this is the part of a gang that gets no requests."""
+        return self.members[:1] not in ((), (self.part.node,))
 
     def as_replica(self, state: ReplicaState) -> Replica:
         """The replica as it was ordered, without an engine yet: nothing of it runs that could speak to anybody."""
@@ -42,6 +52,7 @@ class Assignment:
             revision=self.revision,
             model_digest=spec.model_digest,
             term=self.term,
+            adapters=tuple(one.digest for one in spec.adapters),
         )
 
 
@@ -58,6 +69,19 @@ class NodeOrders:
     assignments: tuple[Assignment, ...] = ()
     served: tuple[DeploymentSpec, ...] = ()
     wanted: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def following(self) -> frozenset[str]:
+        """The replicas of which the node has a part that gets no requests."""
+        return frozenset(one.replica for one in self.assignments if one.follows)
+
+    def without_adapters(self, names: Collection[str]) -> NodeOrders:
+        """Return the same without some adapters: they were revoked, and their deployments go on without them."""
+        if not names:
+            return self
+        assignments = tuple(replace(one, spec=one.spec.without_adapters(names)) for one in self.assignments)
+        served = tuple(one.without_adapters(names) for one in self.served)
+        return replace(self, assignments=assignments, served=served)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class Replica:
 
     `deployment` is what callers name, `model_digest` what is loaded: an answer goes on only where that is the same.
     `term` is that of the order it was started for. `build` names the very program that its engine is, as far as known.
+    `adapters` are the digests of the LoRAs that its engine has loaded, in the engine's order.
     """
 
     id: str
@@ -60,16 +61,18 @@ class Replica:
     model_digest: str = ""
     term: int = 0
     build: str = ""
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingSnapshot:
     """All a gateway needs to route: the deployments served here and their replicas. `version` grows with each change.
 
-    Callers name a deployment. While a new model takes the place of another there are two deployments of one name, the
-    stable one first, each with its own ceilings, and `models` has the cards of both. A replica whose deployment, model
-    or node is not described here is not routed to. `gateways` are all that route by this, by name: slots are dealt out
-    among them. `wanted` says how many replicas of each deployment there should be.
+    Callers name a deployment, or one of its adapters. While a new model or other adapters take the place of others
+    there are two deployments of one name, the stable one first, each with its own ceilings, and `models` has the cards
+    of both. A replica whose deployment, model, adapters or node are not described here is not routed to. `gateways` are
+    all that route by this, by name: slots are dealt out among them. `wanted` says how many replicas of each deployment
+    there should be.
     """
 
     version: int

@@ -103,7 +103,8 @@ class Generation:
     A request with `n` choices or several prompts becomes several generations, so that usage adds up. `slot` is the
     engine's slot that takes it, and `cache_prompt` whether it may build on what that slot has read before.
     `cache_salt` keeps what an engine remembers apart by itself: only prompts of one salt share a prefix (law 12).
-    `band` is for engines that have a queue of their own.
+    `band` is for engines that have a queue of their own. `adapters` are the LoRAs that the engine has loaded, in its
+    order, by digest, and `adapter` is the one of them that it runs with; None: the model alone.
     """
 
     sampling: Sampling
@@ -115,9 +116,16 @@ class Generation:
     slot: int | None = None
     cache_salt: str | None = None
     band: Band = Band.STANDARD
+    adapter: str | None = None
+    adapters: tuple[str, ...] = ()
 
     def placed(
-        self, *, cache_prompt: bool = False, slot: int | None = None, cache_salt: str | None = None
+        self,
+        *,
+        cache_prompt: bool = False,
+        slot: int | None = None,
+        cache_salt: str | None = None,
+        adapters: tuple[str, ...] = (),
     ) -> Generation:
         """Return it with its place in an engine; what `replace` does, at a fraction of the cost."""
         return Generation(
@@ -130,6 +138,8 @@ class Generation:
             slot,
             cache_salt,
             self.band,
+            self.adapter,
+            adapters,
         )
 
 

@@ -23,6 +23,8 @@ _ENGINES: Final = MappingProxyType[str, Engine](
 _PACKAGES: Final = MappingProxyType({"llamacpp": "xllamacpp", "vllm": "vllm"})
 ENGINES: Final = tuple(_ENGINES)
 """The names of the engines there are."""
+SPANS: Final = frozenset({"vllm"})
+"""Those of which one replica can run over several nodes, as a gang."""
 READS: Final = MappingProxyType({"llamacpp": "gguf", "vllm": "safetensors"})
 """The format of models that an engine reads; one that is not here reads any."""
 

@@ -44,6 +44,12 @@ _CAUSES: Final = (
         exits=frozenset((SEAL_UNAVAILABLE,)),
     ),
     Cause(
+        "gang_ended",
+        "Another member of this replica is gone, so that this one was ended too.",
+        "All members are started again together. See what the others say: `fastness ps`, and the logs of the doors.",
+        _lines(r"fastness: the gang ended"),
+    ),
+    Cause(
         "vllm_missing",
         "The Python environment that is named for vLLM has no vLLM in it.",
         "Name the interpreter of one that has: engine.vllm_python (docs/how-to/run-vllm.md).",

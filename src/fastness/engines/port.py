@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fastness.core.gang import ALONE, Seat
 from fastness.core.model import ModelCard
 from fastness.core.replica import Diagnosis
 from fastness.core.request import Delta, Generation, Usage
@@ -116,13 +117,23 @@ class Dialect(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineAdapter:
+    """A LoRA to be loaded: its digest and size, and its files by their names in it; a single file has no name."""
+
+    digest: str
+    size_bytes: int
+    files: tuple[tuple[str, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EngineTask:
     """What a replica must be: the model's card and file, its shape, and where its socket goes.
 
     `cache_type` is how its KV cache is stored, one of scheduling.fit.CACHE_TYPES. `files` are those of a model that is
     a folder, by their names in it, and where each is read from; `weights` is then the folder's place, and not read.
     `accelerators` is how many graphics processors it holds (0: it runs on the processor), `python` the interpreter of
-    an engine that has one of its own; empty where none was named.
+    an engine that has one of its own; empty where none was named. `seat` is its place in a gang, which may be of one.
+    `adapters` are loaded beside the model: a request names one by its digest, or none.
     """
 
     card: ModelCard
@@ -136,6 +147,8 @@ class EngineTask:
     files: tuple[tuple[str, Path], ...] = ()
     accelerators: int = 0
     python: str = ""
+    seat: Seat = ALONE
+    adapters: tuple[EngineAdapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

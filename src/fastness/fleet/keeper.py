@@ -43,7 +43,7 @@ class Execution:
 
     `scratch` is the private directory of this replica; it is emptied before each start and holds the socket.
     `descriptors` stay open in it, under the same numbers. `node` is the machine it is placed on. `deployment`,
-    `revision`, `model_digest`, `term` and `build` are those of a Replica. `start` starts it in another way.
+    `revision`, `model_digest`, `term`, `build` and `adapters` are those of a Replica. `start` starts it in another way.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Execution:
     term: int = 0
     build: str = ""
     start: Start | None = None
+    adapters: tuple[str, ...] = ()
 
 
 class ReplicaKeeper:
@@ -89,8 +90,10 @@ class ReplicaKeeper:
         self._health_timeout_s = health_timeout_s
         self._kept: dict[str, tuple[Execution, Supervised]] = {}
 
-    async def start(self, execution: Execution) -> None:
-        """Begin to keep a replica up; raises ValueError for an id that is known, or a scratch directory not its own."""
+    async def start(self, execution: Execution, starts: int = 0) -> None:
+        """Begin to keep a replica up, whose engine was started so often before.
+
+        Raises ValueError for an id that is known, or a scratch directory not its own."""
         if execution.id in self._kept:
             raise ValueError(f"replica {execution.id} is kept already")
         if execution.socket.parent != execution.scratch or execution.scratch.name != execution.id:
@@ -103,15 +106,16 @@ class ReplicaKeeper:
             stop_timeout_s=self._settings.stop_timeout_s,
             watch_period_s=self._watch_period_s,
         )
-        supervised = Supervised(care, lambda: self._on_change(self._replica(execution.id)))
+        supervised = Supervised(care, lambda: self._on_change(self._replica(execution.id)), starts)
         self._kept[execution.id] = (execution, supervised)
         supervised.begin()
 
-    async def stop(self, replica_id: str) -> None:
-        """End a replica for good; raises KeyError."""
+    async def stop(self, replica_id: str) -> int:
+        """End a replica for good; return how often its engine was started. Raises KeyError."""
         _, supervised = self._kept[replica_id]
         await supervised.stop()
         self._kept.pop(replica_id, None)
+        return supervised.epoch
 
     def kill(self) -> None:
         """End every engine at once; `stop` still has to be called for each."""
@@ -167,6 +171,7 @@ class ReplicaKeeper:
             model_digest=execution.model_digest,
             term=execution.term,
             build=execution.build,
+            adapters=execution.adapters,
         )
 
 

@@ -43,12 +43,16 @@ class Workshop(Protocol):
 
 @dataclass(slots=True)
 class _Lane:
-    """One replica on its way from its order to its end. `halted`: its engine ends now, and is prepared anew."""
+    """One replica on its way from its order to its end. `halted`: its engine ends now, and is prepared anew.
+
+    `starts` is how often its engine was started, before that.
+    """
 
     assignment: Assignment
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     halted: asyncio.Event = field(default_factory=asyncio.Event)
     stage: str = ""
+    starts: int = 0
     diagnosis: Diagnosis | None = None
     task: asyncio.Task[None] | None = None
 
@@ -145,6 +149,8 @@ class LocalNode:
             if found is None or found.term != lane.assignment.term:
                 lane.ended.set()  # one of the same id begins when this has ended
             else:
+                if found.spec.variant != lane.assignment.spec.variant:
+                    lane.halted.set()  # an adapter was taken from it: it must not stay loaded
                 lane.assignment = found
         for replica_id, assignment in wanted.items():
             devices = set(assignment.part.devices)
@@ -160,11 +166,11 @@ class LocalNode:
                 lane.halted.clear()
                 execution = await self._prepared(lane)
                 if execution is None:
-                    await _first_of(self._retry_s, lane.ended)
+                    await _first_of(self._retry_s, lane.ended, lane.halted)
                 elif not lane.ended.is_set() and not lane.halted.is_set():
-                    await self._keeper.start(execution)
+                    await self._keeper.start(execution, lane.starts)
                     await _first_of(None, lane.ended, lane.halted)
-                    await self._keeper.stop(replica_id)
+                    lane.starts = await self._keeper.stop(replica_id)
                 self._workshop.release(replica_id)
         finally:
             self._workshop.release(replica_id)

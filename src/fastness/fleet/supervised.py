@@ -30,6 +30,7 @@ class Care:
     """How a process is looked after. `is_ready` answers at any time whether it serves; it never raises.
 
     A ready process is asked every `watch_period_s`; after `misses_max` misses in a row it hangs and is started anew.
+    One that hangs has `hung_timeout_s` to end by itself; None: as long as any other, `stop_timeout_s`.
     """
 
     start: Callable[[], Awaitable[Process]]
@@ -39,6 +40,7 @@ class Care:
     stop_timeout_s: float
     watch_period_s: float = 2.0
     misses_max: int = 5
+    hung_timeout_s: float | None = None
 
 
 class Supervised:
@@ -48,7 +50,8 @@ class Supervised:
     tell of the last run that ended; `exit_code` is None when it was ended by us. `epoch` counts the starts.
     """
 
-    def __init__(self, care: Care, on_change: Callable[[], None]) -> None:
+    def __init__(self, care: Care, on_change: Callable[[], None], epoch: int = 0) -> None:
+        """`epoch` is how often it was started before."""
         self._care = care
         self._on_change = on_change
         self._stopping = asyncio.Event()
@@ -58,7 +61,7 @@ class Supervised:
         self._now = asyncio.get_running_loop().time
         self._since = self._now()
         self.state = ReplicaState.STOPPED
-        self.epoch = 0
+        self.epoch = epoch
         self.ending: Ending | None = None
         self.exit_code: int | None = None
         self.last_lines: tuple[str, ...] = ()
@@ -129,12 +132,17 @@ class Supervised:
             by_itself = gone.done()
             if not by_itself:
                 self._give_up(process)
-            exit_code = await process.end(self._stop_timeout_s)
+            exit_code = await process.end(self._end_timeout_s())
             await gone
             self._process = None
             if by_itself:
                 self._remember(Ending.EXITED, process, exit_code)
         return ready_s
+
+    def _end_timeout_s(self) -> float:
+        """How long it may take to end: one that hangs hears nobody, and others may wait for what it holds."""
+        hangs = self.ending is Ending.HUNG and not self._stopping.is_set() and self._care.hung_timeout_s is not None
+        return self._care.hung_timeout_s or 0.0 if hangs else self._stop_timeout_s
 
     def _give_up(self, process: Process) -> None:
         """Say at once that it serves no more, before the wait for its end."""

@@ -138,8 +138,8 @@ class Choosing:
         for replica, pinned in replicas:
             names.append(replica.id)
             dealt = self.dealt(replica)
-            start = (replica.epoch, dealt, pinned, replica.model_digest)
-            self.replicas.start(replica.id, start, partial(_memory, replica, pinned, dealt))
+            start = (replica.epoch, dealt, pinned, replica.model_digest, replica.adapters)
+            self.replicas.start(replica.id, start, partial(_memory, replica, pinned, dealt), replica.adapters)
         self.replicas.retain(names)
 
     def choose(self, ticket: Hashable, lanes: Sequence[Lane]) -> Lane:
@@ -180,8 +180,8 @@ class Choosing:
 def prompt_of(owner: Hashable, model: str, work: Generation) -> Prompt:
     """Hash what a generation asks, for its owner (a tenant and a label: law 12); `model` is the digest of its model."""
     if work.prompt is not None:
-        return plain_prompt(owner, model, work.prompt)
-    return chat_prompt(owner, model, [(message.role, message.content) for message in work.messages])
+        return plain_prompt(owner, model, work.prompt, work.adapter)
+    return chat_prompt(owner, model, [(message.role, message.content) for message in work.messages], work.adapter)
 
 
 def _memory(replica: Replica, pinned: bool, dealt: Dealt) -> Memory:

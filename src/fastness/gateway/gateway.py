@@ -23,8 +23,9 @@ from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.leases import Leases
 from fastness.gateway.meters import Meters
+from fastness.gateway.offer import Offer, may_name
 from fastness.gateway.relay import StreamRun
-from fastness.gateway.routing import Routing, may_name
+from fastness.gateway.routing import Routing
 from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel, Superseded
 from fastness.gateway.tries import budget_of
@@ -152,11 +153,14 @@ class Gateway:
         assert served and principal and mark
         model = trip.model
         if model is None:
-            model = served.wanted if len(served.models) == 1 else self._model_for(trip, served, policy)
-            trip.model = model
-        elif served.is_superseded(model, self.now()) and not trip.exchange.started:
+            model = self._model_for(trip, served, policy)
+            trip.model, trip.loaded = model, model.adapter(trip.adapter)
+        elif served.is_superseded(model, self.now(), trip.adapter) and not trip.exchange.started:
             raise Superseded("no_replica_ready", f"{served.name} is another model now. Try again.", retry_after_s=1)
-        clearance = policy.clear(principal, mark.label, trip.parameters, model.deployment, model.nodes)
+        face = model.faces.get(trip.adapter)
+        if face is None or (face.adapters and face.adapters[0].digest != trip.digest):
+            raise self._withdrawn(trip)
+        clearance = policy.clear(principal, mark.label, trip.parameters, face, model.nodes)
         trip.policy, trip.decision = policy.digest, clearance.decision
         if not clearance.decision.allowed:
             raise self._not_cleared(trip, clearance.decision)
@@ -168,33 +172,44 @@ class Gateway:
 
     def _model_for(self, trip: Trip, served: Served, policy: PolicyInForce) -> ServedModel:
         """Choose the model that a request is prepared for, where one is just taking the place of another."""
-        principal, mark = trip.principal, trip.mark
+        principal, mark, adapter = trip.principal, trip.mark, trip.adapter
         assert principal and mark
+        having = [served.wanted] if len(served.models) == 1 else served.with_adapter(adapter)
+        if not having or adapter not in having[0].faces:
+            raise self._withdrawn(trip)
+        if len(having) == 1:
+            return having[0]
         cleared = [
             one
-            for one in served.models.values()
-            if policy.clear(principal, mark.label, trip.parameters, one.deployment, one.nodes).decision.allowed
+            for one in having
+            if policy.clear(principal, mark.label, trip.parameters, one.faces[adapter], one.nodes).decision.allowed
         ]
-        return served.least_busy(cleared, self.now()) if cleared else served.wanted
+        return served.least_busy(cleared, self.now()) if cleared else having[0]
 
-    def may_use(self, principal: Principal, mark: Mark, served: Served, parameters: Parameters = _NOTHING_SET) -> bool:
-        """Tell whether policy lets a principal use a deployment, on some node, for what is so marked."""
+    def may_use(self, principal: Principal, mark: Mark, offer: Offer, parameters: Parameters = _NOTHING_SET) -> bool:
+        """Tell whether policy lets a principal use what it names, on some node, for what is so marked."""
         if self.policy is None:
             return False
-        for one in served.models.values():
-            if self.policy.clear(principal, mark.label, parameters, one.deployment, one.nodes).decision.allowed:
+        for one in offer.models:
+            face = one.faces[offer.adapter]
+            if self.policy.clear(principal, mark.label, parameters, face, one.nodes).decision.allowed:
                 return True
         return False
+
+    def _withdrawn(self, trip: Trip) -> Refusal:
+        assert trip.served
+        message = f"{trip.name} was taken out of service while this request was under way. GET /v1/models lists what is"
+        return Refusal("model_not_found", f"{message} served.", param="model")
 
     def _not_cleared(self, trip: Trip, decision: Decision) -> Refusal:
         served, principal, mark = trip.served, trip.principal, trip.mark
         assert served and principal and mark
-        deployment = trip.model.deployment if trip.model else served.deployment
+        deployment = trip.model.faces[trip.adapter] if trip.model else served.deployment
         query = Query(principal, Action.INFER, mark.label, deployment, None, trip.parameters)
         others = [
             one.name
-            for one in self.routing.models()
-            if one is not served
+            for one in self.routing.offers()
+            if (one.served is not served or one.adapter != trip.adapter)
             and one.card.kind is served.card.kind
             and may_name(principal, one)
             and self.may_use(principal, mark, one, trip.parameters)

@@ -86,7 +86,8 @@ def _second(gateway: Gateway, trip: Trip, slot: Slot) -> Slot | None:
     assert served and trip.model and principal and mark
     if served.queue.waiting or trip.band is Band.BATCH or policy is None:
         return None
-    if not policy.permits(Query(principal, Action.HEDGE, mark.label, trip.model.deployment, None, trip.parameters)):
+    face = trip.model.faces[trip.adapter]
+    if not policy.permits(Query(principal, Action.HEDGE, mark.label, face, None, trip.parameters)):
         return None
     try:
         usable = gateway.usable(trip)

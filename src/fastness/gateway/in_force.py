@@ -76,10 +76,12 @@ class PolicyInForce:
         return found
 
     def ceiling(self, deployment: Deployment) -> Label:
-        """Return the most that a deployment may handle: what both its own ceiling and its model's permit."""
-        own, model = deployment.ceiling, deployment.model_ceiling
-        lower = own if self.lattice.dominates(Label(model.marking), Label(own.marking)) else model
-        return Label(lower.marking, tuple(one for one in own.caveats if one in model.caveats))
+        """Return the most that a deployment may handle: what its own ceiling, its model's and its adapters' permit."""
+        lowest = deployment.ceiling
+        for other in (deployment.model_ceiling, *(one.ceiling for one in deployment.adapters)):
+            lower = lowest if self.lattice.dominates(Label(other.marking), Label(lowest.marking)) else other
+            lowest = Label(lower.marking, tuple(one for one in lowest.caveats if one in other.caveats))
+        return lowest
 
     def _read(self, written: str | Label | None) -> Mark:
         try:

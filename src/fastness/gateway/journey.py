@@ -20,6 +20,7 @@ from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.limits import reserve, settle
+from fastness.gateway.offer import may_name
 from fastness.gateway.parameters import parameters_of
 from fastness.gateway.prepare import (
     check_embedding,
@@ -33,7 +34,7 @@ from fastness.gateway.prepare import (
 )
 from fastness.gateway.record import event_of, note
 from fastness.gateway.relay import EngineFailed, broken, post
-from fastness.gateway.routing import find_model, may_name
+from fastness.gateway.routing import find_model
 from fastness.gateway.served_model import Superseded
 from fastness.gateway.slot import Slot
 from fastness.gateway.trip import Trip
@@ -119,15 +120,16 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
     request, principal, mark = trip.request, trip.principal, trip.mark
     assert request and principal and mark
     kind = EMBEDS if trip.operation is EMBEDDING else CHATS
-    served = gateway.routing.find(request.model)
-    if served is None or served.wanted.card.kind is not kind or not may_name(principal, served):
-        served = find_model(
+    offer = gateway.routing.offered(request.model)
+    if offer is None or offer.card.kind is not kind or not may_name(principal, offer):
+        offer = find_model(
             gateway.routing,
             request.model,
             kind,
             lambda one: may_name(principal, one),
             lambda one: gateway.may_use(principal, mark, one),
         )
+    served, trip.adapter = offer
     trip.served = served
     trip.parameters = parameters_of(request)
     gateway.usable(trip)  # as things are until something is waited for
@@ -161,7 +163,7 @@ def begin_anew(gateway: Gateway, trip: Trip, superseded: Superseded) -> None:
 def prepare(gateway: Gateway, trip: Trip) -> None:
     """What engines must do for it, and the answer in the making."""
     assert trip.request and trip.served and trip.model
-    card, name, one = trip.model.card, trip.served.name, trip.model.any_replica(trip.usable)
+    card, name, one = trip.model.card, trip.name, trip.model.any_replica(trip.usable)
     if isinstance(trip.request, EmbeddingRequest):
         check_embedding(trip.request, card, name)
         return
@@ -169,15 +171,16 @@ def prepare(gateway: Gateway, trip: Trip) -> None:
         raise trip.served.not_ready(trip.usable)
     dialect = gateway.routing.dialect(one)
     suffix = trip.exchange.request_id.removeprefix("req_")
+    print_ = f"fp_{card.digest[:12]}" if trip.digest is None else f"fp_{card.digest[:12]}_{trip.digest[:12]}"
     if isinstance(trip.request, ChatRequest):
         tier = TIERS[trip.band]
-        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}", tier)
+        head = Head(f"chatcmpl-{suffix}", int(gateway.clock()), name, print_, tier)
         trip.generations, trip.answer = prepare_chat(
-            trip.request, head, card, dialect, gateway.settings.limits, trip.band
+            trip.request, head, card, dialect, gateway.settings.limits, trip.band, trip.digest
         )
     else:
-        head = Head(f"cmpl-{suffix}", int(gateway.clock()), name, f"fp_{card.digest[:12]}")
-        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect, trip.band)
+        head = Head(f"cmpl-{suffix}", int(gateway.clock()), name, print_)
+        trip.generations, trip.answer = prepare_completion(trip.request, head, dialect, trip.band, trip.digest)
     if trip.retains is not None:
         trip.answer = keeping.KeptAnswer(trip.answer)
 
@@ -193,11 +196,11 @@ async def fit(gateway: Gateway, trip: Trip) -> None:
             if (least := input_tokens_least(work)) + output > limit:
                 # An engine that only counts it would need a hundred times its size in memory.
                 if trip.operation is EMBEDDING:
-                    raise longest_text(work, limit, trip.served.name)
-                raise overflow(least, output, limit, trip.served.name, INPUT_FIELDS[trip.operation], least=True)
+                    raise longest_text(work, limit, trip.name)
+                raise overflow(least, output, limit, trip.name, INPUT_FIELDS[trip.operation], least=True)
             needed = await _count(gateway, trip, work) + output
             if needed > limit:
-                raise overflow(needed - output, output, limit, trip.served.name, INPUT_FIELDS[trip.operation])
+                raise overflow(needed - output, output, limit, trip.name, INPUT_FIELDS[trip.operation])
         if needed > most:
             most = needed
     if most > model.least_context:

@@ -41,26 +41,28 @@ def prepare_chat(
     dialect: Dialect,
     limits: LimitSettings,
     band: Band = Band.STANDARD,
+    adapter: str | None = None,
 ) -> tuple[tuple[Generation, ...], Answer]:
-    """Return one generation a choice, and the answer; raises Refusal."""
+    """Return one generation a choice, and the answer; raises Refusal. `adapter` is the digest of what it runs with."""
     tools = _tools(request, card, head.model, limits)
     messages = request.messages
     if request.tools or _tools_shown(messages):
         messages = tell_of_tools(request, card.tool_format)
     streams = request.stream or not dialect.cancels_whole
-    one = Generation(request.sampling, messages, constraint=tools or request.constraint, stream=streams, band=band)
+    bound = tools or request.constraint
+    one = Generation(request.sampling, messages, constraint=bound, stream=streams, band=band, adapter=adapter)
     _refuse_unsupported(one, dialect)
     return _choices(one, request.choices), ChatAnswer(request, head, tools)
 
 
 def prepare_completion(
-    request: CompletionRequest, head: Head, dialect: Dialect, band: Band = Band.STANDARD
+    request: CompletionRequest, head: Head, dialect: Dialect, band: Band = Band.STANDARD, adapter: str | None = None
 ) -> tuple[tuple[Generation, ...], Answer]:
     """Return one generation a choice of each prompt, and the answer; raises Refusal."""
     generations: tuple[Generation, ...] = ()
     streams = request.stream or not dialect.cancels_whole
     for prompt in request.prompts:
-        one = Generation(request.sampling, prompt=prompt, stream=streams, band=band)
+        one = Generation(request.sampling, prompt=prompt, stream=streams, band=band, adapter=adapter)
         _refuse_unsupported(one, dialect)
         generations += _choices(one, request.choices)
     return generations, CompletionAnswer(request, head)

@@ -30,12 +30,10 @@ class ReceiptCall(msgspec.Struct, frozen=True):
 
 
 class _Told(msgspec.Struct):
+    """What we read of the problem details (RFC 9457) that control answers with."""
+
     code: str
-    message: str
-
-
-class _Error(msgspec.Struct):
-    error: _Told
+    detail: str
 
 
 class ReceiptOut(msgspec.Struct, frozen=True):
@@ -80,9 +78,9 @@ async def receipt_page(
 
 def _refusal(body: bytes) -> Refusal:
     try:
-        told = msgspec.json.decode(body, type=_Error).error
+        told = msgspec.json.decode(body, type=_Told)
         if told.code in ERROR_CODES:
-            return Refusal(told.code, told.message, retry_after_s=1)
+            return Refusal(told.code, told.detail, retry_after_s=1)
     except msgspec.DecodeError:
         pass
     return Refusal("receipts_unavailable", "The receipt cannot be made now. Try again in a moment.", retry_after_s=1)

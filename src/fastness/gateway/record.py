@@ -35,6 +35,7 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         "policy": trip.policy,
         "rule": trip.decision.rule if trip.decision else None,
     }
+    _tell_adapter(trip, fields)
     if served and replica:
         fields["model_digest"] = replica.model_digest or served.wanted.card.digest
         fields["total_ms"] = _ms(gateway.now() - received_at)
@@ -70,6 +71,13 @@ def event_of(gateway: Gateway, trip: Trip) -> Event:
         fields["ttft_ms"] = _ms(trip.first_token_at - received_at)
     fields.update(gateway.binding.fields(trip, time_ms))
     return Event(_COMPLETED, time_ms, fields)
+
+
+def _tell_adapter(trip: Trip, fields: dict[str, Scalar]) -> None:
+    if trip.adapter:
+        fields["adapter"] = trip.adapter
+        if trip.loaded and trip.replica:
+            fields["adapter_digest"] = trip.loaded.digest
 
 
 def _tell_tries(trip: Trip, fields: dict[str, Scalar]) -> None:

@@ -12,11 +12,11 @@ from fastness.core.error import Refusal
 from fastness.core.gateways import FIRST
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
-from fastness.core.tenant import Principal
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
+from fastness.gateway.offer import Offer
 from fastness.gateway.served import Served
-from fastness.gateway.served_model import ServedModel
+from fastness.gateway.served_model import ServedModel, variant_of
 from fastness.gateway.silence import Silence
 from fastness.traffic.circuit import CircuitBounds, Circuits
 from fastness.traffic.fair_queue import FairQueue
@@ -48,6 +48,7 @@ class Routing:
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
+        self._offers: dict[str, Offer] = {}
         self.silence = Silence()
         self._leaving: list[Served] = []
         self._visits: dict[str, int] = {}
@@ -89,6 +90,7 @@ class Routing:
             self._forget_those_that_left(gone.replicas.values(), {})
             gone.close()
             self._leaving.append(gone)
+        self._offers = {one.name: one for served in self.models() for one in _offers(served)}
         self._leaving = [one for one in self._leaving if one.queue.lanes]
         if self.draining:
             self.hurry()
@@ -168,6 +170,14 @@ class Routing:
         """Everything served, by name."""
         return [self._served[name] for name in sorted(self._served)]
 
+    def offers(self) -> list[Offer]:
+        """Everything that callers may name, a deployment before its adapters."""
+        return list(self._offers.values())
+
+    def offered(self, name: str) -> Offer | None:
+        """What callers mean by that name."""
+        return self._offers.get(name)
+
     def find(self, name: str) -> Served | None:
         """The deployment of that name."""
         return self._served.get(name)
@@ -193,36 +203,35 @@ class Routing:
                     one.refuse_all(partial(one.not_ready, None, now_s))
 
 
-def may_name(principal: Principal, served: Served) -> bool:
-    """Tell whether a caller may know of a deployment: key and tenant may name it, and it is for its tenant."""
-    tenants = served.wanted.deployment.tenants
-    return principal.may_use(served.name) and (tenants is None or principal.tenant in tenants)
+def _offers(served: Served) -> Iterator[Offer]:
+    names = {name for model in served.models.values() for name in model.faces}
+    yield from (Offer(served, name) for name in sorted(names))
 
 
 def find_model(
     routing: Routing,
     name: str,
     kind: ModelKind | None,
-    may_name: Callable[[Served], bool],
-    may_use: Callable[[Served], bool],
-) -> Served:
-    """Return the model, if this caller may name it; what it may use is for the list of those there are.
+    may_name: Callable[[Offer], bool],
+    may_use: Callable[[Offer], bool],
+) -> Offer:
+    """Return what is named, if this caller may name it; what it may use is for the list of those there are.
 
     Raises Refusal: model_not_found. No other model ever stands in.
     """
-    served = routing.find(name)
-    mine = served is not None and may_name(served)
-    if served is not None and mine and kind in (None, served.card.kind):
-        return served
+    found = routing.offered(name)
+    mine = found is not None and may_name(found)
+    if found is not None and mine and kind in (None, found.card.kind):
+        return found
     offered = ", ".join(
-        one.name for one in routing.models() if kind in (None, one.card.kind) and may_name(one) and may_use(one)
+        one.name for one in routing.offers() if kind in (None, one.card.kind) and may_name(one) and may_use(one)
     )
     reason = f"{name[:100]!r} is not for this route" if mine else f"There is no model {name[:100]!r} for this key"
     raise Refusal("model_not_found", f"{reason}. Models available: {offered or 'none'}.", param="model")
 
 
 def _described(snapshot: RoutingSnapshot) -> dict[str, list[tuple[ModelCard, Deployment]]]:
-    """The models of each deployment by its name, the one that it is known by first.
+    """The variants of each deployment by its name, the one that it is known by first.
 
     No deployment, no ceiling; no card, no model: no route. A deployment's models are all of the first one's kind.
     """
@@ -234,6 +243,7 @@ def _described(snapshot: RoutingSnapshot) -> dict[str, list[tuple[ModelCard, Dep
         if card is None:
             continue
         models = found.setdefault(one.name, [])
-        if all(card.digest != other.digest and card.kind is other.kind for other, _ in models):
+        variant = variant_of(card, one)
+        if all(variant != variant_of(*other) and card.kind is other[0].kind for other in models):
             models.append((card, one))
     return found

@@ -1,4 +1,7 @@
-"""The engine slot that a generation runs on: no tenant and no label ever builds on another's prompt (law 12)."""
+"""The engine slot that a generation runs on: no tenant and no label ever builds on another's prompt (law 12).
+
+Nor does anything build on what was read with another adapter, or with none.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,14 @@ SALTS_MAX: Final = 4_096
 def take_seat(trip: Trip, dialect: Dialect, taken: Replica, work: Generation, prompt: Prompt) -> Seated:
     """Give `work` a slot of the replica's engine, where its slots remember prompts; `leave` it at the end."""
     if not dialect.pins_slots:
-        return Seated(work.placed(cache_salt=salt_of(prompt.owner)) if dialect.salts_prefixes else work)
+        salt = salt_of(prompt.owner, prompt.adapter) if dialect.salts_prefixes else None
+        return Seated(work.placed(cache_salt=salt, adapters=taken.adapters))
     assert trip.served
     slots = trip.served.choosing.slots_of(taken)
     seat = slots.take(prompt)
     if seat is None:  # the queue sends no more than we have slots, so this is a defect; and none may share one
         raise RuntimeError("more generations than slots")
-    return Seated(work.placed(slot=seat.number, cache_prompt=seat.reuse), slots)
+    return Seated(work.placed(slot=seat.number, cache_prompt=seat.reuse, adapters=taken.adapters), slots)
 
 
 class Seated(NamedTuple):
@@ -44,10 +48,12 @@ class Seated(NamedTuple):
 
 
 @lru_cache(maxsize=SALTS_MAX)
-def salt_of(owner: Hashable) -> str:
-    """Name an owner to an engine: the same in every gateway and after every start, and not to be read from it.
+def salt_of(owner: Hashable, adapter: str | None = None) -> str:
+    """Name an owner, with the adapter of the prompt, to an engine.
 
-    It need not be secret: nobody but a gateway reaches an engine, and no caller can set it.
+    The same in every gateway and after every start, and not to be read from it. It need not be secret: nobody but a
+    gateway reaches an engine, and no caller can set it.
     """
     tenant, label = owner if isinstance(owner, tuple) else (owner, "")
-    return b64encode(sha256(f"{tenant}\0{label}".encode()).digest()[:18]).decode()
+    named = f"{tenant}\0{label}" if adapter is None else f"{tenant}\0{label}\0{adapter}"
+    return b64encode(sha256(named.encode()).digest()[:18]).decode()

@@ -15,7 +15,7 @@ from fastness.core.marking import Node
 from fastness.core.model import ModelCard
 from fastness.core.replica import Replica, ReplicaState
 from fastness.gateway.choosing import Choosing
-from fastness.gateway.served_model import ENDING, ServedModel
+from fastness.gateway.served_model import ENDING, ServedModel, Variant, variant_of
 from fastness.gateway.silence import SILENT_RETRY_S, Silence
 from fastness.traffic.circuit import CircuitBounds, Circuits, CircuitState
 from fastness.traffic.estimate import Estimate
@@ -42,15 +42,16 @@ class Waiter(NamedTuple):
 class Served:
     """One deployment, by the name that callers use. `card` and `deployment` are those of the model that is wanted.
 
-    `models` has every model that serves it, by digest; `replicas` are those of all of them. `strays` are replicas that
-    get nothing, and why: nothing says what their node or their model is cleared for (law 4). `asked` counts requests.
+    `models` has every model that serves it, by what is loaded of it; `replicas` are those of all of them. `strays` are
+    replicas that get nothing, and why: nothing says what their node or their model is cleared for (law 4). `asked`
+    counts requests.
     """
 
     name: str
     queue: FairQueue
     choosing: Choosing
     wanted: ServedModel
-    models: dict[str, ServedModel] = field(default_factory=dict)
+    models: dict[Variant, ServedModel] = field(default_factory=dict)
     replicas: dict[str, Replica] = field(default_factory=dict)
     strays: dict[str, str] = field(default_factory=dict)
     waiters: dict[Hashable, Waiter] = field(default_factory=dict)
@@ -79,27 +80,29 @@ class Served:
     ) -> None:
         """Take what a snapshot says of this deployment: its models, the wanted one first, and its replicas.
 
-        A replica on a node that the snapshot does not name is not there, nor is one of another model (law 4).
+        A replica on a node that the snapshot does not name is not there, nor is one of another model, or with other
+        adapters (law 4).
         """
-        found: dict[str, dict[str, Replica]] = {card.digest: {} for card, _ in models}
+        found: dict[Variant, dict[str, Replica]] = {variant_of(*one): {} for one in models}
         self.strays = {}
         for one in replicas:
-            digest = next((card.digest for card, deployment in models if _is_of(one, card, deployment)), None)
+            variant = next((variant_of(*each) for each in models if _is_of(one, *each)), None)
             if one.node not in nodes:
                 self.strays[one.id] = "is on a node that is not described here"
-            elif digest is None:
-                self.strays[one.id] = "has a model that is not described here"
+            elif variant is None:
+                self.strays[one.id] = "has a model or adapters that are not described here"
             else:
-                found[digest][one.id] = one
+                found[variant][one.id] = one
         self.replicas = {name: one for each in found.values() for name, one in each.items()}
-        for digest in self.models.keys() - found.keys():
-            gone = self.models.pop(digest)
+        for variant in self.models.keys() - found.keys():
+            gone = self.models.pop(variant)
             gone.place(gone.deployment, {}, {}, alone=False)
         for card, deployment in models:
-            model = self.models.setdefault(card.digest, ServedModel(card, deployment))
+            variant = variant_of(card, deployment)
+            model = self.models.setdefault(variant, ServedModel(card, deployment))
             model.card = card
-            model.place(deployment, found[card.digest], nodes, len(found[card.digest]) == len(self.replicas))
-        self.wanted = self.models[models[0][0].digest]
+            model.place(deployment, found[variant], nodes, len(found[variant]) == len(self.replicas))
+        self.wanted = self.models[variant_of(*models[0])]
 
     @property
     def sleeps(self) -> bool:
@@ -149,13 +152,17 @@ class Served:
             for one in model.replicas.values()
         )
 
-    def is_superseded(self, model: ServedModel, now_s: float) -> bool:
+    def with_adapter(self, name: str) -> list[ServedModel]:
+        """Return the models that have an adapter of that name; "": all of them."""
+        return [one for one in self.models.values() if name in one.faces]
+
+    def is_superseded(self, model: ServedModel, now_s: float, adapter: str = "") -> bool:
         """Tell whether another model serves in that one's place: it is gone, or only others can be sent anything."""
-        if self.models.get(model.card.digest) is not model:
+        if self.models.get(model.variant) is not model:
             return True
         if len(self.models) == 1 or self.is_lively(model, now_s):
             return False
-        return any(self.is_lively(one, now_s) for one in self.models.values())
+        return any(self.is_lively(one, now_s) for one in self.with_adapter(adapter))
 
     def least_busy(self, models: list[ServedModel], now_s: float) -> ServedModel:
         """Of some models the one whose replicas have most room; the wanted one of equals."""
@@ -281,7 +288,7 @@ class Served:
 def _is_of(replica: Replica, card: ModelCard, deployment: Deployment) -> bool:
     """Tell whether a replica runs that model; one that does not say which weights it has is known by its name."""
     if replica.model_digest:
-        return replica.model_digest == card.digest
+        return (replica.model_digest, *replica.adapters) == variant_of(card, deployment)
     return replica.model == deployment.model
 
 

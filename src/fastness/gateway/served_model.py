@@ -1,11 +1,11 @@
-"""One model of a deployment, as a gateway serves it: its card, what it may be used for, and its replicas."""
+"""One variant of a deployment, as a gateway serves it: a model with adapters, what these are for, and its replicas."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Final
 
-from fastness.core.deployment import Deployment
+from fastness.core.deployment import Adapter, Deployment
 from fastness.core.error import Refusal
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard
@@ -16,13 +16,25 @@ ENDING: Final = (ReplicaState.DRAINING, ReplicaState.STOPPED)
 """States of replicas that will never get anything again."""
 
 
+Variant = tuple[str, ...]
+"""The digest of a model, and those of the adapters that are loaded with it."""
+
+
+def variant_of(card: ModelCard, deployment: Deployment) -> Variant:
+    """Return what replicas of a deployment's model have loaded."""
+    return (card.digest, *(one.digest for one in deployment.adapters))
+
+
 class Superseded(Refusal):
     """What was prepared cannot run any more, and something else can: the request is to be prepared anew."""
 
 
 @dataclass(slots=True)
 class ServedModel:
-    """One model of a deployment, with what it may be used for; there are two while one takes the place of the other.
+    """A model with the adapters loaded beside it, and what they may be used for.
+
+    There are two of a deployment while one takes the place of the other. `faces` are what policy is asked about, by
+    the adapter that a request names; "": none.
 
     `replicas` are those on a node that is named; `nodes` are these nodes. Both tuple and deployment stay the same
     objects until they change, so that decisions about them are found again quickly. `last` is a replica of it that
@@ -36,8 +48,21 @@ class ServedModel:
     last: Replica | None = None
     alone: bool = True
     least_context: int = 0
+    faces: dict[str, Deployment] = field(default_factory=dict)
     _usable: dict[tuple[frozenset[str], int], Usable] = field(default_factory=dict)
     _context: dict[Usable, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.faces = self.deployment.faces()
+
+    @property
+    def variant(self) -> Variant:
+        """What tells it from another of the same deployment."""
+        return variant_of(self.card, self.deployment)
+
+    def adapter(self, name: str) -> Adapter | None:
+        """The adapter of that name; None for no name."""
+        return self.faces[name].adapters[0] if name else None
 
     def place(self, deployment: Deployment, replicas: dict[str, Replica], nodes: dict[str, Node], alone: bool) -> None:
         """Take what a snapshot says of it; `alone`: these are all the replicas of the deployment."""
@@ -46,7 +71,7 @@ class ServedModel:
         if under != self.nodes:
             self.nodes = under
         if deployment != self.deployment:
-            self.deployment = deployment
+            self.deployment, self.faces = deployment, deployment.faces()
         self._usable.clear()
         self._context.clear()
         lasting = self._lasting(None)

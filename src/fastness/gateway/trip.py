@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fastness.core.deployment import Adapter, named
 from fastness.core.error import Refusal
 from fastness.core.policy import Decision, Parameters
 from fastness.core.priority import Band
@@ -40,7 +41,8 @@ class Trip:
     """See the module. Times are of the event loop's clock, in seconds.
 
     `usable` is what policy said when routing counted `cleared_at` changes and `cleared_by` was in force.
-    `model` is what it was prepared for, of those that serve the deployment, and `context_tokens` what it needs there.
+    `adapter` is the name of the adapter that it asked for; "": none. `model` is what it was prepared for, of those that
+    serve the deployment, with `loaded` of its adapters, and `context_tokens` what it needs there.
     `retains` is the retention that its content is kept under (None: it is not), and `sealed` whether it was sealed:
     `content_at` is where, and `salts` are those that follow from its key.
     `wait_s` is how long after its arrival the caller wants to wait for a slot; None: as long as one may wait here.
@@ -62,7 +64,9 @@ class Trip:
     cleared_at: int = -1
     cleared_by: PolicyInForce | None = None
     served: Served | None = None
+    adapter: str = ""
     model: ServedModel | None = None
+    loaded: Adapter | None = None
     context_tokens: int = 0
     generations: tuple[Generation, ...] = ()
     answer: Answer | None = None
@@ -99,6 +103,16 @@ class Trip:
         return self.mark_line + self.limit_lines + self.receipt_line
 
     @property
+    def name(self) -> str:
+        """What its caller named."""
+        return named(self.served.name, self.adapter) if self.served else ""
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of the adapter that it runs with; None: on the model alone."""
+        return self.loaded.digest if self.loaded else None
+
+    @property
     def streams(self) -> bool:
         """Whether the client asked for a stream."""
         return isinstance(self.request, GENERATING) and self.request.stream
@@ -111,7 +125,7 @@ class Trip:
 
     def unprepare(self) -> None:
         """Forget for which model it was prepared, and where it ran."""
-        self.model = self.replica = None
+        self.model = self.replica = self.loaded = None
         self.cleared_at, self.context_tokens = -1, 0
 
     def forget(self) -> None:

@@ -25,11 +25,13 @@ _REQUEST: Final = {
     "rule": "id of the policy rule that decided; null when none was asked",
     "operation": "`chat`, `text_completion` or `embeddings`",
     "model": "name of a served model; null when the request named none of them",
+    "adapter": "name of the adapter of it that the request named; absent when it named none",
     "band": "how urgent it was: `interactive`, `standard` or `batch`; null when it did not come to that",
     "stream": "whether the answer was asked for as a stream",
 }
 _SERVED: Final = {
     "model_digest": "SHA-256 of the weights",
+    "adapter_digest": "SHA-256 of the adapter that it ran with; absent when it ran on the model alone",
     "replica": "id of the replica that answered; the last one when several did",
     "epoch": "which start of that replica's engine",
     "sealed": "whether that engine was sealed off from the network",
@@ -105,6 +107,7 @@ _ROWS: Final = (
             "slots": "answers it makes at the same time",
             "context_tokens": "context of each slot",
             "sealed": "whether the engine is sealed off from the network",
+            "adapters": "SHA-256 of each adapter that it has loaded as well, separated by spaces; empty without any",
         },
     ),
     EventRow(

@@ -1,7 +1,8 @@
 """The key that the installation signs its logs with: made at its first use, kept to its owner.
 
-One key signs all logs, under the name of each: what is signed begins with that name, and no other signature counts for
-it. The file holds a line for each kind of key, its name and 32 bytes in base64 that it is made from.
+Each log has keys of its own, which follow from the installation's and the log's name. A log that was begun when one key
+signed all of them goes on with that: whoever knows its key need learn no other. The file holds a line for each kind of
+key, its name and 32 bytes in base64 that it is made from.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from fastness.ledger.checkpoint import decode_hash
 from fastness.ledger.note import SignatureType
 from fastness.ledger.signing import SEED_BYTES, SigningKey, has_ml_dsa, signing_key
 
 KEY_NAME: Final = "ledger.key"
+_OWN: Final = b"fastness key of one log v1\n"
 _KINDS: Final = {"ed25519": SignatureType.ED25519, "ml-dsa-44": SignatureType.ML_DSA_44}
 
 
@@ -36,7 +41,15 @@ class LogKey:
     ml_dsa: bytes
 
     def signers(self, origin: str) -> tuple[SigningKey, ...]:
-        """Return what signs the log of this name: Ed25519, and ML-DSA-44 where it can be had."""
+        """Return what signs the log of this name and no other: Ed25519, and ML-DSA-44 where it can be had."""
+        own = (
+            HKDF(SHA256(), SEED_BYTES, salt=None, info=_OWN + origin.encode()).derive(seed)
+            for seed in (self.ed25519, self.ml_dsa)
+        )
+        return LogKey(*own).shared_signers(origin)
+
+    def shared_signers(self, origin: str) -> tuple[SigningKey, ...]:
+        """Return what signs the log of this name, if it was begun when one key signed them all."""
         seeds = {SignatureType.ED25519: self.ed25519, SignatureType.ML_DSA_44: self.ml_dsa}
         return tuple(
             signing_key(origin, kind, seed)

@@ -20,7 +20,7 @@ from fastness.ledger.following import Place, place_of, take_lines
 from fastness.ledger.log_key import LogKey
 from fastness.ledger.note import Note, NoteInvalid
 from fastness.ledger.port import LedgerCorrupt, LedgerUnavailable
-from fastness.ledger.signing import sign_note, verify_note
+from fastness.ledger.signing import SigningKey, sign_note, verify_note
 from fastness.ledger.stored_tree import TreeDamaged, TreeWriter, Writing
 from fastness.ledger.tiles import CHECKPOINT_PATH, TILE_WIDTH
 from fastness.ledger.tree import EMPTY_ROOT, leaf_hash
@@ -62,9 +62,8 @@ class Notary:
         self._idle, self._wake = False, threading.Event()
         self._lock = threading.Lock()
         self._asked: list[tuple[int, Told]] = []
-        note, self._signed = self._last_checkpoint()
+        note, self._signed, self._signers = self._last_checkpoint()
         self.origin = self._signed.origin
-        self._signers = signing.key.signers(self.origin)
         self._place = self._resume(self._signed)
         self.checkpoint = note or self._sign()  # of nothing yet: from its first entry on, no log is without one
         self._write_keys()
@@ -100,17 +99,20 @@ class Notary:
         self._thread.join()
         self._tree.close()
 
-    def _last_checkpoint(self) -> tuple[Note | None, Checkpoint]:
+    def _last_checkpoint(self) -> tuple[Note | None, Checkpoint, tuple[SigningKey, ...]]:
+        """Return it, what it says, and the keys that the log goes on with: those that signed it."""
         path = self._directory / CHECKPOINT_PATH
         try:
             note = read_checkpoint(self._directory)
             if note is None and (self._directory / KEYS_NAME).exists():
                 raise NoteInvalid("it is missing, and this log was signed before")
             if note is None:
-                return None, Checkpoint(self._signing.origin(self._log), 0, EMPTY_ROOT)
+                origin = self._signing.origin(self._log)
+                return None, Checkpoint(origin, 0, EMPTY_ROOT), self._signing.key.signers(origin)
             signed = parse_checkpoint(note.text)
-            keys = [signer.verifier for signer in self._signing.key.signers(signed.origin)]
-            if not verify_note(note, keys):
+            both = self._signing.key.signers(signed.origin), self._signing.key.shared_signers(signed.origin)
+            signers = next((some for some in both if verify_note(note, [one.verifier for one in some])), None)
+            if signers is None:
                 raise NoteInvalid("it is signed by none of the keys of this installation (secrets/ledger.key)")
         except ValueError as error:
             raise LedgerCorrupt(f"{path} is not what was written there: {error}. {_ADVICE}") from None
@@ -121,7 +123,7 @@ class Notary:
                 f"The log in {self._directory} has {self._entries} entries, and {signed.size} when its checkpoint was "
                 f"signed: its end was cut. {_ADVICE}"
             )
-        return note, signed
+        return note, signed, signers
 
     def _resume(self, signed: Checkpoint) -> Place:
         """Return where the entries begin that the tree lacks."""

@@ -154,7 +154,7 @@ def read_trust(text: str) -> Trust:
     """Read a policy; raises Unreadable."""
     trust, quorums = Trust(), list[str]()
     for number, line in enumerate(text.splitlines(), 1):
-        if words := line.split("#")[0].split():
+        if (words := line.split()) and not words[0].startswith("#"):
             try:
                 _trust_also(trust, quorums, *words)
             except (ValueError, TypeError) as error:
@@ -187,8 +187,7 @@ def _trust_also(trust: Trust, quorums: list[str], word: str, name: str, *rest: s
 
 
 def _check_signature(key: Key, text: str, head: tuple[str, int, bytes], signature: bytes) -> None:
-    origin, size, root = head
-    message, signed = text.encode(), signature
+    (origin, size, root), message, signed = head, text.encode(), signature
     if key.kind != 0x01:
         signed, time_s = signature[8:], int.from_bytes(signature[:8], "big")
         message = f"cosignature/v1\ntime {time_s}\n{text}".encode()
@@ -292,8 +291,7 @@ def verify_receipt(content: bytes, trust: Trust, given: dict[str, bytes], beside
     if of != (log, f"req_{request}", 1):
         return [Claim(REFUTED, "log", f"the receipt {receipt['id']} came with the entry of another answer")]
     head, why = found.head, "the log's key came with the receipt: give one of your own with --trust"
-    by = ", ".join(head.witnesses) or "no witness"
-    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {by}"
+    text = f"this answer is entry {found.at:,} of {head.log}, cosigned by {', '.join(head.witnesses) or 'no witness'}"
     return [
         Claim(head.verdict, "log", text, why if not head.own else "" if head.verdict == PROVED else "too few"),
         *(_matched(found, name, salts[name], content) for name, content in given.items()),
@@ -354,23 +352,23 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
     if answer.kind != "inference.completed":
         yield Claim(answer.head.verdict, "outcome", f"it got no whole answer: {said.get('code', answer.kind)}")
         return
-    weights, record = said.get("model_digest"), "in the record of the answer"
-    model = f"model {said.get('model')} sha256:{weights}"
-    wanted = {key: said.get(key) for key in ("replica", "epoch", "model_digest")}
-    if loaded := _last(chain, answer, "model.loaded", **wanted):
-        verdict = min(answer.head.verdict, loaded.head.verdict)  # "asserted" is the lesser word
-        yield Claim(verdict, "load", f"{model} is what {said.get('replica')} had loaded ({loaded.place})")
-    else:
-        yield Claim(ASSERTED, "load", f"{model} answered", f"by the gateway, {record}; no entry of its loading came")
-    yield _admission(answer, chain, model, str(weights))
-    for about, kind in (("policy", "policy.applied"), ("configuration", "configuration.loaded")):
-        text = f"{about} sha256:{said.get(about)} was in force"
-        if about == "policy":
-            text += f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
-        if applied := _last(chain, answer, kind, **{about: said.get(about)}):
-            yield Claim(min(answer.head.verdict, applied.head.verdict), about, f"{text} ({applied.place})")
+    record, by = "in the record of the answer", "by the gateway, in the record of the answer"
+    loaded = _last(chain, answer, "model.loaded", **{it: said.get(it) for it in ("replica", "epoch", "model_digest")})
+    for what in ("model", "adapter") if said.get("adapter_digest") else ("model",):
+        digest = str(said.get(f"{what}_digest"))
+        named = f"{what} {said.get(what)} sha256:{digest}"
+        if loaded and digest in (said.get("model_digest"), *str(loaded.fields.get("adapters")).split()):
+            text = f"{named} is what {said.get('replica')} had loaded ({loaded.place})"
+            yield Claim(min(answer.head.verdict, loaded.head.verdict), "load", text)  # "asserted" is the lesser word
         else:
-            yield Claim(ASSERTED, about, text, f"by the gateway, {record}")
+            yield Claim(ASSERTED, "load", f"{named} answered", f"{by}; no entry of its loading came")
+        yield _admission(answer, chain, named, digest)
+    allowed = f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
+    for about, kind, more in (("policy", "policy.applied", allowed), ("configuration", "configuration.loaded", "")):
+        text = f"{about} sha256:{said.get(about)} was in force{more}"
+        applied = _last(chain, answer, kind, **{about: said.get(about)})
+        shown = (min(answer.head.verdict, applied.head.verdict), f" ({applied.place})") if applied else (ASSERTED, "")
+        yield Claim(shown[0], about, text + shown[1], "" if applied else by)
     where = ", ".join(f"{key} {said.get(key) or 'undeclared'}" for key in ("node", "jurisdiction", "operator"))
     yield Claim(ASSERTED, "node", where, f"by the installation, {record}")
     run = f"engine {said.get('engine')} {said.get('build')}, marking {said.get('marking')}, tokens"
@@ -380,7 +378,8 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
 
 def _admission(answer: Found, chain: list[Found], model: str, weights: str) -> Claim:
     for one in sorted(chain, key=lambda one: -one.time_ms):
-        named = [one.fields.get("digest") == _sha(one.manifest.encode()).hex(), f"\n{weights}  " in f"\n{one.manifest}"]
+        own, listed = one.fields.get("digest"), f"\n{weights}  " in f"\n{one.manifest}"
+        named = [own == _sha(one.manifest.encode()).hex(), listed or weights == own]  # the own: of a folder
         if one.kind == "model.revoked" and one.time_ms <= answer.time_ms and all(named):
             return Claim(REFUTED, "admission", f"{model} was revoked before it answered ({one.place})")
         if one.kind == "model.admitted" and one.time_ms <= answer.time_ms and all(named):
@@ -450,13 +449,12 @@ def _range(bundle: zipfile.ZipFile, name: str, trust: Trust, manifests: dict[str
 
 def _answers(found: list[Found]) -> Iterator[Claim]:
     groups: dict[tuple[object, ...], list[Found]] = {}
-    keys = ("replica", "epoch", "model_digest", "policy", "rule", "tenant", "configuration")
+    keys = ("replica", "epoch", "model_digest", "adapter_digest", "policy", "rule", "tenant", "configuration")
     chain = [one for one in found if not one.kind.startswith("inference.")]
-    revoked = [one for one in chain if one.kind == "model.revoked"]
-    for one in found:
-        if one.kind == "inference.completed":
-            after = sum(each.time_ms <= one.time_ms for each in revoked)  # what was true of the first may have ended
-            groups.setdefault((after, *(one.fields.get(key) for key in keys)), []).append(one)
+    revoked = [one.time_ms for one in chain if one.kind == "model.revoked"]
+    for one in (one for one in found if one.kind == "inference.completed"):
+        after = sum(time_ms <= one.time_ms for time_ms in revoked)  # what was true of the first may have ended
+        groups.setdefault((after, *(one.fields.get(key) for key in keys)), []).append(one)
     for group in groups.values():
         for claim in _chain(min(group, key=lambda one: one.time_ms), chain):
             yield claim._replace(text=f"{claim.text}, for {len(group):,} answers")
@@ -491,8 +489,8 @@ def verify(path: Path, trust: Path | None, bundle: Path | None, given: dict[str,
             claims, beside = verify_bundle(bundle, believed)
         shown = verify_receipt(path.read_bytes(), believed, given, beside)
         claims = [*shown, *(one for one in claims if one.verdict == REFUTED)]
-    told = {one.verdict for one in claims if one.about in ("log", *SALTS)}
-    return claims, 1 if any(one.verdict == REFUTED for one in claims) else 0 if told == {PROVED} else 6
+    code = 0 if {one.verdict for one in claims if one.about in ("log", *SALTS)} == {PROVED} else 6
+    return claims, 1 if any(one.verdict == REFUTED for one in claims) else code
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from fastness.config import Settings
 from fastness.main.process import LISTENER_VARIABLE, PARENT_VARIABLE
@@ -15,6 +17,18 @@ if TYPE_CHECKING:
     from fastness.fleet.supervised import Supervised
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How it is noticed that one hangs; see Care."""
+
+    period_s: float = 2.0
+    misses_max: int = 5
+    hung_timeout_s: float | None = None
+
+
+WATCH: Final = Watch()
+
+
 def own_process(
     settings: Settings,
     name: str,
@@ -22,7 +36,8 @@ def own_process(
     stop_timeout_s: float,
     listener: socket.socket | None = None,
     on_change: Callable[[], None] = lambda: None,
-    **variables: str,
+    watch: Watch = WATCH,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Supervised:
     """Describe one of our own processes, kept up like an engine; it ends when this process does.
 
@@ -48,6 +63,9 @@ def own_process(
             backoff=Backoff(settings.engine.backoff_first_s, settings.engine.backoff_max_s),
             start_timeout_s=settings.engine.start_timeout_s,
             stop_timeout_s=stop_timeout_s,
+            watch_period_s=watch.period_s,
+            misses_max=watch.misses_max,
+            hung_timeout_s=watch.hung_timeout_s,
         ),
         on_change,
     )

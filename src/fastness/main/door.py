@@ -24,7 +24,9 @@ FILES_MAX = 32_768
 """Two for each connection, and some."""
 
 if TYPE_CHECKING:
+    from fastness.fleet.door.gangs import Connect
     from fastness.fleet.door.orders import HostPlace, ModelSource
+    from fastness.fleet.door.wire import Wire
     from fastness.identity.cluster.membership import Membership
 
 Streams = tuple[asyncio.StreamReader, asyncio.WriteTransport]
@@ -34,7 +36,7 @@ def run_door(settings: Settings) -> int:
     """Be the door until SIGTERM. Raises NotTrusted when this host belongs to no cluster, OSError."""
     import uvloop
 
-    from fastness.fleet.door.orders import CONNECTOR, ORDERS, REPORT, DoorOrders
+    from fastness.fleet.door.orders import CONNECTOR, GANGS, ORDERS, REPORT, DoorOrders
     from fastness.fleet.door.process import DoorParts, serve
     from fastness.identity.cluster.claims import HostRole
     from fastness.identity.cluster.folder import cluster_folder
@@ -61,6 +63,8 @@ def run_door(settings: Settings) -> int:
         run_directory=run,
         is_head=membership.claims.role is HostRole.HEAD,
         open_line=writing(membership),
+        gangs=run / GANGS,
+        wire=wiring(membership),
         report=lambda report: write_snapshot(run / REPORT, report, durable=False),
         log=log,
     )
@@ -97,11 +101,11 @@ def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Stream
     """Return what connects to the door of another host for models."""
     from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
 
-    enter = _entering(membership, MODEL_PROTOCOL, models_name)
+    enter = _entering(membership, MODEL_PROTOCOL)
 
     async def reach(source: ModelSource) -> Streams:
         reader = asyncio.StreamReader(READ_BUFFER_BYTES)
-        return reader, await enter(source, asyncio.StreamReaderProtocol(reader))
+        return reader, await enter(source.place, models_name(source.host), asyncio.StreamReaderProtocol(reader))
 
     return reach
 
@@ -110,31 +114,46 @@ def writing(membership: Membership) -> Callable[[HostPlace, asyncio.Protocol], A
     """Return what connects to the door of the head for letters."""
     from fastness.fleet.door.orders import LETTER_PROTOCOL, letters_name
 
-    enter = _entering(membership, LETTER_PROTOCOL, letters_name)
+    enter = _entering(membership, LETTER_PROTOCOL)
 
     async def write(head: HostPlace, line: asyncio.Protocol) -> None:
-        await enter(head, line)
+        await enter(head.place, letters_name(head.host), line)
 
     return write
 
 
+def wiring(membership: Membership) -> Connect:
+    """Return what connects to the door of another host for a gang."""
+    from fastness.fleet.door.orders import GANG_PROTOCOL
+
+    enter = _entering(membership, GANG_PROTOCOL)
+
+    async def wire(made: Wire, place: str, name: str) -> None:
+        await enter(place, name, made)
+
+    return wire
+
+
 def _entering(
-    membership: Membership, protocol: str, named: Callable[[str], str]
-) -> Callable[[HostPlace, asyncio.Protocol], Awaitable[asyncio.WriteTransport]]:
-    """Return what connects to the door of another host, for one of our protocols; it raises OSError."""
+    membership: Membership, protocol: str
+) -> Callable[[str, str, asyncio.Protocol], Awaitable[asyncio.WriteTransport]]:
+    """Return what connects to a door at `address:port` for one of our protocols; it raises OSError.
+
+    Whoever answers must prove to be the server of that name.
+    """
     from fastness.fleet.door.connector import connect
 
     context, check = membership.client_context(), checking(membership)
     context.set_alpn_protocols([protocol])
 
-    async def enter(host: HostPlace, inside: asyncio.Protocol) -> asyncio.WriteTransport:
-        made = await connect(host.place, CONNECT_TIMEOUT_S)
+    async def enter(place: str, name: str, inside: asyncio.Protocol) -> asyncio.WriteTransport:
+        made = await connect(place, CONNECT_TIMEOUT_S)
         try:
             transport, _ = await asyncio.get_running_loop().create_connection(
                 lambda: inside,
                 sock=made,
                 ssl=context,
-                server_hostname=named(host.host),
+                server_hostname=name,
                 ssl_handshake_timeout=CONNECT_TIMEOUT_S,
             )
         except BaseException:

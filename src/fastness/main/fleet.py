@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastness.control.access import Access
     from fastness.control.deployments import Deployments
     from fastness.control.fleet_log import FleetLog
-    from fastness.control.models_here import DeviceBytes, ModelFacts
+    from fastness.control.models_here import AdapterFacts, DeviceBytes, ModelFacts
     from fastness.control.policies import Policies
     from fastness.control.routes import ApiRoute
     from fastness.control.watching import Watching
@@ -45,11 +45,11 @@ class FleetControl:
         from fastness.control.deployments import Deployments
         from fastness.control.fleet_api import ROUTES, FleetApi, FleetParts
         from fastness.control.guarantees import Guarantees
-        from fastness.control.models_here import models_here
+        from fastness.control.models_here import adapters_here, models_here
         from fastness.control.nodes import Nodes
         from fastness.control.routes import bound
         from fastness.control.watching import LastReports
-        from fastness.engines.catalogue import ENGINES, READS
+        from fastness.engines.catalogue import ENGINES, READS, SPANS
         from fastness.store.admissions import SqlAdmissionStore
 
         directory, admitted = settings.home / "ledger/control", SqlAdmissionStore(database)
@@ -57,8 +57,13 @@ class FleetControl:
         def models() -> Mapping[str, ModelFacts]:
             return models_here(library.loadable(), admitted.admissions(), policies.lattice)
 
+        def adapters() -> Mapping[str, AdapterFacts]:
+            return adapters_here(admitted.admissions())
+
         seen = watching or LastReports(run, time.time)
-        self.deployments: Deployments = Deployments(log, models, access, policies, seen, directory, ENGINES, READS)
+        self.deployments: Deployments = Deployments(
+            log, models, access, policies, seen, directory, ENGINES, READS, SPANS, adapters
+        )
         parts = FleetParts(
             self.deployments,
             Nodes(log, seen),

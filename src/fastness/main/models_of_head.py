@@ -26,7 +26,10 @@ class ModelsOfHead:
     def size_bytes(self, model: str, digest: str) -> int | None:
         """See ModelsKnown."""
         known = self._library.known(model)
-        return known[0].size_bytes if known is not None and known[0].digest == digest else None
+        if known is not None:
+            return known[0].size_bytes if known[0].digest == digest else None
+        adapter = self._library.adapter(model)
+        return adapter.size_bytes if adapter is not None and adapter.digest == digest else None
 
     def record(self, model: str) -> str:
         """See ModelsKnown."""

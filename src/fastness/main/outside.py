@@ -1,7 +1,7 @@
 """What speaks to other hosts, composed: Ray, the carrier of letters on the head, the door. Each a process of its own.
 
 They are kept up by a process that is started before the supervisor gives up its sockets, since whatever the supervisor
-starts afterwards has none. It ends when the supervisor does.
+starts afterwards has none. It is started anew when it dies, and ends when the supervisor does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings, load, run_directory
+from fastness.main.anew import begin
 from fastness.main.door import keep_to_ports
 from fastness.main.process import PARENT_VARIABLE, die_with_supervisor, open_log, write_no_core
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastness.fleet.supervised import Supervised
     from fastness.telemetry.log import JsonLog
 
+PROGRAM = "from fastness.main.outside import run_outside; run_outside()"
 RAY = "ray"
 RAY_PATH_BYTES_MAX = 40
 """Ray puts sockets 64 bytes deeper, whose paths may have 107."""
@@ -82,14 +83,7 @@ def ray_directory(run: Path) -> Path:
 def outside(settings: Settings) -> Iterator[None]:
     """Have these processes while it lasts. Raises ConfigError, OSError."""
     ray_host(settings)  # what is missing is said before anything starts
-    process = subprocess.Popen(
-        (sys.executable, "-c", "from fastness.main.outside import run_outside; run_outside()"),
-        env=os.environ | {"FASTNESS_HOME": str(settings.home), PARENT_VARIABLE: str(os.getpid())},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = begin(PROGRAM, settings.home)
     try:
         yield
     finally:
@@ -121,7 +115,9 @@ async def _keep(settings: Settings, log: JsonLog) -> None:
     try:
         while not ended.is_set():
             log.flush()
-            await asyncio.wait((asyncio.ensure_future(ended.wait()),), timeout=1.0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await ended.wait()
     finally:
         await asyncio.gather(*(one.stop() for one in children))
         log.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -32,21 +33,28 @@ def run() -> None:
         keep_to(tuple(map(int, ports.split(","))))
     except NotSealed as error:
         sys.exit(f"fastness: {error}")
-    _make_private(Path(scratch))
+    alone = _make_private(Path(scratch))
     code = subprocess.Popen(command, stdin=subprocess.DEVNULL).wait()
     _end_session()
     shutil.rmtree(scratch, ignore_errors=True)
+    os.close(alone)
     sys.exit(code)
 
 
-def _make_private(scratch: Path) -> None:
-    """Begin with an empty directory below one that nobody else may enter. Sessions of before nobody reads."""
+def _make_private(scratch: Path) -> int:
+    """Begin with an empty directory below one that nobody else may enter. Sessions of before nobody reads.
+
+    Waits until a Ray of before is gone, which may be ending still; returns the lock that the next one waits for.
+    """
     scratch.parent.mkdir(mode=0o700, exist_ok=True)
     found = scratch.parent.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or not stat.S_ISDIR(found.st_mode):
         sys.exit(f"fastness: {scratch.parent} is not a directory of this user alone: remove it")
+    alone = os.open(scratch.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(alone, fcntl.LOCK_EX)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
+    return alone
 
 
 def _end(_number: int, _frame: object) -> NoReturn:

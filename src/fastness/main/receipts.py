@@ -100,7 +100,7 @@ def witness_policy(settings: Settings) -> WitnessPolicy | None:
 
 
 def manifest_of(home: Path, weights: str) -> str | None:
-    """Return the manifest of the admitted artefact that has a file with this SHA-256; None where there is none."""
+    """Return the manifest of the admitted artefact that has this SHA-256, or a file with it; None: there is none."""
     from fastness.registry.admission.record import Records
 
     try:
@@ -108,7 +108,7 @@ def manifest_of(home: Path, weights: str) -> str | None:
     except (OSError, ValueError):
         return None
     for artefact in admitted:
-        if any(file.digest == weights for file in artefact.files):
+        if weights in {artefact.digest, *(file.digest for file in artefact.files)}:
             files = sorted(artefact.files, key=lambda file: file.path)
             return "".join(f"{file.digest}  {file.path}\n" for file in files)
     return None

@@ -121,7 +121,7 @@ def site(
 
         stop_timeout_s = settings.gateway.drain_timeout_s + 5.0
         return own_process(
-            settings, "gateway", is_ready, stop_timeout_s, listener, on_change, **{GATEWAY_VARIABLE: name}
+            settings, "gateway", is_ready, stop_timeout_s, listener, on_change, variables={GATEWAY_VARIABLE: name}
         )
 
     named = list(zip(gateway_names(len(listeners)), listeners, strict=True))
@@ -136,6 +136,7 @@ def site(
         is_revoked=library.is_revoked,
         prove_seal=prove_seal,
         known=library.known,
+        known_adapter=library.known_adapter,
         node=partial(keeping, settings, run, perimeter, library, starts),
         kept_orders=SnapshotReader(settings.home / ORDERS, NodeOrders, partial(_report, log)).poll,
         new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,

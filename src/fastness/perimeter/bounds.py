@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 class Bounds:
     """A confinement as the launcher reads it: paths are text, and the numbers become rlimits.
 
-    `program` is what will be executed; `parent_pid` is the process whose death must be this one's.
+    `program` is what will be executed; `parent_pid` is the process whose death must be this one's. `gang` is the path
+    of the door's socket, a replica, and an interface with its address and size, or nothing; the layer that joins a
+    gang leaves the descriptor of its connection as `attachment`.
     """
 
     __slots__ = (
+        "attachment",
         "descriptors",
         "devices",
         "family",
+        "gang",
         "links",
         "memory_bytes_max",
         "open_files_max",
@@ -48,6 +52,7 @@ class Bounds:
         devices: tuple[str, ...] = (),
         links: tuple[tuple[str, str], ...] = (),
         family: bool = False,
+        gang: tuple[str, ...] = (),
     ) -> None:
         self.program = program
         self.readable = readable
@@ -61,9 +66,11 @@ class Bounds:
         self.devices = devices
         self.links = links
         self.family = family
+        self.gang = gang
+        self.attachment: int | None = None
 
 
-_WRITTEN = frozenset(Bounds.__slots__) - {"program"}
+_WRITTEN = frozenset(Bounds.__slots__) - {"program", "attachment"}
 _PATHS = ("readable", "writable", "devices")
 _NUMBERS = ("memory_bytes_max", "open_files_max", "processes_max", "parent_pid")
 
@@ -82,10 +89,16 @@ def write_bounds(confinement: Confinement, parent_pid: int) -> str:
             "devices": [str(path) for path in confinement.devices],
             "links": [[str(path), str(target)] for path, target in confinement.links],
             "family": confinement.profile == "family",
+            "gang": _written_gang(confinement),
             "parent_pid": parent_pid,
         },
         separators=(",", ":"),
     )
+
+
+def _written_gang(confinement: Confinement) -> list[str]:
+    gang = confinement.gang
+    return [str(gang.door), gang.replica, gang.interface, gang.address, str(gang.mtu_bytes)] if gang else []
 
 
 def read_bounds(text: str, program: str) -> Bounds:
@@ -110,9 +123,18 @@ def read_bounds(text: str, program: str) -> Bounds:
     links = tree["links"]
     if not isinstance(links, list) or not all(_is_link(one) for one in links):
         raise ValueError(f"links is a list of pairs of absolute paths; came {links!r}")
-    lists = {name: tuple(tree[name]) for name in (*_PATHS, "descriptors")}
+    _check_gang(tree)
+    lists = {name: tuple(tree[name]) for name in (*_PATHS, "descriptors", "gang")}
     pairs = tuple((path, target) for path, target in links)
     return Bounds(**{**tree, **lists, "links": pairs, "program": program})
+
+
+def _check_gang(tree: dict[str, object]) -> None:
+    gang = tree["gang"]
+    if not isinstance(gang, list) or len(gang) not in (0, 5) or not all(isinstance(one, str) for one in gang):
+        raise ValueError(f"gang is nothing, or five texts; came {gang!r}")
+    if gang and (tree["unsealed"] or not tree["family"]):
+        raise ValueError("a gang's members are sealed families, since their network is one of the seal's layers")
 
 
 def _is_link(one: object) -> bool:

@@ -17,6 +17,7 @@ from fastness.perimeter.bounds import Bounds
 from fastness.perimeter.kernel import Kernel
 from fastness.perimeter.process import drop_capabilities, hold_lifeline, refuse_privileges
 
+GANG_ENDED = b"fastness: the gang ended: another member of it is gone, or a door between them\n"
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -30,6 +31,8 @@ def begin_household(bounds: Bounds, kernel: Kernel) -> None:
         os.close(lifeline)
         _guard(program, bounds, kernel)
     os.close(held)
+    if bounds.attachment is not None:  # it is the guard's alone
+        os.close(bounds.attachment)
     hold_on(bounds, kernel)
     if select.select((lifeline,), (), (), 0)[0]:  # its other end is closed: the guard died before we said so
         raise ProcessLookupError(errno.ESRCH, "the guard is gone")
@@ -39,6 +42,19 @@ def begin_household(bounds: Bounds, kernel: Kernel) -> None:
 def hold_on(_bounds: Bounds, kernel: Kernel) -> None:
     """Have the kernel kill this process when the guard dies."""
     kernel.prctl(k.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _watch(program: int, attachment: int) -> None:
+    """Return when the program has ended; end it when the door lets go of its gang."""
+    import select
+
+    ended = os.pidfd_open(program)
+    watched = select.poll()
+    for one in (ended, attachment):
+        watched.register(one, select.POLLIN)
+    if all(one != ended for one, _ in watched.poll()):
+        os.write(2, GANG_ENDED)
+        os.kill(program, signal.SIGKILL)
 
 
 def _guard(program: int, bounds: Bounds, kernel: Kernel) -> None:
@@ -52,6 +68,8 @@ def _guard(program: int, bounds: Bounds, kernel: Kernel) -> None:
         raise
     for number in _PASSED_ON:
         signal.signal(number, lambda number, _: os.kill(program, number))
+    if bounds.attachment is not None:
+        _watch(program, bounds.attachment)
     _, status = os.waitpid(program, 0)  # Python goes on with it after a signal
     if not os.WIFSIGNALED(status):
         os._exit(os.WEXITSTATUS(status))

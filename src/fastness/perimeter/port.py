@@ -20,6 +20,21 @@ class Profile(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Gang:
+    """What a family gets that is one member of `replica`: an interface whose other end the door of this host has.
+
+    `door` is the Unix socket where the door takes such ends. The interface leads to the other members, and it has
+    `address`, which only these know; `mtu_bytes` is its largest packet.
+    """
+
+    door: Path
+    replica: str
+    interface: str
+    address: str
+    mtu_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Confinement:
     """What a sealed process may touch: everything else is refused.
 
@@ -28,6 +43,7 @@ class Confinement:
     can change nothing (opened for reading only, or a memory file sealed against writing), never sockets.
     `links` are symbolic links that a family finds in a writable directory, and where they lead: it can make none.
     `devices` are device files that it may open and control; with any, it may control what it opens as it likes.
+    `gang` makes a family a member of one: it is executed when all members have joined, and ends when one of them does.
     `unsealed` starts it without any of this, and must have been allowed by an operator.
     """
 
@@ -41,6 +57,7 @@ class Confinement:
     profile: Profile = Profile.SINGLE
     devices: tuple[Path, ...] = ()
     links: tuple[tuple[Path, Path], ...] = ()
+    gang: Gang | None = None
 
 
 class SealUnavailable(Exception):  # noqa: N818 - a state of the machine

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable
 
 from fastness.perimeter.bounds import Bounds
+from fastness.perimeter.gang import gang_remedy, join_gang
 from fastness.perimeter.household import begin_household, hold_on
 from fastness.perimeter.kernel import Kernel
 from fastness.perimeter.landlock import files_remedy, restrict_files
@@ -71,6 +72,9 @@ FAMILY_LAYERS = (
 )
 """Those of a program that has processes: they end together, and have a root of their own."""
 
+GANG_LAYERS = (*LAYERS[:3], Layer("gang", join_gang, gang_remedy), *FAMILY_LAYERS[3:])
+"""Those of a member of a gang: in its empty network it gets one interface, before the family begins."""
+
 UNSEALED_LAYERS = (
     Layer("limits", set_open_limits, "raise the limits of this process, or lower those asked for"),
     LIFELINE,
@@ -82,6 +86,8 @@ def layers_of(bounds: Bounds) -> tuple[Layer, ...]:
     """Return the layers that `bounds` ask for."""
     if bounds.unsealed:
         return UNSEALED_LAYERS
+    if bounds.gang:
+        return GANG_LAYERS
     return FAMILY_LAYERS if bounds.family else LAYERS
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from fastness.core.deployment import Deployment
+from fastness.core.deployment import Deployment, named
 from fastness.core.marking import Label, Node
 from fastness.core.policy import Action, Decision, Parameters, PolicyBundle, Query
 from fastness.core.tenant import Principal
@@ -159,13 +159,18 @@ def _labels_of(engine: CedarEngine, clearance: Label) -> Iterator[Label]:
             yield Label(marking.name, tuple(caveats))
 
 
+def _named(deployment: Deployment) -> str:
+    """What callers call it, who are asked about with one adapter, or none."""
+    return named(deployment.name, ",".join(one.name for one in deployment.adapters))
+
+
 def _change(query: Query, denial: Decision, change: str, about: str) -> ChangedRight:
     return ChangedRight(
         principal=query.principal.id,
         tenant=query.principal.tenant,
         change=change,
         action=query.action.value,
-        deployment=query.deployment.name if query.deployment else "",
+        deployment=_named(query.deployment) if query.deployment else "",
         node=query.node.name if query.node else "",
         labels=(),
         rule=denial.rule,

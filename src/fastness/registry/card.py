@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from enum import StrEnum
+from importlib import resources
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -122,3 +125,10 @@ def _problem(card: _Card) -> str | None:
         if len(card.source.files) != 1 or (only.digest, only.size_bytes) != (card.digest, card.size_bytes):
             return "without a conversion there is one source file, with the digest and size of the card"
     return None
+
+
+def packaged_cards() -> Mapping[str, str]:
+    """Return the texts of the cards that come with Fastness, by name."""
+    folder = resources.files("fastness.registry") / "cards"
+    texts = {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in folder.iterdir() if file.is_file()}
+    return MappingProxyType(texts)

@@ -9,14 +9,37 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from fastness.core.file_list import FILES_MAX, folder_digest
-from fastness.core.model import ModelCard
 from fastness.registry.admission.copying import digest_of
 
 SAFETENSORS: Final = "safetensors"
 """The format of such a model, on its card."""
+
+
+class Weighed(Protocol):
+    """What engines load: a model, or an adapter. `digest` is that of the file, or of the folder, as `format` says."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """`gguf` or `safetensors`."""
+        ...
 
 
 def files_in(folder: Path) -> list[str]:
@@ -39,6 +62,6 @@ def digest_of_folder(folder: Path, progress: Callable[[int], None] = lambda _don
     return folder_digest(digests)
 
 
-def is_folder(card: ModelCard) -> bool:
-    """Tell whether a model is a folder, and not one file."""
+def is_folder(card: Weighed) -> bool:
+    """Tell whether a model or adapter is a folder, and not one file."""
     return card.format == SAFETENSORS

@@ -13,18 +13,20 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO, Final
 
 import msgspec
 
 from fastness.core.admission import AdmissionState
+from fastness.core.deployment import Adapter
 from fastness.core.ids import is_name
 from fastness.core.model import ModelCard
+from fastness.registry.admission.loading import AdapterCard, admitted_adapter
 from fastness.registry.admission.record import Record, Records, locked, served_by
-from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, read_card
+from fastness.registry.admission.refusal import AdmissionRefused
+from fastness.registry.card import CARD_BYTES_MAX, CardError, Conversion, Source, SourceFile, packaged_cards, read_card
 from fastness.registry.convert_bert import ConversionError, convert_bert
 from fastness.registry.durable import PARTIAL_SUFFIX, replace_file, sync_directory
 from fastness.registry.folder import digest_of_folder, is_folder
@@ -51,7 +53,7 @@ class ModelLibrary:
 
     def __init__(self, home: Path, cards: Mapping[str, str] | None = None) -> None:
         """`cards` are card texts by name; by default those that come with Fastness."""
-        self._models = home / "models"
+        self._home, self._models = home, home / "models"
         self._records = Records(home)
         self._cards = packaged_cards() if cards is None else cards
 
@@ -80,6 +82,29 @@ class ModelLibrary:
         except (ModelUnavailable, ModelRefused, CardError):
             return None
         return card, str(record.admission.ceiling)
+
+    def locate_adapter(self, name: str) -> tuple[AdapterCard, Path]:
+        """Return what is loaded of an adapter, and where it is; for whoever verifies what it copies.
+
+        Raises ModelRefused for one that may not be loaded.
+        """
+        try:
+            card = admitted_adapter(self._home, name)
+        except (AdmissionRefused, ValueError) as error:
+            raise ModelRefused(f"{error}. It is not loaded. Take it out of the deployment, or admit it.") from None
+        return card, self._records.weights(card.digest)
+
+    def adapter(self, name: str) -> AdapterCard | None:
+        """Return an adapter that may be loaded here; None: there is none of that name. Its bytes are not looked at."""
+        try:
+            return self.locate_adapter(name)[0]
+        except ModelRefused:
+            return None
+
+    def known_adapter(self, name: str) -> Adapter | None:
+        """Return the same as what policy is asked about."""
+        card = self.adapter(name)
+        return None if card is None else card.as_adapter()
 
     def _laid_down(
         self, name: str, progress: Progress, verify: Callable[[Path, ModelCard, Progress], None]
@@ -255,13 +280,6 @@ class _Partial:
         os.fsync(self._file.fileno())
         self._path.rename(self._weights)
         sync_directory(self._weights.parent)
-
-
-def packaged_cards() -> Mapping[str, str]:
-    """Return the texts of the cards that come with Fastness, by name."""
-    folder = resources.files("fastness.registry") / "cards"
-    texts = {file.name.removesuffix(".toml"): file.read_text("utf-8") for file in folder.iterdir() if file.is_file()}
-    return MappingProxyType(texts)
 
 
 def _loadable(record: Record) -> ModelCard:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fastness.core.file_list import folder_digest
-from fastness.core.model import ModelCard
-from fastness.registry.folder import files_in, is_folder
+from fastness.registry.folder import Weighed, files_in, is_folder
 from fastness.registry.library import CHUNK_BYTES, ModelRefused, ModelUnavailable, refuse_other
 
 _NEVER_EXECUTED: Final = 0x0008
@@ -25,7 +24,7 @@ _NEVER_EXECUTED: Final = 0x0008
 SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
-def sealed_copy(card: ModelCard, weights: Path, progress: Callable[[int], None] = lambda _done_bytes: None) -> int:
+def sealed_copy(card: Weighed, weights: Path, progress: Callable[[int], None] = lambda _done_bytes: None) -> int:
     """Return a descriptor of the sealed copy of a model's weights; closing it lets go of the memory.
 
     `progress` gets the bytes done, in the calling thread. Raises ModelRefused when they are not those that were
@@ -53,7 +52,7 @@ def sealed_copy(card: ModelCard, weights: Path, progress: Callable[[int], None] 
 
 
 def sealed_copies(
-    card: ModelCard, weights: Path, progress: Callable[[int], None] = lambda _done_bytes: None
+    card: Weighed, weights: Path, progress: Callable[[int], None] = lambda _done_bytes: None
 ) -> dict[str, int]:
     """Return the descriptors of sealed copies of a model's files by their paths in it; of a single file, by no name.
 
@@ -78,7 +77,7 @@ def sealed_copies(
 
 
 def _copied(
-    card: ModelCard, folder: Path, copies: dict[str, int], progress: Callable[[int], None]
+    card: Weighed, folder: Path, copies: dict[str, int], progress: Callable[[int], None]
 ) -> Iterator[tuple[str, str]]:
     """Copy each file, and yield its path and digest. Together they have the size that was admitted, no byte more."""
     left_bytes = card.size_bytes
@@ -106,7 +105,7 @@ def path_of(descriptor: int) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
-def _memory_file(card: ModelCard) -> int:
+def _memory_file(card: Weighed) -> int:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
         return os.memfd_create(card.name, flags | _NEVER_EXECUTED)
@@ -114,7 +113,7 @@ def _memory_file(card: ModelCard) -> int:
         return os.memfd_create(card.name, flags)
 
 
-def _fill(copy: int, card: ModelCard, weights: Path, source: int, progress: Callable[[int], None]) -> None:
+def _fill(copy: int, card: Weighed, weights: Path, source: int, progress: Callable[[int], None]) -> None:
     found = os.fstat(source)
     if not stat.S_ISREG(found.st_mode):
         raise ModelRefused(f"{card.name}: {weights} is not a plain file. It is not loaded.")

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastness.core.model import ModelCard
+from fastness.registry.folder import Weighed
 from fastness.registry.sealed_copy import sealed_copies
 
 
@@ -23,7 +23,7 @@ class SharedCopies:
     def __init__(self) -> None:
         self._copies: dict[str, _Copy] = {}
 
-    async def take(self, user: str, card: ModelCard, weights: Path) -> dict[str, int]:
+    async def take(self, user: str, card: Weighed, weights: Path) -> dict[str, int]:
         """Return the descriptors of the copy by the paths of its files (of a single file: by no name).
 
         It is made and verified where there is none yet; `user` holds it from now on. Raises what sealed_copy raises;
@@ -37,16 +37,25 @@ class SharedCopies:
         try:
             return await asyncio.shield(copy.making)
         except BaseException:
-            self.release(user)
+            self._let_go(user, card.digest)
             raise
+
+    def held_by(self, user: str) -> tuple[int, ...]:
+        """Return the descriptors of everything that `user` holds, all of which is made."""
+        held = (copy.making.result() for copy in self._copies.values() if user in copy.users)
+        return tuple(descriptor for copies in held for descriptor in copies.values())
 
     def release(self, user: str) -> None:
         """Let go of what `user` holds; with its last user a copy is closed, and its memory is free."""
-        for digest, copy in tuple(self._copies.items()):
-            copy.users.discard(user)
-            if not copy.users:
-                del self._copies[digest]
-                copy.making.add_done_callback(_close)
+        for digest in tuple(self._copies):
+            self._let_go(user, digest)
+
+    def _let_go(self, user: str, digest: str) -> None:
+        copy = self._copies[digest]
+        copy.users.discard(user)
+        if not copy.users:
+            del self._copies[digest]
+            copy.making.add_done_callback(_close)
 
 
 def _close(made: asyncio.Task[dict[str, int]]) -> None:

@@ -19,9 +19,11 @@ def orders_of(state: FleetState, nodes: Iterable[str]) -> dict[str, NodeOrders]:
     for one in state.replicas.values():
         if one.phase in (Phase.PLACED, Phase.DRAINING):
             spec, routed = state.spec_of(one), one.phase is Phase.PLACED
+            members = tuple(part.node for part in one.parts) if len(one.parts) > 1 else ()
             for part in one.parts:
                 if part.node in assignments:
-                    assignments[part.node].append(Assignment(one.id, spec, one.revision, one.term, part, routed=routed))
+                    order = Assignment(one.id, spec, one.revision, one.term, part, routed=routed, members=members)
+                    assignments[part.node].append(order)
     deployed = [(name, one) for name, one in state.deployments.items() if not one.removed]
     served = tuple(one.revisions[one.stable] for _, one in deployed)
     wanted = tuple((name, one.replicas) for name, one in deployed)

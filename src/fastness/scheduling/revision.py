@@ -28,6 +28,8 @@ def revision_of(spec: DeploymentSpec, before: Deployed | None, clears: Clears = 
 def replicas_stay(before: DeploymentSpec, after: DeploymentSpec) -> bool:
     """How many there are, whose they are, who may ask and how they drain can change under a running replica.
 
+    Who may ask, of an adapter as well; which adapters it has loaded cannot.
+
     So can what their node must be cleared for: policy looks at each request, wherever the replica is. And so can the
     estimate of their memory, which follows from the rest, unless a person said what it is.
     """
@@ -42,6 +44,11 @@ def replicas_stay(before: DeploymentSpec, after: DeploymentSpec) -> bool:
         rollout=before.rollout,
         drain_timeout_s=before.drain_timeout_s,
         tenants=before.tenants,
+        adapters=before.adapters if _loaded(before) == _loaded(after) else after.adapters,
         urgent=before.urgent,
         hedges=before.hedges,
     )
+
+
+def _loaded(spec: DeploymentSpec) -> tuple[tuple[str, str], ...]:
+    return tuple((one.name, one.digest) for one in spec.adapters)

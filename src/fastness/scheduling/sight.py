@@ -45,11 +45,11 @@ class Sight:
     bounds: PlanBounds
 
     def health(self, one: PlacedReplica) -> Health:
-        """Say how a replica does. A gang is ready when none of its nodes says otherwise."""
+        """Say how a replica does. A gang is ready when every one of its nodes says so."""
         parts = self._parts(one)
         if any(part.node in self.silent or part.node not in self.nodes for part in one.parts):
             return Health.UNSEEN
-        if parts and all(part.state is ReplicaState.READY for part in parts):
+        if len(parts) == len(one.parts) and all(part.state is ReplicaState.READY for part in parts):
             return Health.READY
         if any(part.state is ReplicaState.FAILED or part.restarts >= self.bounds.restarts_max for part in parts):
             return Health.FAILING

@@ -2,7 +2,8 @@
 
 An engine keeps what a slot read last, and skips the part of the next prompt that is the same: the time to the first
 token then tells what somebody else asked. So a slot's memory is for its owner alone (law 12: an owner is a tenant and
-a label); another owner may have the slot, and the engine must read the whole prompt again.
+a label); another owner may have the slot, and the engine must read the whole prompt again. So it must for another
+adapter: what was read with one is not what the model alone, or another one, makes of it.
 
 Which slot is a matter of what must be read again: of this prompt now, and, if whoever was there comes back, of theirs.
 How likely they come back is not known, but less so the longer ago it was: what a memory is worth sinks by as much as
@@ -130,7 +131,7 @@ class EngineSlots:
         self._uses += 1
         self._lost += loss
         self._known[number] = _Memory(prompt, self._uses, self._lost + prompt.size)
-        reuse = self.own and before is not None and before.prompt.owner == prompt.owner
+        reuse = self.own and before is not None and before.prompt.may_lend(prompt)
         return Seat(self.first + number * self.step, reuse)
 
     def give(self, number: int) -> None:

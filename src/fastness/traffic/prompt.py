@@ -28,7 +28,7 @@ TOKEN_BYTES: Final = 4
 @quick
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`blocks` are chained hashes, `ends` the size of the prompt up to the end of each. `adapter`: a LoRA's name."""
+    """`blocks` are chained hashes, `ends` the size of the prompt up to the end of each. `adapter`: a LoRA's digest."""
 
     owner: Hashable
     blocks: tuple[int, ...]
@@ -40,9 +40,13 @@ class Prompt:
         """The size of all of it."""
         return self.ends[-1] if self.ends else 0
 
+    def may_lend(self, other: Prompt) -> bool:
+        """Tell whether the other may build on what an engine remembers of this one."""
+        return self.owner == other.owner and self.adapter == other.adapter
+
     def shared(self, other: Prompt) -> int:
-        """The size of the beginning that both have in common; 0 for another owner's."""
-        if other.owner != self.owner:
+        """The size of the beginning that both have in common; 0 for another owner's, or another adapter's."""
+        if not self.may_lend(other):
             return 0
         mine, theirs = self.blocks, other.blocks
         low, high = 0, min(len(mine), len(theirs))

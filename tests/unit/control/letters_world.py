@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster_world import World as Cluster
+from fastness.control.handing_on import ModelsKnown
 from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.neighbours import Neighbours
 from fastness.control.node_files import NodeFiles
@@ -41,7 +42,7 @@ class Keeper:
     def __init__(self, tell: Callable[[Any], None]) -> None:
         self.tell, self.kept = tell, dict[str, Replica]()
 
-    async def start(self, replica: Replica) -> None:
+    async def start(self, replica: Replica, starts: int = 0) -> None:
         self.kept[replica.id] = replica
         self.tell(replica)
 
@@ -85,8 +86,8 @@ class Recorded:
 class Two:
     """A head and a node, each with a run directory; `carry` is the carrier. Time passes by `now_s` alone."""
 
-    def __init__(self, folder: Path) -> None:
-        self.cluster = Cluster(folder / "pki", now_s=time.time())
+    def __init__(self, folder: Path, known: ModelsKnown | None = None) -> None:
+        self.known, self.cluster = known, Cluster(folder / "pki", now_s=time.time())
         self.head_is = self.cluster.host("head", HostRole.HEAD)
         self.node_is = self.cluster.host(NODE, labels=(("rack", "b7"),), pool="gpu")
         self.now_s, self.refused, self.recorded = 0.0, list[tuple[str, str]](), Recorded()
@@ -114,6 +115,7 @@ class Two:
             lambda: self.now_s,
             LEASE_S,
             lambda way, why: self.refused.append((way, why)),
+            self.known,
         )
 
     def clock_ms(self) -> int:
@@ -196,9 +198,9 @@ def to_the_node(post: SealedPost, body: bytes) -> bytes:
     return post.seal(NODE, body)
 
 
-def run(journey: Callable[[Two], Awaitable[None]], folder: Path) -> None:
+def run(journey: Callable[[Two], Awaitable[None]], folder: Path, known: ModelsKnown | None = None) -> None:
     async def whole() -> None:
-        two = Two(folder)
+        two = Two(folder, known)
         two.begin()
         try:
             await journey(two)

@@ -94,6 +94,7 @@ def test_a_lower_ceiling_counts_at_once_and_a_higher_one_needs_new_replicas(site
         ({"needs": {"operators": ["nobody"]}}, "invalid_value", "the profile uk has"),
         ({"needs": {"pool": "A"}}, "invalid_value", "lower-case"),
         ({"needs": {"devices": 65}}, "invalid_value", "from 1 to 64"),
+        ({"needs": {"nodes": 2}}, "invalid_value", "which runs on one node; over several runs"),
         ({"scaling": {"min": 3, "max": 2}}, "invalid_value", "`scaling.max` is 2"),
         ({"scaling": {"min": 1, "max": 2_000}}, "invalid_value", "1,000"),
         ({"rollout": {"canary_percent": 101}}, "invalid_value", "from 0 to 100"),

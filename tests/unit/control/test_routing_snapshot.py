@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fastness.control.declaration import Declaration
-from fastness.control.routing import routing_snapshot
+from fastness.control.routing import Known, routing_snapshot
 from fastness.core.desired import DeploymentSpec, Needs, Scaling
 from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Lattice, Node
@@ -14,10 +14,12 @@ from fastness.policy.profile import shipped_profile
 OFFICIAL = Label("OFFICIAL")
 OLD = DeploymentSpec("chat", "health", "old", "01" * 32, "chat", OFFICIAL, Needs(OFFICIAL, 1))
 NEW = replace(OLD, model="new", model_digest="02" * 32, scaling=Scaling(min=0), hedges=True)
-CARDS = {
-    spec.model: (ModelCard(spec.model, ModelKind.CHAT, spec.model_digest, 1, "MIT", 2_048, 0), "OFFICIAL")
-    for spec in (OLD, NEW)
-}
+CARDS = Known(
+    {
+        spec.model: (ModelCard(spec.model, ModelKind.CHAT, spec.model_digest, 1, "MIT", 2_048, 0), "OFFICIAL")
+        for spec in (OLD, NEW)
+    }
+)
 HERE = Declaration(Node("here", "GB", "", "", OFFICIAL), OFFICIAL, Lattice(shipped_profile("uk")))
 
 

@@ -36,7 +36,7 @@ class Keeper:
     def __init__(self, tell) -> None:
         self.tell, self.kept = tell, {}
 
-    async def start(self, replica):
+    async def start(self, replica, starts=0):
         self.kept[replica.id] = replica
         self.tell(replica)
 
@@ -74,6 +74,7 @@ class World:
             offer=lambda place: FleetNode(place, (), 1),
             digests=lambda: ("ab" * 32,),
             known=lambda name: None if name in self.revoked else (replace(CARD, name=name), None),
+            known_adapter=lambda _name: None,
             is_revoked=self.revoked.__contains__,
             kept_orders=lambda: self.kept,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,

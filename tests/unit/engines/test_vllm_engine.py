@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import tempfile
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fastness.core.gang import Seat
 from fastness.core.model import ModelCard, ModelKind
 from fastness.engines.port import EngineTask
-from fastness.engines.vllm import child
+from fastness.engines.vllm import child, following
 from fastness.engines.vllm.engine import VllmEngine
 
 ENGINE = VllmEngine()
@@ -56,6 +60,21 @@ def test_a_model_is_parted_over_the_devices_that_it_holds(task: EngineTask) -> N
     assert "--enforce-eager" not in found["arguments"]
 
 
+def test_over_several_nodes_layers_are_parted_and_everything_is_said_over_the_gangs_interface(task: EngineTask) -> None:
+    second = replace(task, seat=Seat(1, 3))
+    arguments = told(second)["arguments"]
+    wanted = ("--pipeline-parallel-size=3", "--nnodes=3", "--node-rank=1", "--master-addr=198.18.0.1")
+    assert set(wanted) <= set(arguments) and "--worker-cls=fastness.engines.vllm.worker.Worker" in arguments
+    assert told(second)["follows"] == str(task.socket) and not told(replace(task, seat=Seat(0, 3)))["follows"]
+    environ = ENGINE.launch(second).environ
+    assert (environ["VLLM_HOST_IP"], environ["GLOO_SOCKET_IFNAME"]) == ("198.18.0.2", "gang0")
+    assert (environ["NCCL_SOCKET_IFNAME"], environ["NCCL_IB_DISABLE"]) == ("gang0", "1")
+    on_devices = told(replace(second, accelerators=4))["arguments"]
+    assert {"--tensor-parallel-size=4", "--pipeline-parallel-size=3"} <= set(on_devices)
+    assert not [one for one in on_devices if one.startswith("--worker-cls")]
+    assert not [one for one in told(task)["arguments"] if "nnodes" in one or "pipeline" in one]
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -91,3 +110,13 @@ def test_a_token_takes_its_keys_and_values(tmp_path: Path) -> None:
         '{"num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 576}'
     )
     assert child.token_bytes(tmp_path) == 30 * 2 * 3 * 64 * 4
+    assert child.token_bytes(tmp_path, 4) == 8 * 2 * 3 * 64 * 4, "what the largest stage holds"
+
+
+def test_a_member_that_is_asked_nothing_says_that_it_is_well() -> None:
+    with tempfile.TemporaryDirectory(prefix="fsf-") as folder:
+        path = Path(folder) / "engine.sock"
+        with closing(following.answer(str(path))), socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(path))
+            asking.sendall(b"GET /health HTTP/1.1\r\n\r\n")
+            assert asking.recv(100).startswith(b"HTTP/1.1 200")

@@ -34,7 +34,7 @@ class Keeper:
         self.kept, self.journal, self.ending = {}, [], asyncio.Event()
         self.ending.set()
 
-    async def start(self, execution):
+    async def start(self, execution, starts=0):
         self.journal.append(("start", execution.id))
         self.kept[execution.id] = execution
 

@@ -73,7 +73,7 @@ def test_a_replica_of_a_model_that_its_deployment_is_not_described_with_gets_not
             publish(door, of(door, "small", model_digest=NEW.digest), deployments=(one,), models=("old", "new"))
             answer = await chat(door, "small")
             assert answer.code == "no_replica_ready"
-            assert "small-x has a model that is not described here" in answer.error["message"]
+            assert "small-x has a model or adapters that are not described here" in answer.error["message"]
             assert not door.asked("low")
 
     run(test)

@@ -231,6 +231,40 @@ def test_a_log_keeps_the_name_that_it_began_with(tmp_path, disk, signing, event)
     assert on_disk(tmp_path / "unnamed").origin == f"{signing.key.installation}/gateway-0"
 
 
+def keys_of(log: Path) -> set[bytes]:
+    return {parse_key(line).public for line in (log / "keys").read_text().splitlines()}
+
+
+def test_no_two_logs_have_a_key_in_common_and_each_has_the_same_after_a_restart(tmp_path, disk, signing, event):
+    elsewhere = Signing(LogKey(bytes([3]) * 32, bytes([4]) * 32), "fastness.example", 0.01)
+    known: list[bytes] = []
+    for folder, by in (("a", signing), ("b", Signing(signing.key, "other.example", 0.01)), ("c", elsewhere)):
+        for number in range(2):
+            lived(tmp_path / folder, disk, by, [event(number)])
+            keys = keys_of(tmp_path / folder)
+            known += [] if number else [*keys]
+            assert keys == {*known[-2:]}
+    known += [one.verifier.public for one in signing.key.shared_signers("x")]
+    assert len(set(known)) == len(known) == 8
+    assert {one.verifier.name for one in signing.key.signers("x")} == {"x"}
+
+
+def test_a_log_that_was_begun_when_one_key_signed_all_goes_on_with_that(tmp_path, disk, signing, event, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(LogKey, "signers", LogKey.shared_signers)
+        lived(tmp_path, disk, signing, [event(0)])
+    kept, keys = on_disk(tmp_path), keys_of(tmp_path)
+
+    for number in (1, 2):
+        lived(tmp_path, disk, signing, [event(number)])
+
+    grown = on_disk(tmp_path)
+    assert (grown.size, keys_of(tmp_path)) == (3, keys)
+    assert keys == {one.verifier.public for one in signing.key.shared_signers("fastness.example/gateway-0")}
+    proof = StoredLog(tmp_path).prove_growth(kept.size, grown.size)
+    verify_consistency(kept.size, kept.root, grown.size, grown.root, proof)
+
+
 def test_a_full_disk_keeps_checkpoints_back_and_they_come_when_it_recovers(tmp_path, disk, signing, event, monkeypatch):
     monkeypatch.setattr(notary, "RETRY_S", 0.01)
 

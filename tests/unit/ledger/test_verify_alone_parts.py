@@ -17,6 +17,7 @@ from fastness.ledger.signing import has_ml_dsa, sign_note, signing_key
 from fastness.ledger.tlog_proof import TlogProof
 from fastness.ledger.tree import Frontier, inclusion_proof, leaf_hash, node_hash
 from fastness.ledger.verify_alone import Refuted, Trust, Unreadable
+from fastness.ledger.witness.policy import read_policy
 
 ORIGIN = "town.example/gateway-0"
 LOG = signing_key(ORIGIN, SignatureType.ED25519, bytes([1]) * 32)
@@ -78,6 +79,14 @@ def test_every_range_proof_of_ours_leads_to_the_root(size) -> None:
             assert next(around, None) is None
     with pytest.raises(StopIteration):
         alone.root_of_range(tree.leaves[:1], 0, iter([]), 0, size + 1)
+
+
+def test_a_comment_begins_with_a_line_so_that_names_may_have_its_sign_in_them() -> None:
+    numbered = signing_key("town.example/#1", SignatureType.ED25519, bytes([3]) * 32)
+    text = f"# whom we believe\n \t# and\nlog {numbered.verifier}\nwitness #w {WITNESS.verifier}\nquorum #w\n"
+    trust, policy = alone.read_trust(text), read_policy(text.encode())
+    assert (trust.logs, trust.quorum) == ([key(numbered)], "#w")
+    assert (policy.logs, policy.quorum) == ([numbered.verifier], "#w")
 
 
 @pytest.mark.parametrize("signer", [LOG, WITNESS])

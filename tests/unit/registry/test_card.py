@@ -1,8 +1,7 @@
 import pytest
 
 from fastness.core.model import ModelKind
-from fastness.registry.card import CardError, Conversion, read_card
-from fastness.registry.library import packaged_cards
+from fastness.registry.card import CardError, Conversion, packaged_cards, read_card
 
 DIGEST = "ab" * 32
 CHAT = f"""

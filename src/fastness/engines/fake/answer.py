@@ -31,6 +31,13 @@ class Message(msgspec.Struct):
     content: str
 
 
+class Scale(msgspec.Struct):
+    """How much of an adapter is added: by its number among those of the engine."""
+
+    id: int
+    scale: float
+
+
 class Ask(msgspec.Struct):
     """A request for text, in llama.cpp's words; what does not bear on the answer is left unread."""
 
@@ -45,6 +52,12 @@ class Ask(msgspec.Struct):
     logprobs: bool | int | None = None
     top_logprobs: int = 0
     cache_salt: str | None = None
+    lora: list[Scale] = []
+
+    @property
+    def adapted(self) -> int:
+        """The number of the adapter that it runs with, from 1; 0: the model alone."""
+        return next((one.id + 1 for one in self.lora if one.scale), 0)
 
     @property
     def alternatives(self) -> int | None:
@@ -97,7 +110,7 @@ def answer(ask: Ask, answer_tokens: int, context_tokens: int) -> Answer:
     if bound is None:
         prompt, before = _parted(ask)
         seed = 0 if ask.temperature <= 0 or ask.seed is None else ask.seed % SEEDS
-        state = zlib.crc32(",".join(map(str, prompt)).encode(), seed)
+        state = zlib.crc32(",".join(map(str, prompt)).encode(), seed + ask.adapted)
         tokens = _words(state, min(answer_tokens, before + (ask.max_tokens or answer_tokens)))[before:]
         finish = "length" if ask.max_tokens is not None and len(tokens) >= ask.max_tokens else "stop"
     else:

@@ -33,4 +33,5 @@ class Task(msgspec.Struct, frozen=True):
     slots: int = 8
     context_tokens: int = 2_048
     dimensions: int = 384
+    adapters: tuple[str, ...] = ()
     behaviour: Behaviour = Behaviour()

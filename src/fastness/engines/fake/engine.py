@@ -54,6 +54,7 @@ class FakeEngine:
             task.slots,
             task.context_tokens,
             task.card.embedding_dimensions or 384,
+            tuple(one.digest for one in task.adapters),
             self._behaviour,
         )
         return Launch(

@@ -24,7 +24,7 @@ class Memory:
         self.salts.add(ask.cache_salt)
         text = ask.prompt if ask.prompt is not None else "".join(chain(*((m.role, m.content) for m in ask.messages)))
         unit = BLOCK_TOKENS * CHARS_A_TOKEN if isinstance(text, str) else BLOCK_TOKENS
-        chained, blocks = hash(ask.cache_salt), []
+        chained, blocks = hash((ask.cache_salt, ask.adapted)), []
         for start in range(0, len(text) - unit, unit):  # never the last token: something must be computed
             chained = hash((chained, tuple(text[start : start + unit])))
             blocks.append(chained)

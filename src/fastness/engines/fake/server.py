@@ -69,9 +69,13 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
 
 
 @lru_cache(maxsize=PREPARED_MAX)
-def _prepare(body: bytes, behaviour: Behaviour, context_tokens: int, cached_tokens: int = 0) -> Prepared | int:
+def _prepare(
+    body: bytes, behaviour: Behaviour, context_tokens: int, adapters: int, cached_tokens: int = 0
+) -> Prepared | int:
     """Make the answer to a request; an integer: its input has so many tokens, too many. Raises ValueError."""
     ask = _ask(body)
+    if ask.adapted > adapters:
+        raise ValueError(f"there are {adapters} adapters, and number {ask.adapted} was asked for")
     if (needed := count(ask)) >= context_tokens:
         return needed
     said = answer(ask, behaviour.answer_tokens, context_tokens)
@@ -185,12 +189,13 @@ class Connection(asyncio.Protocol):
 
     def _generate(self, body: bytes) -> None:
         counters, limit = self._engine.counters, self._engine.task.context_tokens
+        adapters = len(self._engine.task.adapters)
         counters["generations_total"] += 1
         if self._behaviour.fail_every and counters["generations_total"] % self._behaviour.fail_every == 0:
             self._reply(500, wire.error(500, "the fake engine fails, as it was told", "server_error"))
             return
         memory = self._engine.memory
-        prepared = _prepare(body, self._behaviour, limit, memory.read(_ask(body)) if memory else 0)
+        prepared = _prepare(body, self._behaviour, limit, adapters, memory.read(_ask(body)) if memory else 0)
         if isinstance(prepared, int):
             self._reply(400, wire.overflow(prepared, limit))
             return

@@ -57,6 +57,8 @@ def _params(xllamacpp: Any, task: dict[str, Any]) -> Any:
     params.ctx_shift = False  # never forget the beginning in silence
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
+    params.lora_adapters = [_adapter(xllamacpp, path) for path in task["adapters"]]
+    params.lora_init_without_apply = True  # each request says what it runs with
     params.endpoint_slots = params.endpoint_metrics = True
     params.ui = False
     params.cors_credentials = False
@@ -73,6 +75,12 @@ def _params(xllamacpp: Any, task: dict[str, Any]) -> Any:
         params.use_jinja = True
         params.chat_template = literal_template(template, controls)
     return params
+
+
+def _adapter(xllamacpp: Any, path: str) -> Any:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = path, 0.0
+    return adapter
 
 
 def _number_type(xllamacpp: Any, name: str) -> Any:

@@ -144,6 +144,8 @@ class LlamaCppDialect:
             parts.append(b',"id_slot":%d' % work.slot)
         if work.cache_salt is not None:
             parts += (b',"cache_salt":', _encode(work.cache_salt))
+        if work.adapters or work.adapter:
+            parts.append(_scales(work.adapters, work.adapter))
         if work.stream:
             parts.append(_STREAM_OPTIONS)
         if work.constraint is not None:
@@ -256,6 +258,19 @@ class LlamaCppDialect:
         except (ValueError, RecursionError):
             trouble = None
         return _engine_error(status, trouble or _Trouble())
+
+
+@lru_cache(maxsize=4_096)
+def _scales(adapters: tuple[str, ...], adapter: str | None) -> bytes:
+    """Write the scale of every adapter that the engine has, always.
+
+    Without a word of it a request goes on from what its slot read with an adapter, as if it had been read without.
+    Raises ValueError for one that it does not have.
+    """
+    if adapter is not None and adapter not in adapters:
+        raise ValueError(f"the engine has no adapter {adapter[:12]}…")
+    scales = [{"id": number, "scale": float(one == adapter)} for number, one in enumerate(adapters)]
+    return b',"lora":' + _encode(scales)
 
 
 def _beginning(sampling: Sampling) -> bytes:

@@ -19,6 +19,8 @@ SLOT_BYTES: Final = 160 << 20
 """Address space of a slot's thread: its stack and its heap."""
 WEIGHTS_COPIES: Final = 3
 """The file is mapped, and repacked for the processor."""
+ADAPTER_COPIES: Final = 2
+"""The file, and what it is read into."""
 CONTEXT_SHARE: Final = 2_000
 """A token's keys and values take at most the weights' bytes over this: 1/4,266 for SmolLM2, 1/7,400 for Llama 2."""
 
@@ -39,6 +41,9 @@ class LlamaCppEngine:
                 f"{task.card.name} is a folder of safetensors, and llama.cpp reads GGUF: deploy it with "
                 'engine = "vllm", or admit the model in GGUF'
             )
+        adapters = [path for one in task.adapters for name, path in one.files if not name]
+        if len(adapters) < len(task.adapters):
+            raise ValueError(f"an adapter for {task.card.name} is a folder of safetensors, and llama.cpp reads GGUF")
         told = {
             "weights": str(task.weights),
             "socket": str(task.socket),
@@ -48,11 +53,12 @@ class LlamaCppEngine:
             "cache_type": task.cache_type,
             "repack": platform.machine() == MEASURED_PROCESSOR,
             "embedding": task.card.kind is ModelKind.EMBEDDING,
+            "adapters": list(map(str, adapters)),
         }
         return Launch(
             argv=(sys.executable, "-I", "-m", "fastness.engines.llamacpp.child", json.dumps(told)),
             environ={"HOME": str(task.scratch), "TMPDIR": str(task.scratch), "LANG": "C.UTF-8"},
-            readable=(task.weights,),
+            readable=(task.weights, *adapters),
             memory_bytes_max=memory_bytes_max(task),
         )
 
@@ -69,4 +75,5 @@ def memory_bytes_max(task: EngineTask) -> int:
     """Return a bound on address space that the task stays well below."""
     weights = task.card.size_bytes
     context = task.slots * task.context_tokens * (weights // CONTEXT_SHARE)
-    return BASE_BYTES + task.slots * SLOT_BYTES + WEIGHTS_COPIES * weights + context
+    adapters = ADAPTER_COPIES * sum(one.size_bytes for one in task.adapters)
+    return BASE_BYTES + task.slots * SLOT_BYTES + WEIGHTS_COPIES * weights + context + adapters

@@ -34,8 +34,13 @@ def main() -> int:
     if template is not None:
         sys.argv.append(f"--chat-template={template}")
     if task["cache_tokens"]:
-        sys.argv.append(f"--kv-cache-memory-bytes={task['cache_tokens'] * token_bytes(folder)}")
+        sys.argv.append(f"--kv-cache-memory-bytes={task['cache_tokens'] * token_bytes(folder, task['stages'])}")
     warnings.simplefilter("ignore", DeprecationWarning)
+    if task["follows"]:
+        from fastness.engines.vllm.following import follow
+
+        follow(sys.argv[1:], task["follows"])
+        return 1  # it has an end only when a worker has
     runpy.run_module(SERVER, run_name="__main__", alter_sys=True)
     return 0
 
@@ -72,13 +77,17 @@ def control_tokens(folder: Path) -> tuple[str, ...]:
     return tuple(one["content"] for one in read.get("added_tokens", ()) if one.get("special"))
 
 
-def token_bytes(folder: Path) -> int:
-    """Return what the keys and values of one token take. Raises KeyError for a model that does not say."""
+def token_bytes(folder: Path, stages: int = 1) -> int:
+    """Return what keys and values of one token take, where the layers are parted into so many stages.
+
+    Raises KeyError for a model that does not say.
+    """
     config = json.loads((folder / "config.json").read_bytes())
     config = config.get("text_config", config)
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
-    return int(config["num_hidden_layers"] * (config.get("num_key_value_heads") or heads) * width * 2 * NUMBER_BYTES)
+    layers = -(-config["num_hidden_layers"] // stages)
+    return int(layers * (config.get("num_key_value_heads") or heads) * width * 2 * NUMBER_BYTES)
 
 
 def _template(folder: Path) -> str | None:

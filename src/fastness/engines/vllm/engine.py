@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import fastness
+from fastness.core.gang import INTERFACE, address_of
 from fastness.core.model import ModelKind
 from fastness.core.replica import Diagnosis
 from fastness.engines import diagnosis
@@ -28,6 +29,10 @@ _ROOT: Final = str(Path(fastness.__file__).resolve().parents[1])
 _CHILD: Final = (
     f"import sys; sys.path.append({_ROOT!r}); from fastness.engines.vllm import child; sys.exit(child.main())"
 )
+GANG_PORT: Final = 29_501
+"""Where the first member of a gang waits for the others; all other ports that they open are any."""
+GANG_WORKER: Final = "fastness.engines.vllm.worker.Worker"
+
 _SYSTEM: Final = ("/usr/bin", "/sys/devices/system", "/usr/share/zoneinfo")
 """What it looks at of the machine: tools that tell how many cores there are."""
 _ACCELERATED: Final = ("/proc/driver/nvidia", "/sys/module/nvidia", "/sys/bus/pci", "/sys/devices", "/sys/class/net")
@@ -59,6 +64,8 @@ class VllmEngine:
             "folder": str(folder),
             "arguments": arguments(task),
             "cache_tokens": _cache_tokens(task),
+            "stages": task.seat.members,
+            "follows": str(task.socket) if task.seat.rank else "",
         }
         return Launch(
             argv=(str(python), "-I", "-c", _CHILD, json.dumps(told)),
@@ -131,7 +138,26 @@ def arguments(task: EngineTask) -> list[str]:
         # Its cache is as large as we say; beside that it would ask for nearly all memory of the machine to be free.
         words |= {"dtype": "float32", "gpu-memory-utilization": 0.01}
         flags.append("--enforce-eager")
+    if task.seat.members > 1:
+        words |= _in_a_gang(task)
     return [*(f"--{name}={value}" for name, value in words.items()), *flags]
+
+
+def _in_a_gang(task: EngineTask) -> dict[str, object]:
+    """Layers are parted over nodes, and what is parted over the devices of one stays there.
+
+    Between nodes go what one layer makes of each token, once: parting each layer sends eighty times as much (measured).
+    """
+    seat = task.seat
+    words: dict[str, object] = {
+        "pipeline-parallel-size": seat.members,
+        "distributed-executor-backend": "mp",
+        "nnodes": seat.members,
+        "node-rank": seat.rank,
+        "master-addr": address_of(0),
+        "master-port": GANG_PORT,
+    }
+    return words if task.accelerators else words | {"worker-cls": GANG_WORKER}
 
 
 def _cache_tokens(task: EngineTask) -> int:
@@ -148,7 +174,8 @@ def _cache_tokens(task: EngineTask) -> int:
 
 def environ(task: EngineTask) -> dict[str, str]:
     """Return its environment: it asks no hub and tells nobody, and what it caches lies in its scratch directory."""
-    scratch = str(task.scratch)
+    scratch, alone = str(task.scratch), task.seat.members == 1
+    interface = "lo" if alone else INTERFACE
     places = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")
     said = dict.fromkeys(places, scratch) | {
         "LANG": "C.UTF-8",
@@ -157,10 +184,11 @@ def environ(task: EngineTask) -> dict[str, str]:
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
-        "VLLM_HOST_IP": "127.0.0.1",
+        "VLLM_HOST_IP": "127.0.0.1" if alone else address_of(task.seat.rank),
         "VLLM_LOOPBACK_IP": "127.0.0.1",
-        "GLOO_SOCKET_IFNAME": "lo",
-        "NCCL_SOCKET_IFNAME": "lo",
+        "GLOO_SOCKET_IFNAME": interface,
+        "NCCL_SOCKET_IFNAME": interface,
+        "NCCL_IB_DISABLE": "1",  # a fabric of its own would be outside of what doors see
         "VLLM_RPC_BASE_PATH": scratch,
         "VLLM_LOGGING_LEVEL": "INFO",
         "VLLM_PLUGINS": "",

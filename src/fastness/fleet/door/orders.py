@@ -19,6 +19,10 @@ CONNECTOR: Final = "connect.sock"
 """Where gateways of this host ask for connections to the doors of others."""
 ENGINE_PROTOCOL: Final = "fastness-engine-1"
 """By ALPN: whoever comes speaks to the engine that the server name stands for, in frames."""
+GANG_PROTOCOL: Final = "fastness-gang-1"
+"""By ALPN: whoever comes is a member of the gang of the replica that the server name stands for."""
+GANGS: Final = "gang.sock"
+"""Where guards of families that are members of gangs bring their interfaces."""
 MODEL_PROTOCOL: Final = "fastness-model-1"
 """By ALPN: whoever comes asks for weights by digest."""
 LETTER_PROTOCOL: Final = "fastness-letter-1"
@@ -60,6 +64,25 @@ class WantedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class HostDoor:
+    """The door of a host: the name of its node, that in its certificate, and where it listens, as `address:port`."""
+
+    node: str
+    host: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoorGang:
+    """A gang of which a member is here: of which replica, under which term, its `rank`, and all members by rank."""
+
+    replica: str
+    term: int
+    rank: int
+    members: tuple[HostDoor, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DoorOrders:
     """All that a door may do. `version` grows.
 
@@ -75,6 +98,7 @@ class DoorOrders:
     wanted: tuple[WantedModel, ...] = ()
     head: HostPlace | None = None
     carries: bool = False
+    gangs: tuple[DoorGang, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

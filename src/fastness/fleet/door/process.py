@@ -16,9 +16,11 @@ from typing import Final, Protocol
 from fastness.fleet.door.connector import Connector
 from fastness.fleet.door.fetching import Fetching, Reach
 from fastness.fleet.door.fetching import Tell as NoteFetch
+from fastness.fleet.door.gangs import Connect, Gangs, wires_by
 from fastness.fleet.door.guests import Judge, Tell
 from fastness.fleet.door.head_line import HeadLine, Open
 from fastness.fleet.door.letters import LettersHere
+from fastness.fleet.door.member import Tell as NoteGang
 from fastness.fleet.door.on_disk import remove_left_overs
 from fastness.fleet.door.orders import DoorOrders, DoorReport
 from fastness.fleet.door.server import Door
@@ -54,7 +56,8 @@ class DoorParts:
     `models` is the folder of weights, `reach` connects to other doors for them, and `report` takes what is told of
     that; it raises OSError. `run_directory` has the letters, which the door of a head takes from others, and that of a
     node brings by what `open_line` opens. `refresh` reads the list of revoked certificates again and tells whether it
-    changed; `connector` is the path of the socket for gateways.
+    changed; `connector` is the path of the socket for gateways, `gangs` of that for guards; `wire` connects
+    to other doors for their gangs.
     """
 
     context: ssl.SSLContext
@@ -69,6 +72,8 @@ class DoorParts:
     run_directory: Path
     is_head: bool
     open_line: Open
+    gangs: Path
+    wire: Connect
     report: Callable[[DoorReport], None]
     log: Log
 
@@ -80,9 +85,10 @@ async def serve(parts: DoorParts) -> int:
         loop.add_signal_handler(number, ended.set)
     await in_thread(remove_left_overs, parts.models, time.time())
     here = ModelsHere(parts.models)
+    gangs = Gangs(parts.gangs, wires_by(parts.wire), _noting_gangs(parts.log))
     letters = LettersHere(parts.run_directory, loop.time)
     take_letters = letters.take if parts.is_head else None
-    door = Door(parts.context, parts.judge, _telling(parts.log), here.give, take_letters=take_letters)
+    door = Door(parts.context, parts.judge, _telling(parts.log), here.give, take_letters=take_letters, gangs=gangs)
     door.listen(parts.addresses, parts.port)
     connector = Connector(parts.connector)
     fetching = Fetching(parts.models, parts.reach, _noting(parts.log))
@@ -160,6 +166,13 @@ def _telling(log: Log) -> Tell:
 def _noting(log: Log) -> NoteFetch:
     def note(event: str, digest: str, why: str) -> None:
         log.record("info" if event == "model.fetched" else "warning", event, model=digest, reason=why)
+
+    return note
+
+
+def _noting_gangs(log: Log) -> NoteGang:
+    def note(event: str, replica: str, why: str) -> None:
+        log.record("info", event, replica=replica, reason=why)
 
     return note
 

@@ -11,9 +11,10 @@ from typing import Final, cast
 from weakref import WeakKeyDictionary
 
 from fastness.fleet.door.entrance import Entrance
+from fastness.fleet.door.gangs import Gangs
 from fastness.fleet.door.guests import Guest, Judge, Refused, Tell
 from fastness.fleet.door.keepalive import STREAM_BUFFER_BYTES, notice_dead_links
-from fastness.fleet.door.orders import ENGINE_PROTOCOL, LETTER_PROTOCOL, MODEL_PROTOCOL, DoorOrders
+from fastness.fleet.door.orders import ENGINE_PROTOCOL, GANG_PROTOCOL, LETTER_PROTOCOL, MODEL_PROTOCOL, DoorOrders
 from fastness.fleet.door.relay import Relay
 
 CONNECTIONS_MAX: Final = 8_192
@@ -31,16 +32,18 @@ class Door:
         give_models: Callable[[Callable[[], None]], asyncio.BaseProtocol] | None = None,
         clock: Callable[[], float] = time.monotonic,
         take_letters: Callable[[str, Callable[[], None]], asyncio.BaseProtocol] | None = None,
+        gangs: Gangs | None = None,
     ) -> None:
         self._judge, self._tell, self._clock = judge, tell, clock
         self._give_models, self._take_letters = give_models, take_letters
+        self._gangs = gangs
         self._routes: dict[str, str] = {}
         self._until_s: float | None = 0.0
         self._asked: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
         self._inside: dict[_Doorway, None] = {}
         self._empty = asyncio.Event()
         self._entrance = Entrance(context, lambda: _Doorway(self))
-        context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL, LETTER_PROTOCOL])
+        context.set_alpn_protocols([ENGINE_PROTOCOL, MODEL_PROTOCOL, LETTER_PROTOCOL, GANG_PROTOCOL])
         context.sni_callback = self._note_name
 
     @property
@@ -62,6 +65,8 @@ class Door:
         """Lead to these engines from now on. Who is at one that is gone, or is another one now, is put out."""
         self._routes = {one.name: one.socket for one in orders.routes}
         self._until_s = orders.until_s
+        if self._gangs is not None:
+            self._gangs.obey(() if self._lapsed() else orders.gangs)
         for one in tuple(self._inside):
             if one.server is not None and self._routes.get(one.server) != one.socket:
                 one.put_out()
@@ -69,6 +74,8 @@ class Door:
     def look(self) -> None:
         """Put everybody out who is at an engine, once what was ordered has ended. To be called every now and then."""
         if self._lapsed():
+            if self._gangs is not None:
+                self._gangs.obey(())
             for one in tuple(self._inside):
                 if one.server is not None:
                     one.put_out()
@@ -81,9 +88,13 @@ class Door:
             except Refused as error:
                 self._tell("", f"{error} It was inside, and is put out.")
                 one.put_out()
+        if self._gangs is not None:
+            self._gangs.judge_again(self._judge)
 
     async def close(self) -> None:
         """Listen no more, and put everybody out."""
+        if self._gangs is not None:
+            self._gangs.close()
         await self._entrance.close()
         for one in tuple(self._inside):
             one.put_out()
@@ -119,10 +130,19 @@ class Door:
             self._tell(name, str(error))
             return None
 
-    def _way(self, doorway: _Doorway, guest: Guest, tls: ssl.SSLObject) -> asyncio.BaseProtocol:
+    def _wire(self, doorway: _Doorway, guest: Guest, server: str) -> asyncio.BaseProtocol | None:
+        """Lead a host to the gang that it is a member of; who comes before ours is there comes again."""
+        wire = self._gangs.wire_for(server, guest.name) if self._gangs is not None and not self._lapsed() else None
+        if wire is not None:
+            wire.gone = doorway.gone
+        return wire
+
+    def _way(self, doorway: _Doorway, guest: Guest, tls: ssl.SSLObject) -> asyncio.BaseProtocol | None:
         protocol, server = tls.selected_alpn_protocol(), self._asked.get(tls, "")
         if protocol == MODEL_PROTOCOL and self._give_models is not None:
             return self._give_models(doorway.gone)
+        if protocol == GANG_PROTOCOL and self._gangs is not None:
+            return self._wire(doorway, guest, server)
         if protocol == LETTER_PROTOCOL:
             if self._take_letters is None:
                 raise Refused("letters are for the head, and this is another host")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 WORKERS_MAX: Final = 12
-"""Ports for processes that Ray starts: a courier, the head's driver, and what gangs need later."""
+"""Ports for processes that Ray starts: a courier, the head's driver, and what is needed later."""
 PORTS: Final = 8 + WORKERS_MAX
 """How many ports in a row."""
 

@@ -161,7 +161,10 @@ class EmbeddingList(msgspec.Struct):
 
 
 class ModelOut(msgspec.Struct):
-    """One model. `kind`, `context_tokens`, `digest`, `licence` and `ceiling` are ours."""
+    """One model. `kind`, `context_tokens`, `digest`, `licence`, `ceiling` and `adapter` are ours.
+
+    `adapter` is the digest of the adapter that answers under this name; null: the model alone does.
+    """
 
     id: str
     created: int
@@ -170,6 +173,7 @@ class ModelOut(msgspec.Struct):
     digest: str
     licence: str
     ceiling: str
+    adapter: str | None = None
     object: Literal["model"] = "model"
     owned_by: str = "fastness"
 

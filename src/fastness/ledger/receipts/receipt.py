@@ -126,9 +126,10 @@ class Archive:
         yield from self._marked("control", "policy.applied", answer.get("policy"))
         yield from self._marked(log, "configuration.loaded", answer.get("configuration"))
         yield from self._marked("control", "model.shipped", answer.get("model_digest"))
-        if (manifest := self._manifest(str(answer.get("model_digest")))) is not None:
-            for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
-                yield name, one | {"manifest": manifest}
+        for digest in filter(None, (answer.get("model_digest"), answer.get("adapter_digest"))):
+            if (manifest := self._manifest(str(digest))) is not None:
+                for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
+                    yield name, one | {"manifest": manifest}
 
     def _marked(self, log: str, kind: str, *values: object) -> Iterator[tuple[str, dict[str, str]]]:
         index = self._indexes.get(log)

@@ -1,18 +1,15 @@
-"""What else of an admitted artefact may be loaded: an adapter on its base, or a directory for an engine of its own.
-
-As with models, what is handed out was verified in the same call.
-"""
+"""What else of an admitted artefact may be loaded: an adapter on its base, or a directory for an engine of its own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from fastness.core.admission import Admission, AdmissionState, ArtefactKind
 from fastness.core.deployment import Adapter
 from fastness.core.marking import Label
-from fastness.registry.admission.copying import digest_of
 from fastness.registry.admission.quarantine import FILES, Quarantine, check_file
-from fastness.registry.admission.record import Records, served_file
+from fastness.registry.admission.record import Records, weights_of
 from fastness.registry.admission.refusal import AdmissionRefused
 
 
@@ -25,23 +22,33 @@ def admitted_ceiling(home: Path, name: str) -> Label | None:
     return record.admission.ceiling if record and record.admission.state is AdmissionState.ADMITTED else None
 
 
-def ensure_adapter(home: Path, name: str, base: str) -> tuple[Adapter, Path]:
-    """Return an admitted adapter and its file, for a model whose weights have the digest `base`.
+@dataclass(frozen=True, slots=True)
+class AdapterCard:
+    """What is loaded of an admitted adapter: its digest and size, in which format, on weights of which digest."""
 
-    Raises AdmissionRefused when it is not admitted, is for another base, or was changed; ValueError for its record.
+    name: str
+    digest: str
+    size_bytes: int
+    format: str
+    base: str
+    ceiling: Label
+
+    def as_adapter(self) -> Adapter:
+        """Return it as what policy is asked about."""
+        return Adapter(self.name, self.digest, self.base, self.ceiling)
+
+
+def admitted_adapter(home: Path, name: str) -> AdapterCard:
+    """Return what may be loaded of an adapter; its bytes are not looked at.
+
+    Raises AdmissionRefused when it is not admitted, and ValueError for a record that is damaged.
     """
     admission = _admitted(home, name, ArtefactKind.ADAPTER)
-    artefact, file = admission.artefact, served_file(admission.artefact)
-    if artefact.base != base:
-        raise AdmissionRefused(
-            "admission.changed", f"the adapter {name} was admitted for the weights {artefact.base}, not for {base}"
-        )
-    if file is None or admission.ceiling is None:
-        raise AdmissionRefused("admission.changed", f"the adapter {name} is not one that the embedded engine can load")
-    path = Records(home).weights(file.digest)
-    if not path.exists() or digest_of(path) != file.digest:
-        raise AdmissionRefused("admission.changed", f"the adapter {name} is not as it was admitted: {path}")
-    return Adapter(name, file.digest, base, admission.ceiling), path
+    artefact, weights = admission.artefact, weights_of(admission.artefact)
+    assert admission.ceiling is not None
+    return AdapterCard(
+        name, weights.digest, weights.size_bytes, artefact.format, artefact.base or "", admission.ceiling
+    )
 
 
 def ensure_folder(home: Path, quarantine: Quarantine, name: str) -> tuple[Admission, Path]:

@@ -162,9 +162,14 @@ def served_file(artefact: Artefact) -> ArtefactFile | None:
     return weights[0] if artefact.format == "gguf" and len(weights) == 1 else None
 
 
+def weights_of(artefact: Artefact) -> ArtefactFile:
+    """Return what an engine loads of an adapter, by its digest: its one file, or all of them together."""
+    return served_file(artefact) or ArtefactFile(artefact.digest, artefact.size_bytes, artefact.digest)
+
+
 def is_served_whole(artefact: Artefact) -> bool:
-    """Tell whether an artefact is a model whose files are given to an engine as they are: it that reads safetensors."""
-    return artefact.kind is ArtefactKind.MODEL and artefact.format == SAFETENSORS and not is_convertible(artefact)
+    """Tell whether the files of an artefact are given to an engine as they are: it that reads safetensors."""
+    return artefact.format == SAFETENSORS and not is_convertible(artefact)
 
 
 def served_by(artefact: Artefact) -> str:
@@ -172,7 +177,7 @@ def served_by(artefact: Artefact) -> str:
     if is_convertible(artefact):
         return "the embedded engine (llama.cpp), converted to GGUF when it is admitted"
     if is_served_whole(artefact):
-        return "vLLM, as it is"
+        return "vLLM, as it is" if artefact.kind is ArtefactKind.MODEL else "vLLM, on its base"
     if served_file(artefact) is None:
         return "an engine that reads safetensors; the embedded engine (llama.cpp) reads GGUF only"
     if artefact.kind is ArtefactKind.ADAPTER:

@@ -128,7 +128,8 @@ class Inspected:
     def as_base(self) -> Base:
         """Return what adapters for this model are held to."""
         weights = [file for file in self.artefact.files if file.path.endswith((".gguf", ".safetensors"))]
-        digest = weights[0].digest if len(weights) == 1 else self.artefact.digest
+        is_file = len(weights) == 1 and weights[0].path.endswith(".gguf")  # else it is served as a folder
+        digest = weights[0].digest if is_file else self.artefact.digest
         return Base(digest, self.artefact.format, self.artefact.architecture, self.names, self.tensors)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastness.core.model import ModelCard
-from fastness.registry.card import read_card
-from fastness.registry.library import ModelLibrary, packaged_cards
+from fastness.registry.card import packaged_cards, read_card
+from fastness.registry.library import ModelLibrary
 from fastness.registry.materials.distributions import Distribution, installed
 from fastness.registry.materials.locks import Locked, shipped_locks
 
