@@ -23,7 +23,7 @@ import re
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,8 +161,7 @@ def read_trust(text: str) -> Trust:
                 raise Unreadable(f"line {number} of the keys that you trust: {error}") from None
     if len(quorums) != 1 or quorums[0] not in ("none", *trust.witnesses, *trust.groups):
         raise Unreadable("the keys that you trust need one line: quorum, and a witness, a group, or none")
-    trust.quorum = quorums[0]
-    return trust
+    return replace(trust, quorum=quorums[0])
 
 
 def _trust_also(trust: Trust, quorums: list[str], word: str, name: str, *rest: str) -> None:
@@ -440,12 +439,11 @@ def _range(bundle: zipfile.ZipFile, name: str, trust: Trust, manifests: dict[str
     head = check_checkpoint(bundle.read(f"{name}/checkpoint").decode(), trust, keys)
     said = _object(bundle.read(f"{name}/range.json"), f"{name}/range.json")
     lines, around = bundle.read(f"{name}/entries").splitlines(), iter([_base64(one, 32) for one in said["hashes"]])
-    start, end = said["start"], said["end"]
-    root = root_of_range([_sha(b"\x00", line) for line in lines], start, around, 0, head.size)  # none beyond is in it
-    whole = 0 <= start <= end <= head.size == said["size"] and end - start == len(lines) and root == head.root
-    if not whole or [*around] or name != f"ledger/{head.log.rpartition('/')[2]}":
+    root = root_of_range([_sha(b"\x00", line) for line in lines], said["start"], around, 0, head.size)
+    whole = 0 <= said["start"] == said["end"] - len(lines) and said["end"] <= head.size == said["size"]
+    if not whole or root != head.root or [*around] or name != f"ledger/{head.log.rpartition('/')[2]}":
         raise Refuted(f"the entries of {name} are not those of the log {head.log}")
-    read = [read_entry(line, at, head) for at, line in enumerate(lines, start)]
+    read = [read_entry(line, at, head) for at, line in enumerate(lines, said["start"])]
     return [one._replace(manifest=manifests.get(str(one.fields.get("digest")), "")) for one in read]
 
 

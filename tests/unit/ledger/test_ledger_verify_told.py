@@ -265,3 +265,43 @@ def test_a_checkpoint_of_no_entries_is_of_the_empty_tree(tmp_path, write_log, un
     Notary(tmp_path / "empty", "gateway-0", 0, signing, unsynced).close(0)
     found = report(tmp_path / "empty")
     assert (found.sound, found.origin, found.root) == (True, ORIGIN, Frontier().root().hex())
+
+
+def test_hashes_beside_a_log_that_are_not_its_own_are_told(signed) -> None:
+    stored = bytearray((signed / "tree/0").read_bytes())
+    stored[7 * 32] ^= 1
+    (signed / "tree/0").write_bytes(stored)
+    reason = "the hash of entry 7 was changed; the entry itself is as it was signed"
+    assert report(signed).fault == Fault(7, "tree/0", 1, reason)
+
+
+def test_hashes_above_that_are_missing_are_told(tmp_path, write_log, unsynced, signing) -> None:
+    log = tmp_path / "gateway-0"
+    write_log(log, count=300, segment_bytes_max=200_000)
+    Notary(log, "gateway-0", 300, signing, unsynced).close(300)
+    (log / "tree/1").write_bytes(b"")
+    assert report(log).fault == Fault(300, "tree", 1, f"{log / 'tree/1'} lacks some of the hashes from 0 to 1")
+
+
+def test_a_log_that_nothing_vouches_for_may_be_empty(log) -> None:
+    (log / HEAD_NAME).unlink()
+    for path in segments(log)[1:]:
+        path.unlink()
+    segments(log)[0].write_bytes(b"")
+    found = report(log)
+    assert (found.sound, found.entries, found.vouched_entries) == (True, 0, 0)
+
+
+def test_an_entry_before_a_line_that_is_none_is_the_one_that_does_not_follow(log) -> None:
+    prev = chains(log)[4].encode()
+    content = segments(log)[0].read_bytes().splitlines(keepends=True)
+    content[5:7] = [content[5].replace(prev, b"0" * 64), b"nonsense\n"]
+    segments(log)[0].write_bytes(b"".join(content))
+    reason = "entry 5 does not follow entry 4: it was changed, or belongs to another log"
+    assert report(log).fault == Fault(5, "00000000.jsonl", 6, reason)
+
+
+def test_a_kept_checkpoint_of_a_log_without_one_is_found_by_the_last_part_of_its_name(log) -> None:
+    kept = Note(f"town.example/site/gateway-0\n{COUNT}\n{'A' * 43}=\n", ())
+    reason = "the checkpoint of town.example/site/gateway-0 is signed by none of the keys known for that log"
+    assert report(log, checkpoints=[kept]).fault == Fault(0, "checkpoint", 1, reason)

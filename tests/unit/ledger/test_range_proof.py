@@ -69,3 +69,11 @@ def test_a_range_that_cannot_be_is_refused():
         range_proof(3, 2, 5, node)
     with pytest.raises(ProofInvalid, match="from 4 up to 6"):
         root_of_range(4, LEAVES[:2], 5, [])
+
+
+def test_a_proof_with_a_hash_too_few_or_too_many_is_told():
+    hashes = range_proof(3, 5, 9, node)
+    with pytest.raises(ProofInvalid, match=r"^the proof of the range ends too early$"):
+        root_of_range(3, LEAVES[3:5], 9, hashes[:-1])
+    with pytest.raises(ProofInvalid, match=r"^the proof of the range is too long$"):
+        root_of_range(3, LEAVES[3:5], 9, [*hashes, LEAVES[0]])

@@ -49,7 +49,8 @@ def test_the_id_of_a_receipt_is_a_log_and_the_digits_of_a_request() -> None:
     assert parse_id(f"gateway-0.{DIGITS}") == ReceiptId("gateway-0", f"req_{DIGITS}")
     for none in (
         "", DIGITS, f".{DIGITS}", f"gateway-0.{DIGITS[1:]}", f"gateway-0.{DIGITS}0", f"gateway-0.{DIGITS.upper()}",
-        f"gateway-0.{DIGITS[1:]}g", f"Gateway 0.{DIGITS}", f"../x.{DIGITS}", f"gateway-0 {DIGITS}", f"a.b.{DIGITS}.",
+        f"gateway-0.{DIGITS[1:]}g", f"gateway-0.{DIGITS[1:]}X",
+        f"Gateway 0.{DIGITS}", f"../x.{DIGITS}", f"gateway-0 {DIGITS}", f"a.b.{DIGITS}.",
     ):  # fmt: skip
         assert parse_id(none) is None, none
 
@@ -94,7 +95,9 @@ def test_a_chain_lacks_what_was_never_recorded(world, field) -> None:
     kept = {"replica": "qwen-1", "epoch": 3, "model_digest": WEIGHTS, "policy": POLICY, "configuration": CONFIGURATION}
     lacking = {"policy": "policy.applied", "configuration": "configuration.loaded"}.get(field, "model.loaded")
     world.record("gateway-0", [answered(50, **{field: "ff" * 32 if kept[field] != 3 else 4})])
-    types = [json.loads(one["entry"])["type"] for one in parsed(world.receipt(50, chain=True))["chain"]]
+    read = parsed(world.receipt(50, chain=True))
+    assert any(key.startswith("fastness.example/gateway-0+") for key in read["keys"])
+    types = [json.loads(one["entry"])["type"] for one in read["chain"]]
     assert lacking not in types and len(types) == (2 if field == "model_digest" else 3)
 
 
