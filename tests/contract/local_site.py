@@ -132,6 +132,7 @@ class LocalSite:
             offer=lambda place: FleetNode(place, cpus, 1 << 30),
             digests=tuple,
             known=lambda name: (replace(CARD, name=name), None),
+            known_adapter=lambda _name: None,
             kept_orders=SnapshotReader(run / "kept.json", NodeOrders).poll,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
             neighbours=None,
