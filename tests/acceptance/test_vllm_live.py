@@ -18,15 +18,19 @@ import vllm_place
 from fastness.core.desired import Parameters
 from fastness.registry.folder_shape import folder_shape
 from fastness.scheduling.memory import replica_memory
+from fastness.scheduling.memory_adapters import adapters_memory
 from installation import Installation, eventually, start, stop
 from killing import forget
+from lora_files import peft_lora
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 START_LIMIT_S = 600
+ADAPTER_BYTES = 940_000
 DEPLOYMENT = """
 [[deployment]]
 name = "chat"
 model = "town-hall"
+adapters = ["letters"]
 
 [deployment.parameters]
 engine = "vllm"
@@ -58,6 +62,20 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         folder = str(vllm_place.chat_folder())
         told(installation, "models", "import", folder, "--name", "town-hall", "--licence", "Apache-2.0")
         told(installation, "models", "admit", "town-hall", "--ceiling", "OFFICIAL")
+        adapter = peft_lora(home / "letters", base_name="town-hall")
+        told(
+            installation,
+            "models",
+            "import",
+            str(adapter),
+            "--kind",
+            "adapter",
+            "--base",
+            "town-hall",
+            "--licence",
+            "MIT",
+        )
+        told(installation, "models", "admit", "letters", "--ceiling", "OFFICIAL")
         (home / "deployment.toml").write_text(DEPLOYMENT)
         told(installation, "apply", str(home / "deployment.toml"), "--no-wait")
         eventually(lambda: len(ready(installation)) == 2, "two replicas are ready", START_LIMIT_S, 1)
@@ -134,12 +152,24 @@ def test_a_replica_takes_no_more_memory_than_was_said(running: Installation) -> 
             client.completions.create(model="chat", prompt=f"{number} " * 400, max_tokens=8, temperature=0)
     folder = vllm_place.chat_folder()
     parameters = Parameters(engine="vllm", slots=4, slot_context_tokens=1_024)
-    said = replica_memory(folder_shape(folder), parameters, 0).device_bytes
+    said = replica_memory(folder_shape(folder), parameters, 0).device_bytes + adapters_memory([ADAPTER_BYTES], "vllm")
     weights = sum(file.stat().st_size for _, file in vllm_place.files_of(folder))
     for one in ready(running):
         taken = weights + sum(map(proportional_bytes, family(int(str(one["pid"])))))
         print(f"a replica takes {taken:,} bytes; {said:,} were said")
         assert 0.6 * said < taken <= said
+
+
+def test_an_adapter_answers_beside_its_model_and_the_record_names_it(running: Installation) -> None:
+    with running.client() as client:
+        ids = [one.id for one in client.models.list()]
+        alone, adapted = ({**STORY, "model": name, "max_tokens": 16} for name in ("chat", "chat:letters"))
+        texts = [client.completions.create(**asked).choices[0].text for asked in (alone, adapted, alone)]
+    assert {"chat", "chat:letters"} <= set(ids)
+    assert texts[0] == texts[2] != texts[1]
+    (adapter,) = {one["adapters"][0] for one in ready(running)}  # type: ignore[index]
+    log = "".join(file.read_text() for file in sorted((running.home / "ledger/gateway-0").glob("*.jsonl")))
+    assert f'"adapter":"letters","adapter_digest":"{adapter}"' in log
 
 
 def test_what_one_tenant_sent_is_no_quicker_for_another(running: Installation) -> None:

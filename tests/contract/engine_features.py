@@ -105,6 +105,11 @@ FEATURES = (
         "of unit length; a text longer than the context is refused, not cut",
     ),
     Feature(
+        "adapters (LoRA)",
+        ("test_each_adapter_answers_for_itself_and_the_model_alone_as_if_there_were_none",),
+        "loaded at start, named by request; [how](../how-to/serve-adapters.md)",
+    ),
+    Feature(
         "prefixes of tenants and markings apart",
         (),
         "llama.cpp: one slot is one owner's; vLLM and fake: by `cache_salt`, shown by timing",

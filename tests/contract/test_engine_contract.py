@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+import lora_files
 import vllm_place
 from fastness.core.model import ModelKind
 from fastness.core.request import (
@@ -30,7 +31,7 @@ from fastness.engines.catalogue import dialect
 from fastness.engines.fake.behaviour import Behaviour
 from fastness.engines.fake.engine import FakeEngine
 from fastness.engines.llamacpp.engine import LlamaCppEngine
-from fastness.engines.port import Engine, EngineError
+from fastness.engines.port import Engine, EngineAdapter, EngineError
 from fastness.engines.vllm.engine import VllmEngine
 from fastness.traffic.continuation import continuation, usage_of
 from running_engine import CONTEXT_TOKENS, Running, UnixConnection, ended, folder_task, start, task, until, weights
@@ -80,6 +81,7 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     wanted = task(folder, file, ModelKind.CHAT, 98_362_432)
     if request.param == "vllm":
         engine, wanted = VllmEngine(), folder_task(folder, vllm_place.chat_folder(), ModelKind.CHAT)
+    wanted = replace(wanted, adapters=adapters_in(folder, request.param))
     process = start(engine, wanted, folder / "log")
     try:
         yield Running(dialect(request.param), folder / "engine.sock")
@@ -87,6 +89,15 @@ def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         assert ended(process) == 0
     said = (folder / "log").read_text()
     assert "llg error" not in said, "a grammar was dropped, in silence but for this line"
+
+
+def adapters_in(folder: Path, engine: str) -> tuple[EngineAdapter, ...]:
+    """Two adapters for the starter model in the engine's format, each of which makes it say something else."""
+    if engine == "vllm":
+        folders = [lora_files.peft_lora(folder / f"of-{name}", seed) for seed, name in enumerate(("plans", "notes"))]
+        return tuple(EngineAdapter(one.name[3:], 1, vllm_place.files_of(one)) for one in folders)
+    files = [lora_files.gguf_lora(folder / f"{name}.gguf", seed) for seed, name in enumerate(("plans", "notes"))]
+    return tuple(EngineAdapter(file.stem, file.stat().st_size, (("", file),)) for file in files)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -201,6 +212,21 @@ def test_log_probabilities_are_those_of_the_tokens(chat: Running) -> None:
 
 def test_log_probabilities_without_alternatives_are_given_too(chat: Running) -> None:
     assert chat.whole(ask("Tell a story.", top_logprobs=0)).logprobs
+
+
+def test_each_adapter_answers_for_itself_and_the_model_alone_as_if_there_were_none(chat: Running) -> None:
+    loaded = ("plans", "notes")
+
+    def said(adapter: str | None) -> str:
+        salt = f"of {adapter}" if chat.dialect.salts_prefixes else None
+        work = replace(ask("What is a harbour?", max_output_tokens=8), adapter=adapter)
+        return chat.whole(replace(work, adapters=loaded, cache_salt=salt)).text
+
+    alone, plans, notes = said(None), said("plans"), said("notes")
+    assert len({alone, plans, notes}) == 3
+    assert [said(None), said("plans")] == [alone, plans]
+    with pytest.raises(ValueError, match="no adapter"):
+        chat.dialect.generation(replace(ask("hello"), adapter="other", adapters=loaded))
 
 
 def test_an_input_that_does_not_fit_is_refused_with_its_size(chat: Running) -> None:

@@ -8,9 +8,7 @@ import pytest
 
 from admission_world import ANN, BEN, LOCAL, NOW_S, SECRET, place, problem, tiny_gguf, worlds_in
 from fastness.core.admission import AdmissionState, ArtefactKind
-from fastness.registry.admission.loading import ensure_adapter
-from fastness.registry.admission.refusal import AdmissionRefused
-from fastness.registry.library import ModelUnavailable
+from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
 from hostile_parts import gguf, gguf_adapter
 
 
@@ -134,13 +132,12 @@ def with_adapter(world, tmp_path):
 
 def test_an_adapter_is_imported_for_its_base_admitted_and_handed_out_with_it(world, tmp_path):
     weights = with_adapter(world, tmp_path)
-    adapter, path = ensure_adapter(world.home, "health", weights)
+    library = ModelLibrary(world.home)
+    adapter, path = library.locate_adapter("health")
     assert (adapter.base, path.read_bytes()) == (weights, gguf_adapter())
-    with pytest.raises(AdmissionRefused, match="not for"):
-        ensure_adapter(world.home, "health", "0" * 64)
     world.run(world.admissions.revoke("health", LOCAL))
-    with pytest.raises(AdmissionRefused, match="revoked"):
-        ensure_adapter(world.home, "health", weights)
+    with pytest.raises(ModelRefused, match="revoked"):
+        library.locate_adapter("health")
 
 
 def test_an_adapter_needs_a_base_that_is_known_here(world, tmp_path):
@@ -162,7 +159,7 @@ def test_a_bundle_brings_an_adapter_with_its_base_or_finds_the_base_here(world, 
     assert [one.artefact.name for one in other.take(tmp_path / "both").new] == ["small", "health"]
     for name in ("small", "health"):
         other.admit(name=name)
-    assert ensure_adapter(other.home, "health", weights)[0].name == "health"
+    assert ModelLibrary(other.home).locate_adapter("health")[0].base == weights
 
 
 def test_a_bundle_overwrites_nothing_and_such_an_attempt_uses_no_version_up(world, weights, tmp_path):

@@ -41,7 +41,10 @@ def models(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> N
     talk.table(COLUMNS, [row(model) for model in answer["models"]], "No models yet: the first fastness up admits them.")
     if answer["models"] and not api.running:
         talk.say("Nothing is running, so none is ready: fastness up")
-    shown = {model["name"] for model in answer["models"]}
+    adapters = [name for model in answer["models"] for name in model["adapters"]]
+    if adapters:
+        talk.say(f"With adapters: {', '.join(adapters)}.")
+    shown = {model["name"] for model in answer["models"]} | {name.partition(":")[2] for name in adapters}
     if idle := [one["name"] for one in known if one["state"] == "admitted" and one["name"] not in shown]:
         talk.say(f"Admitted, not served now: {', '.join(idle)}.")
     if waiting := [one["name"] for one in known if one["state"] == "quarantined"]:

@@ -14,9 +14,6 @@ from fastness.core.model import ModelKind
 ADAPTERS_MAX: Final = 12
 """Of one deployment. Each takes memory on every replica, and all of their digests stand in one field of an entry."""
 
-LOADS_NONE: Final = frozenset({"vllm"})
-"""Engines that load adapters, and are not started with any here."""
-
 
 def check_adapters(
     spec: DeploymentSpec,
@@ -34,8 +31,8 @@ def check_adapters(
         raise invalid(spec, "adapters", f"{twice!r} twice; each stands there once")
     if names and spec.kind != ModelKind.CHAT:
         raise invalid(spec, "adapters", f"{names[0]!r}, and {spec.model} embeds; adapters run on models that write")
-    if names and spec.parameters.engine in LOADS_NONE:
-        raise invalid(spec, "adapters", f"{names[0]!r}, and {spec.parameters.engine} is started without adapters here")
+    if names and spec.needs.nodes > 1:
+        raise invalid(spec, "adapters", f"{names[0]!r}, and a replica is on {spec.needs.nodes} nodes; it may be on one")
     for one in spec.adapters:
         check_tenants(spec, one.tenants, "adapters.tenants", tenants)
         if replaces:

@@ -173,7 +173,7 @@ class SpecReader:
             try:
                 sizes = [self.adapters[one.name].size_bytes for one in adapters if one.name in self.adapters]
                 size_bytes = self.device_bytes(facts.card, parameters, devices)
-                size_bytes += adapters_memory(sizes)
+                size_bytes += adapters_memory(sizes, parameters.engine)
             except ValueError as error:
                 raise Problem(
                     "invalid_value",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from fastness.control.ganging import gangs_of
+from fastness.control.ganging import doors_for, gangs_of
 from fastness.control.letters import REPORT_PERIOD_S, Word, read_word, write
 from fastness.control.post import ForAnotherRun, Post
 from fastness.control.recording import Recording
@@ -147,9 +147,10 @@ class LeasedNode:
             self._record.append(EventType.LEASE_GRANTED, node=self._node.orders.node, head=self._parts.head)
             self.changed.set()
         self._parts.models.offer(word.missing)
-        self._doors = word.doors
         if self.leased and word.orders is not None:
             await self._node.obey(word.orders)
+        # A head that has just begun has not heard of all hosts yet: what it said of them before still holds.
+        self._doors = doors_for(self._node.orders, {one.node: one for one in (*self._doors, *word.doors)})
 
     def _choose_way(self) -> None:
         patience_s = self._pace_s + PATIENCE_PART * self._parts.lease_s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastness.core.deployment import Deployment
+from fastness.core.deployment import Deployment, named
 from fastness.core.marking import Node
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
@@ -15,6 +15,7 @@ class ModelView(msgspec.Struct, frozen=True):
 
     `ceiling` is its deployment's, `model_ceiling` what it was admitted for; null for both when it is not served.
     `replica_bytes` is the memory that a replica takes as the settings run it; null where that cannot be told.
+    `adapters` are the names under which adapters on it answer.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelView(msgspec.Struct, frozen=True):
     ceiling: str | None
     model_ceiling: str | None
     replica_bytes: int | None
+    adapters: tuple[str, ...]
 
 
 class DeploymentView(msgspec.Struct, frozen=True):
@@ -83,6 +85,12 @@ def model_view(card: ModelCard, routing: RoutingSnapshot, replica_bytes: int | N
         ceiling=str(deployment.ceiling) if deployment else None,
         model_ceiling=str(deployment.model_ceiling) if deployment else None,
         replica_bytes=replica_bytes,
+        adapters=tuple(
+            named(one.name, adapter.name)
+            for one in routing.deployments
+            if one.model == card.name
+            for adapter in one.adapters
+        ),
     )
 
 

@@ -47,6 +47,13 @@ class Vectors:
     usage: Usage
 
 
+def loaded(work: Generation) -> str | None:
+    """Return the adapter that a generation runs with; raises ValueError for one that its engine has not loaded."""
+    if work.adapter is not None and work.adapter not in work.adapters:
+        raise ValueError(f"the engine has no adapter {work.adapter[:12]}…")
+    return work.adapter
+
+
 class Dialect(Protocol):
     """How one kind of engine is spoken to. Every method is pure."""
 

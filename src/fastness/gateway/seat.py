@@ -5,7 +5,7 @@ Nor does anything build on what was read with another adapter, or with none.
 
 from __future__ import annotations
 
-from base64 import b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Hashable
 from functools import lru_cache
 from hashlib import sha256
@@ -56,4 +56,4 @@ def salt_of(owner: Hashable, adapter: str | None = None) -> str:
     """
     tenant, label = owner if isinstance(owner, tuple) else (owner, "")
     named = f"{tenant}\0{label}" if adapter is None else f"{tenant}\0{label}\0{adapter}"
-    return b64encode(sha256(named.encode()).digest()[:18]).decode()
+    return urlsafe_b64encode(sha256(named.encode()).digest()[:18]).decode()

@@ -126,6 +126,7 @@ class Engines:
             )
         if self._obtain is not None and not path.exists():
             await self._fetched(card.digest, tell)
+            path = self._library.weights_of(card.digest)  # a folder is known as one once it is here
         copies = await self._copies.take(assignment.replica, card, path)
         return EngineAdapter(card.digest, card.size_bytes, tuple((name, path_of(one)) for name, one in copies.items()))
 

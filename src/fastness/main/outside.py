@@ -19,6 +19,7 @@ from fastness.config import ConfigError, Settings, load, run_directory
 from fastness.main.anew import begin
 from fastness.main.door import keep_to_ports
 from fastness.main.process import PARENT_VARIABLE, die_with_supervisor, open_log, write_no_core
+from fastness.main.ray_process import lock_of
 
 if TYPE_CHECKING:
     from fastness.fleet.ray.command import RayHost
@@ -137,7 +138,7 @@ def _children(settings: Settings, log: JsonLog) -> list[Supervised]:
     ray = ("fastness.main.ray_process", ports, str(host.scratch), *host.argv())
     carrier = ("fastness.main.carrier", ports, host.gcs, host.address, str(host.run))
     children = [
-        _child(settings, log, "ray", ray, rays, lambda: _listens(host.address, host.ports.node_manager)),
+        _child(settings, log, "ray", ray, rays, lambda: _is_up(host, children[0].pid)),
         _child(settings, log, "door", ("fastness.main.door",), ours, lambda: _exists(connector)),
     ]
     if host.is_head:
@@ -179,6 +180,14 @@ def _child(
         changed,
     )
     return kept
+
+
+async def _is_up(host: RayHost, pid: int | None) -> bool:
+    """Tell whether Ray serves, and is the one of this process: what listens may be the one before, which is ending."""
+    with suppress(OSError, ValueError):
+        if int(lock_of(host.scratch).read_bytes()) == pid:
+            return await _listens(host.address, host.ports.node_manager)
+    return False
 
 
 async def _listens(address: str, port: int) -> bool:

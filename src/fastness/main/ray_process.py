@@ -41,6 +41,11 @@ def run() -> None:
     sys.exit(code)
 
 
+def lock_of(scratch: Path) -> Path:
+    """Return the file that the Ray of a directory has locked; it has the process id of who did last."""
+    return scratch.with_suffix(".lock")
+
+
 def _make_private(scratch: Path) -> int:
     """Begin with an empty directory below one that nobody else may enter. Sessions of before nobody reads.
 
@@ -50,8 +55,9 @@ def _make_private(scratch: Path) -> int:
     found = scratch.parent.lstat()
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or not stat.S_ISDIR(found.st_mode):
         sys.exit(f"fastness: {scratch.parent} is not a directory of this user alone: remove it")
-    alone = os.open(scratch.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    alone = os.open(lock_of(scratch), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(alone, fcntl.LOCK_EX)
+    os.pwrite(alone, b"%10d" % os.getpid(), 0)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700)
     return alone

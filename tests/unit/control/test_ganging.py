@@ -62,7 +62,7 @@ def test_both_doors_hear_of_a_gang_and_gateways_of_its_first_member(tmp_path: Pa
         own = ordered("local", part("local", *members))
         two.control.send(ordered(NODE, part(NODE, *members)))
         two.head.look(own)
-        await two.turns(lambda: bool(two.node.observe()))
+        await two.turns(lambda: [one.pid for one in two.node.observe()] == [1])
         readers = {
             place: SnapshotReader(at / ORDERS, DoorOrders) for place, at in (("local", two.run), (NODE, two.there))
         }
@@ -76,6 +76,23 @@ def test_both_doors_hear_of_a_gang_and_gateways_of_its_first_member(tmp_path: Pa
         places = tuple({"local": HERE, NODE: THERE}[name] for name in members)
         for name, told in doors.items():
             assert told is not None and told.gangs == (DoorGang("chat-1", 4, members.index(name), places),)
+
+    run(journey, tmp_path, Models())
+
+
+def test_a_head_that_has_just_begun_and_knows_no_other_host_yet_ends_no_gang(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await two.turn()
+        two.control.send(ordered(NODE, part(NODE, NODE, "local")))
+        two.head.look(ordered("local", part("local", NODE, "local")))
+        reader = SnapshotReader(two.there / ORDERS, DoorOrders)
+        told = [reader.poll()]
+        await two.turns(lambda: bool(told.append(reader.poll()) or (told[-1] and told[-1].gangs)))
+        two.head._own = NodeOrders("", 0)
+        for _ in range(4):
+            await two.turn()
+            told.append(reader.poll())
+        assert all(one is None or one.gangs for one in told[-4:]) and two.node.leased
 
     run(journey, tmp_path, Models())
 

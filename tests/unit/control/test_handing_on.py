@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastness.control import wanted_models
 from fastness.control.handing_on import ModelHost, NoModels, missing_models, records_of
 from fastness.control.wanted_models import NobodyHasIt, WantedModels, fetch_stage
-from fastness.core.desired import DeploymentSpec, Needs
+from fastness.core.desired import DeploymentSpec, Needs, WantedAdapter
 from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Node
 from fastness.core.node import FleetNode
@@ -78,6 +78,15 @@ def test_what_is_there_or_not_admitted_is_not_handed_on():
 
 def test_the_records_of_what_was_ordered_travel_along():
     assert records_of(orders(chat="aa", shipped="bb", other="aa"), Known()) == ('"chat"', '"other"')
+
+
+def test_adapters_travel_as_models_do():
+    spec = orders(chat="aa").assignments[0].spec
+    with_adapter = replace(spec, adapters=(WantedAdapter("plans", "cc"), WantedAdapter("shipped", "zz")))
+    wanted = replace(orders(), assignments=(replace(orders(chat="aa").assignments[0], spec=with_adapter),))
+    assert [one.digest for one in missing_models(node(), wanted, [], Known())] == ["aa", "cc"]
+    assert [one.digest for one in missing_models(node("aa"), wanted, [], Known())] == ["cc"]
+    assert records_of(wanted, Known()) == ('"chat"', '"plans"')
 
 
 DIGESTS = st.lists(st.sampled_from(["aa", "bb", "cc"]), max_size=3)

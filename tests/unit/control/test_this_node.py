@@ -12,13 +12,14 @@ from fastness.control import this_node
 from fastness.control.declaration import declare
 from fastness.control.run_files import ORDERS, REPORT, ROUTING
 from fastness.control.this_node import ThisNode
-from fastness.core.desired import DeploymentSpec, Needs
+from fastness.core.deployment import Adapter
+from fastness.core.desired import DeploymentSpec, Needs, WantedAdapter
 from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Lattice
 from fastness.core.model import ModelCard, ModelKind
 from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders, NodeReport
-from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
+from fastness.core.replica import ReplicaState, RoutingSnapshot
 from fastness.fleet.node import LocalNode
 from fastness.policy.profile import shipped_profile
 from fastness.store.snapshot_file import SnapshotReader, write_snapshot
@@ -26,6 +27,7 @@ from fastness.store.snapshot_file import SnapshotReader, write_snapshot
 OFFICIAL = Label("OFFICIAL")
 CARD = ModelCard("small", ModelKind.CHAT, "ab" * 32, 1, "MIT", 16, 0)
 SPEC = DeploymentSpec("chat", "health", "small", "ab" * 32, "chat", OFFICIAL, Needs(OFFICIAL, 1))
+PLANS = Adapter("plans", "01" * 32, "ab" * 32, OFFICIAL)
 ASLEEP = replace(SPEC, name="asleep")
 ORDERED = NodeOrders("local", 3, (Assignment("chat-1", SPEC, 1, 1, Part("local", ("cpu-0",))),), (SPEC, ASLEEP))
 
@@ -49,9 +51,7 @@ class Keeper:
 
 class Workshop:
     async def prepare(self, one, tell):
-        return Replica(
-            one.replica, "small", "fake", ReplicaState.READY, "s", 1, 16, 1, True, deployment=one.spec.name, pid=1
-        )
+        return replace(one.as_replica(ReplicaState.READY), pid=1)
 
     def release(self, replica):
         pass
@@ -74,7 +74,7 @@ class World:
             offer=lambda place: FleetNode(place, (), 1),
             digests=lambda: ("ab" * 32,),
             known=lambda name: None if name in self.revoked else (replace(CARD, name=name), None),
-            known_adapter=lambda _name: None,
+            known_adapter=lambda name: None if name in self.revoked else replace(PLANS, name=name),
             is_revoked=self.revoked.__contains__,
             kept_orders=lambda: self.kept,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
@@ -185,5 +185,31 @@ def test_a_node_is_heard_of_while_nothing_changes(tmp_path):
         world.now_s += 5
         await world.until(lambda: world.report().at_ms > before)
         assert world.routing().version == routed
+
+    run(journey, tmp_path)
+
+
+def test_an_adapter_that_is_revoked_leaves_its_deployment_which_goes_on_without_it(tmp_path):
+    spec = replace(SPEC, adapters=(WantedAdapter("notes", "01" * 32, ("health",)), WantedAdapter("plans", "01" * 32)))
+    sent = replace(ORDERED, assignments=(replace(ORDERED.assignments[0], spec=spec),), served=(spec, ASLEEP))
+
+    def served(world):
+        routing = world.routing()
+        loaded = [len(one.adapters) for one in routing.replicas if one.state is ReplicaState.READY]
+        adapters = [(each.name, each.tenants) for one in routing.deployments[:1] for each in one.adapters]
+        return adapters, loaded
+
+    async def journey(world):
+        await world.node.begin()
+        write_snapshot(tmp_path / ORDERS, sent)
+        await world.until(lambda: served(world) == ([("notes", ("health",)), ("plans", None)], [2]))
+        world.revoked.add("plans")
+        assert await world.node.withdraw() == ("plans",)
+        assert [one.name for one in world.routing().deployments[0].adapters] == ["notes"]
+        await world.until(lambda: served(world) == ([("notes", ("health",))], [1]))
+        assert await world.node.withdraw() == ()
+        write_snapshot(tmp_path / ORDERS, replace(sent, version=4))
+        await world.until(lambda: world.report().version == 4)
+        assert served(world) == ([("notes", ("health",))], [1]), "control still names it"
 
     run(journey, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -140,3 +141,12 @@ def test_log_probabilities_of_a_prompt_have_another_shape_and_mean_the_same() ->
     first, second = DIALECT.answer(json.dumps(body).encode()).logprobs
     assert (first.token, first.logprob, [one.token for one in first.top]) == (" Paris", -0.25, [" Paris", " the"])
     assert second.logprob == -9_999.0
+
+
+def test_an_adapter_is_named_by_its_digest_and_none_is_the_model_alone() -> None:
+    work = Generation(Sampling(), (Message("user", "hi"),), adapters=("01" * 32, "02" * 32))
+    assert "model" not in written(work)
+    assert written(replace(work, adapter="02" * 32))["model"] == "02" * 32
+    with pytest.raises(ValueError, match="no adapter 030303"):
+        written(replace(work, adapter="03" * 32))
+    assert DIALECT.text((TEXT % b" hi").replace(b'"model":"model"', b'"model":"%b"' % (b"02" * 32))) == " hi"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
 from contextlib import closing
@@ -13,7 +14,7 @@ import pytest
 
 from fastness.core.gang import Seat
 from fastness.core.model import ModelCard, ModelKind
-from fastness.engines.port import EngineTask
+from fastness.engines.port import EngineAdapter, EngineTask
 from fastness.engines.vllm import child, following
 from fastness.engines.vllm.engine import VllmEngine
 
@@ -120,3 +121,48 @@ def test_a_member_that_is_asked_nothing_says_that_it_is_well() -> None:
             asking.connect(str(path))
             asking.sendall(b"GET /health HTTP/1.1\r\n\r\n")
             assert asking.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def adapted(task: EngineTask, *digests: str) -> EngineTask:
+    files = (("README.md", Path("/proc/self/fd/10")), ("adapter_config.json", Path("/proc/self/fd/11")))
+    return replace(task, adapters=tuple(EngineAdapter(one, 1, files) for one in digests))
+
+
+def test_adapters_are_loaded_as_it_starts_each_under_its_digest_and_nothing_else_of_their_folders(task) -> None:
+    launch, found = ENGINE.launch(adapted(task, "aa", "bb")), told(adapted(task, "aa", "bb"))
+    link = task.scratch / "adapters/bb/adapter_config.json"
+    assert (link, Path("/proc/self/fd/11")) in launch.links
+    assert not [path for path, _ in launch.links if path.name == "README.md"]
+    assert found["adapters"][str(link)] == "/proc/self/fd/11"
+    arguments = found["arguments"]
+    at = arguments.index("--lora-modules")
+    assert arguments[at + 1 :] == [f"{one}={task.scratch / 'adapters' / one}" for one in ("aa", "bb")]
+    assert {"--enable-lora", "--max-loras=2", "--max-cpu-loras=2"} <= set(arguments)
+    assert not [one for one in told(task)["arguments"] if "lora" in one]
+    assert not [one for one in launch.environ if "LORA" in one], "nobody loads one into an engine that runs"
+
+
+def test_an_adapter_in_another_format_is_refused(task: EngineTask) -> None:
+    one = EngineAdapter("aa", 1, (("", Path("/proc/self/fd/11")),))
+    with pytest.raises(ValueError, match="GGUF file, which vLLM does not read"):
+        ENGINE.launch(replace(task, adapters=(one,)))
+
+
+def test_there_is_room_for_the_highest_rank(tmp_path: Path) -> None:
+    files = []
+    for name, rank in (("a", 4), ("b", 17)):
+        (tmp_path / name).mkdir()
+        files += [tmp_path / name / "adapter_config.json", tmp_path / name / "adapter_model.safetensors"]
+        files[-2].write_text(json.dumps({"r": rank}))
+    assert child.rank_max(files[:2]) == 8
+    assert child.rank_max(files) == 32
+    files[0].write_text('{"r": 513}')
+    with pytest.raises(ValueError, match="rank 513"):
+        child.rank_max(files)
+
+
+def test_what_the_seal_has_not_linked_is_linked_and_what_it_has_is_left(tmp_path: Path) -> None:
+    (tmp_path / "there").symlink_to("/elsewhere")
+    child.link({tmp_path / "there": "/proc/self/fd/5", tmp_path / "new/file": "/proc/self/fd/6"})
+    assert os.readlink(tmp_path / "there") == "/elsewhere"
+    assert os.readlink(tmp_path / "new/file") == f"/proc/{os.getpid()}/fd/6"

@@ -21,6 +21,7 @@ from fastness.fleet.door.gangs import Gangs, wires_by
 from fastness.fleet.door.guests import Guest, Refused
 from fastness.fleet.door.orders import GANG_PROTOCOL, DoorGang, DoorOrders, HostDoor, server_name
 from fastness.fleet.door.server import Door
+from fastness.fleet.door.wire import Wire
 from fastness.identity.cluster.membership import Membership
 from fastness.main.door import wiring
 
@@ -238,3 +239,32 @@ def test_a_member_whose_certificate_counts_no_more_ends_the_gang(tmp_path: Path)
             assert found[1].told[-1] == ("gang.ended", "it was revoked")
 
     asyncio.run(story())
+
+
+def test_packets_are_whole_however_they_come() -> None:
+    class User:
+        def __init__(self) -> None:
+            self.came: list[bytes] = []
+            self.up = 0
+
+        def wired(self, _wire: Wire) -> None:
+            self.up += 1
+
+        def take(self, rank: int, packet: bytes) -> None:
+            assert rank == 1
+            self.came.append(packet)
+
+        def pace(self) -> None:
+            raise AssertionError
+
+        def cut(self, _wire: Wire, why: str) -> None:
+            raise AssertionError(why)
+
+    sent = [packet(1, 0, bytes([number]) * number * 97) for number in range(1, 12)]
+    stream = b"+" + b"".join(sent)
+    for step in (1, 7, 19, 20, 21, 1_000, len(stream)):
+        user = User()
+        wire = Wire(user, 1, takes=False)
+        for at in range(0, len(stream), step):
+            wire.data_received(stream[at : at + step])
+        assert (user.came, user.up) == (sent, 1)

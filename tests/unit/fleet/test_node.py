@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastness.core.desired import DeploymentSpec, Needs
+from fastness.core.desired import DeploymentSpec, Needs, WantedAdapter
 from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Node
 from fastness.core.node import FleetNode
@@ -32,10 +32,12 @@ class Keeper:
 
     def __init__(self) -> None:
         self.kept, self.journal, self.ending = {}, [], asyncio.Event()
+        self.started = []
         self.ending.set()
 
     async def start(self, execution, starts=0):
         self.journal.append(("start", execution.id))
+        self.started.append(starts)
         self.kept[execution.id] = execution
 
     async def stop(self, replica_id):
@@ -43,6 +45,7 @@ class Keeper:
         await self.ending.wait()
         del self.kept[replica_id]
         self.journal.append(("gone", replica_id))
+        return 3
 
     def observe(self):
         return tuple(self.kept.values())
@@ -261,5 +264,41 @@ def test_what_is_done_for_a_replica_is_told_as_its_stage():
         await bench.until(lambda: bench.states() == {"a": "ready"})
         assert ("a", "verify") in bench.stages
         assert bench.node.report(OFFER, 0).stages == ()
+
+    on_a_bench(journey)
+
+
+def test_an_engine_whose_adapters_were_taken_away_ends_and_begins_again_without_them_counting_on():
+    plans = WantedAdapter("plans", "01" * 32)
+    before = replace(assigned("a"), spec=replace(SPEC, adapters=(plans,)))
+
+    async def journey(bench):
+        await bench.node.obey(orders(1, before))
+        await bench.until(lambda: bench.states() == {"a": "ready"})
+        assert await bench.node.obey(orders(1, before).without_adapters({"plans"})), "of the same version"
+        await bench.until(lambda: bench.keeper.journal.count(("start", "a")) == 2 and bench.states() == {"a": "ready"})
+        assert bench.keeper.journal == [("start", "a"), ("stop", "a"), ("gone", "a"), ("start", "a")]
+        assert bench.keeper.started == [0, 3]
+        assert not await bench.node.obey(orders(1, before).without_adapters({"plans"}))
+        who_may_ask = replace(SPEC, tenants=("health",))
+        await bench.node.obey(orders(2, replace(assigned("a"), spec=who_may_ask)))
+        await asyncio.sleep(0)
+        assert bench.keeper.journal.count(("stop", "a")) == 1, "the same is loaded"
+
+    on_a_bench(journey)
+
+
+def test_what_could_not_be_prepared_with_an_adapter_is_tried_at_once_without_it():
+    plans = WantedAdapter("plans", "01" * 32)
+    before = replace(assigned("a"), spec=replace(SPEC, adapters=(plans,)))
+
+    async def journey(bench):
+        bench.node._retry_s = 1_000.0
+        bench.workshop.refusal = CannotRun(REFUSED)
+        await bench.node.obey(orders(1, before))
+        await bench.until(lambda: bench.states() == {"a": "failed"})
+        bench.workshop.refusal = None
+        await bench.node.obey(orders(1, before).without_adapters({"plans"}))
+        await bench.until(lambda: bench.states() == {"a": "ready"})
 
     on_a_bench(journey)

@@ -93,6 +93,9 @@ def test_an_owner_has_one_salt_and_no_other_owner_has_it():
     before = salt_of(HEALTH)
     salt_of.cache_clear()
     assert salt_of(HEALTH) == before
+    many = "".join(salt_of((f"tenant-{number}", "OFFICIAL")) for number in range(100))
+    assert many.replace("-", "a").replace("_", "a").isalnum(), "vLLM takes none with a slash in it"
+    assert len({salt_of(HEALTH, one) for one in (None, "01" * 32, "02" * 32)}) == 3
     assert "health" not in salt_of(HEALTH)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ class World:
     home: Path
     key: LogKey
     witnesses: dict[str, SigningKey]
+    manifests: dict[str, str] = field(default_factory=lambda: {WEIGHTS: MANIFEST})
     secret: Callable[[Mapping[str, Any]], bytes | None] = lambda _: SECRET
 
     @property
@@ -116,9 +117,8 @@ class World:
 
     def archive(self) -> Archive:
         """Return what makes receipts, having read everything."""
-        manifests = {WEIGHTS: MANIFEST}
         places = self.home / "ledger", self.home / "receipts", self.home / "cosigned"
-        archive = Archive(*places, self.secret, manifests.get)
+        archive = Archive(*places, self.secret, self.manifests.get)
         while archive.catch_up():
             pass
         return archive

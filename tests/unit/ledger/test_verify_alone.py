@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from fastness.ledger import verify_alone
 from fastness.ledger.note import SignatureType
 from fastness.ledger.signing import signing_key
-from receipt_world import ANSWER_TEXT, BODY, PROMPT_TEXT, World, answered, made_world, parsed
+from receipt_world import ANSWER_TEXT, BODY, PROMPT_TEXT, World, answered, before_answers, made_world, parsed
 
 K_OF_N = "group all-three 2 audit-office health-department archive\nquorum all-three"
 FILE = Path(verify_alone.__file__)
@@ -204,3 +206,45 @@ def test_only_the_tenant_gets_it(world) -> None:
     assert archive.receipt(ReceiptId("gateway-0", request_id(9_999)), "health", chain=False) is None
     assert archive.receipt(ReceiptId("gateway-9", request_id(7)), "health", chain=False) is None
     assert parsed(world.receipt(7))["id"] == f"gateway-0.{request_id(7).removeprefix('req_')}"
+
+
+ADAPTER = "cd" * 32
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory) -> World:
+    """A world in which an adapter answered once it was loaded beside the model, and another that nobody loaded."""
+    world = made_world(tmp_path_factory.mktemp("adapted"), answers=2)
+    manifest = f"{ADAPTER}  plans.gguf\n"
+    loaded, admitted = before_answers()["node"][0], before_answers()["control"][0]
+    both = {"epoch": 4, "adapters": f"{'ef' * 32} {ADAPTER}"}
+    world.record("node", [replace(loaded, fields={**loaded.fields, **both})])
+    named = {"model": "plans", "kind": "adapter", "digest": sha256(manifest.encode()).hexdigest()}
+    world.record("control", [replace(admitted, fields={**admitted.fields, **named})])
+    world.manifests[ADAPTER] = manifest
+    said = {"epoch": 4, "adapter": "plans", "adapter_digest": ADAPTER}
+    world.record("gateway-0", [answered(70, **said), answered(71, **said | {"adapter_digest": "12" * 32})])
+    for log in ("gateway-0", "node", "control"):
+        world.cosign(log, "audit-office", "health-department")
+    return world
+
+
+def test_an_adapter_is_followed_from_its_admission_to_the_answer_as_its_model_is(adapted, tmp_path, capsys) -> None:
+    (tmp_path / "chain.json").write_bytes(adapted.receipt(70, chain=True))
+    (tmp_path / "trust.txt").write_text(adapted.trust(K_OF_N))
+    code, lines = ran(tmp_path, capsys, "chain.json", "--trust", "trust.txt")
+    about = [line for line in lines if "adapter plans" in line]
+    assert code == 0
+    assert [line.split()[0] for line in about] == ["proved", "proved"], lines
+    assert f"adapter plans sha256:{ADAPTER} is what qwen-1 had loaded" in about[0]
+    assert "was admitted by ops-lead and security-lead" in about[1]
+    assert any(f"model qwen3-32b sha256:{'ab' * 32} is what qwen-1 had loaded" in line for line in lines)
+
+
+def test_an_adapter_that_no_entry_of_loading_names_is_asserted_only(adapted, tmp_path, capsys) -> None:
+    (tmp_path / "chain.json").write_bytes(adapted.receipt(71, chain=True))
+    (tmp_path / "trust.txt").write_text(adapted.trust(K_OF_N))
+    _, lines = ran(tmp_path, capsys, "chain.json", "--trust", "trust.txt")
+    about = [line for line in lines if "adapter plans" in line]
+    assert [line.split()[0] for line in about] == ["asserted", "unknown"], lines
+    assert not [line for line in lines if "adapter" in line and "model qwen3" in line]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastness.traffic.engine_slots import EngineSlots, Seat
-from fastness.traffic.prompt import HEAD, chat_prompt
+from fastness.traffic.prompt import HEAD, chat_prompt, plain_prompt
 from prompts import prompt_of
 
 HEALTH, TAX = ("health", "OFFICIAL"), ("tax", "OFFICIAL")
@@ -200,3 +200,12 @@ def test_what_is_kept_to_find_slots_by_does_not_grow_with_their_use():
     assert len(slots._holders) <= 4 * 9
     for held in (slots._all, *slots._holders.values()):
         assert len(held._worth) + len(held._aged) <= 2 * 4 + 2
+
+
+def test_what_was_read_with_another_adapter_or_with_none_is_not_built_on():
+    slots = EngineSlots(1)
+    for adapter, reuse in (("plans", False), ("plans", True), (None, False), ("notes", False), ("plans", False)):
+        assert slots.take(prompt_of(HEALTH, ("p", "q"), adapter=adapter)) == Seat(0, reuse=reuse)
+        slots.give(0)
+    same = plain_prompt(HEALTH, "m", "text"), plain_prompt(HEALTH, "m", "text", "plans")
+    assert same[0].shared(same[1]) == 0

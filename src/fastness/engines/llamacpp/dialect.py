@@ -16,7 +16,7 @@ import msgspec
 from fastness.core.request import Delta, FinishReason, Generation, Sampling, TokenLogprob, Usage
 from fastness.engines.llamacpp.grammar import grammar
 from fastness.engines.llamacpp.schema import Unenforceable
-from fastness.engines.port import EngineCall, EngineError, Vectors
+from fastness.engines.port import EngineCall, EngineError, Vectors, loaded
 from fastness.engines.rows import Row, in_order
 
 PENALTY_TOKENS: Final = 64
@@ -145,7 +145,7 @@ class LlamaCppDialect:
         if work.cache_salt is not None:
             parts += (b',"cache_salt":', _encode(work.cache_salt))
         if work.adapters or work.adapter:
-            parts.append(_scales(work.adapters, work.adapter))
+            parts.append(_scales(work.adapters, loaded(work)))
         if work.stream:
             parts.append(_STREAM_OPTIONS)
         if work.constraint is not None:
@@ -265,10 +265,7 @@ def _scales(adapters: tuple[str, ...], adapter: str | None) -> bytes:
     """Write the scale of every adapter that the engine has, always.
 
     Without a word of it a request goes on from what its slot read with an adapter, as if it had been read without.
-    Raises ValueError for one that it does not have.
     """
-    if adapter is not None and adapter not in adapters:
-        raise ValueError(f"the engine has no adapter {adapter[:12]}…")
     scales = [{"id": number, "scale": float(one == adapter)} for number, one in enumerate(adapters)]
     return b',"lora":' + _encode(scales)
 

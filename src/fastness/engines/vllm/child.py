@@ -18,6 +18,9 @@ from typing import Final
 
 SERVER: Final = "vllm.entrypoints.openai.api_server"
 TEMPLATE: Final = "fastness-template.jinja"
+ADAPTER_CONFIG: Final = "adapter_config.json"
+RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The ranks that it can be told to make room for."""
 NUMBER_BYTES: Final = 4
 """Of keys and values on the processor: 32 bits."""
 
@@ -31,6 +34,9 @@ def main() -> int:
     folder = Path(task["folder"])
     template = lay_out(task["files"], folder)
     sys.argv = [SERVER, f"--model={folder}", *task["arguments"]]
+    if task["adapters"]:
+        link({Path(path): source for path, source in task["adapters"].items()})
+        sys.argv.append(f"--max-lora-rank={rank_max([Path(path) for path in task['adapters']])}")
     if template is not None:
         sys.argv.append(f"--chat-template={template}")
     if task["cache_tokens"]:
@@ -47,13 +53,27 @@ def main() -> int:
 
 def lay_out(files: dict[str, str], folder: Path) -> Path | None:
     """Link the files of a model into `folder`, where the seal has not; return the chat template to be used, if any."""
-    if not folder.exists():
-        ours = f"/proc/{os.getpid()}/fd/"
-        for name, source in files.items():
-            link = folder / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(source.replace("/proc/self/fd/", ours))
+    link({folder / name: source for name, source in files.items()})
     return write_template(folder)
+
+
+def link(wanted: dict[Path, str]) -> None:
+    """Make links that the seal has not made."""
+    ours = f"/proc/{os.getpid()}/fd/"
+    for path, source in wanted.items():
+        if not path.is_symlink():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(source.replace("/proc/self/fd/", ours))
+
+
+def rank_max(files: list[Path]) -> int:
+    """Return the least rank that vLLM can be told, and that no adapter exceeds; raises ValueError."""
+    ranks = [json.loads(file.read_bytes())["r"] for file in files if file.name == ADAPTER_CONFIG]
+    most = max(ranks)
+    for told in RANKS:
+        if most <= told:
+            return told
+    raise ValueError(f"an adapter has rank {most}, and vLLM takes {RANKS[-1]} at most")
 
 
 def write_template(folder: Path) -> Path | None:

@@ -16,7 +16,7 @@ from fastness.core.request import Delta, Generation, Sampling
 from fastness.engines.llamacpp.dialect import SEEDS
 from fastness.engines.llamacpp.grammar import grammar
 from fastness.engines.llamacpp.schema import Unenforceable
-from fastness.engines.port import EngineCall, EngineError, Vectors
+from fastness.engines.port import EngineCall, EngineError, Vectors, loaded
 from fastness.engines.rows import in_order
 from fastness.engines.vllm.texts import TEMPLATE, TOKENS
 from fastness.engines.vllm.wire import (
@@ -32,7 +32,7 @@ from fastness.engines.vllm.wire import (
 
 _JSON_TEXT: Final = rb'("(?:[^"\\]|\\.)+")'
 _TEXT_EVENT: Final = re.compile(
-    rb'\{"id":"[\w-]+","object":"[\w.]+","created":\d+,"model":"model","choices":\[\{"index":0,'
+    rb'\{"id":"[\w-]+","object":"[\w.]+","created":\d+,"model":"\w+","choices":\[\{"index":0,'
     rb'(?:"delta":\{"content":' + _JSON_TEXT + rb'\}|"text":' + _JSON_TEXT + rb"),"
     rb'"logprobs":null,"finish_reason":null(?:,"stop_reason":null|,"prompt_token_ids":null|,"token_ids":null)*\}\]\}'
 )
@@ -76,6 +76,8 @@ class VllmDialect:
     def generation(self, work: Generation) -> EngineCall:
         """See Dialect. Raises Unenforceable (a ValueError) for a constraint that `unsupported` names."""
         parts = [_beginning(work.sampling), b"true" if work.stream else b"false"]
+        if (adapter := loaded(work)) is not None:
+            parts += (b',"model":', _encode(adapter))
         if work.cache_salt is not None:
             parts += (b',"cache_salt":', _encode(work.cache_salt))
         if work.stream:

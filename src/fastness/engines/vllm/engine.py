@@ -15,7 +15,7 @@ from fastness.core.gang import INTERFACE, address_of
 from fastness.core.model import ModelKind
 from fastness.core.replica import Diagnosis
 from fastness.engines import diagnosis
-from fastness.engines.port import EngineTask, Launch
+from fastness.engines.port import EngineAdapter, EngineTask, Launch
 from fastness.scheduling.memory_vllm import BLOCK_TOKENS, CACHE_TYPE, DEVICE_PART, context_blocks
 
 MEMORY_BYTES_MAX: Final = 1 << 46
@@ -24,6 +24,9 @@ PROCESSES_MAX: Final = 4_096
 """Processes and threads of one replica: a process a device, and torch's threads, of which each has many."""
 LEFT_OUT: Final = frozenset({"sentence_bert_config.json"})
 """It says how long texts were in training, and vLLM takes that for the most that the model can read."""
+ADAPTER_CONFIG: Final = "adapter_config.json"
+ADAPTER_FILES: Final = frozenset({ADAPTER_CONFIG, "adapter_model.safetensors"})
+"""What it loads of an adapter, and nothing else of its folder."""
 
 _ROOT: Final = str(Path(fastness.__file__).resolve().parents[1])
 _CHILD: Final = (
@@ -57,11 +60,12 @@ class VllmEngine:
                 f"cache_type is {task.cache_type}; vLLM keeps keys and values as the model has its numbers: "
                 f"leave it out, or say {CACHE_TYPE}"
             )
-        folder = task.scratch / "model"
+        folder, adapters = task.scratch / "model", adapter_links(task)
         files = {name: path for name, path in task.files if name not in LEFT_OUT}
         told = {
             "files": {name: str(path) for name, path in files.items()},
             "folder": str(folder),
+            "adapters": {str(link): str(path) for link, path in adapters},
             "arguments": arguments(task),
             "cache_tokens": _cache_tokens(task),
             "stages": task.seat.members,
@@ -72,7 +76,7 @@ class VllmEngine:
             environ=environ(task),
             readable=(*homes(python), *seen(task.accelerators)),
             memory_bytes_max=MEMORY_BYTES_MAX,
-            links=tuple((folder / name, path) for name, path in files.items()),
+            links=(*((folder / name, path) for name, path in files.items()), *adapters),
             family=True,
             processes_max=PROCESSES_MAX,
         )
@@ -111,6 +115,23 @@ def seen(accelerators: int) -> tuple[Path, ...]:
     return tuple(path.resolve() for path in wanted if path.exists())
 
 
+def adapter_links(task: EngineTask) -> tuple[tuple[Path, Path], ...]:
+    """Return the files of its adapters, as links in a folder for each; raises ValueError for one in another format."""
+    found = []
+    for one in task.adapters:
+        if not dict(one.files).get(ADAPTER_CONFIG):
+            raise ValueError(
+                f"an adapter for {task.card.name} is a GGUF file, which vLLM does not read: it needs a folder with "
+                f"{ADAPTER_CONFIG} and safetensors"
+            )
+        found += [(_adapter_folder(task, one) / name, path) for name, path in one.files if name in ADAPTER_FILES]
+    return tuple(found)
+
+
+def _adapter_folder(task: EngineTask, one: EngineAdapter) -> Path:
+    return task.scratch / "adapters" / one.digest
+
+
 def arguments(task: EngineTask) -> list[str]:
     """Write vLLM's command line, but for where the model is."""
     words: dict[str, object] = {
@@ -140,6 +161,12 @@ def arguments(task: EngineTask) -> list[str]:
         flags.append("--enforce-eager")
     if task.seat.members > 1:
         words |= _in_a_gang(task)
+    if task.adapters:
+        # All of them lie where they are used: one that waited for another's place would be another time to the first
+        # token, and that would tell what others asked.
+        words |= {"max-loras": len(task.adapters), "max-cpu-loras": len(task.adapters)}
+        modules = (f"{one.digest}={_adapter_folder(task, one)}" for one in task.adapters)
+        flags += ["--enable-lora", "--lora-modules", *modules]
     return [*(f"--{name}={value}" for name, value in words.items()), *flags]
 
 

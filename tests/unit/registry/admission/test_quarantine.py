@@ -12,14 +12,16 @@ from tiny_models import place, place_bert, tiny_gguf, wish
 
 from fastness.config import RegistrySettings
 from fastness.core.admission import Admission, AdmissionState, ArtefactKind
+from fastness.core.deployment import Adapter
 from fastness.core.marking import Label
-from fastness.registry.admission.loading import admitted_ceiling, ensure_adapter, ensure_folder
+from fastness.registry.admission.loading import admitted_ceiling, ensure_folder
 from fastness.registry.admission.quarantine import FILES, Quarantine, Review
 from fastness.registry.admission.record import Record, Records, served_by
 from fastness.registry.admission.refusal import AdmissionRefused
 from fastness.registry.durable import PARTIAL_SUFFIX
 from fastness.registry.inspection.direct import DirectInspector
 from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
+from fastness.registry.sealed_copy import sealed_copy
 
 SETTINGS = RegistrySettings()
 
@@ -247,22 +249,25 @@ def test_a_whole_directory_is_verified_for_an_engine_of_its_own(home, quarantine
         ensure_folder(home, quarantine, "tiny")
 
 
-def test_an_adapter_is_loaded_on_its_own_base_and_no_other(home, quarantine, tiny):
+def test_of_an_admitted_adapter_it_is_known_what_is_loaded_and_on_what(home, quarantine, tiny):
     artefact = replace(tiny.artefact, kind=ArtefactKind.ADAPTER, base="b" * 64)
     adapter = replace(admitted(tiny), artefact=artefact)
     record = Records(home).lay_down(adapter, quarantine)
     assert record.card is None
-    found, path = ensure_adapter(home, "tiny", "b" * 64)
-    assert (found.name, found.digest, found.ceiling) == ("tiny", artefact.files[0].digest, Label("OFFICIAL"))
-    with pytest.raises(AdmissionRefused, match="was admitted for the weights b"):
-        ensure_adapter(home, "tiny", "c" * 64)
+    library = ModelLibrary(home, {})
+    found, path = library.locate_adapter("tiny")
+    assert (found.digest, found.size_bytes) == (artefact.files[0].digest, artefact.files[0].size_bytes)
+    assert path == home / "models" / f"{found.digest}.gguf"
+    assert library.known_adapter("tiny") == Adapter("tiny", found.digest, "b" * 64, Label("OFFICIAL"))
     with pytest.raises(ModelRefused, match="cannot be served by itself"):
-        ModelLibrary(home, {}).ensure("tiny", silent)
+        library.ensure("tiny", silent)
+    os.close(sealed_copy(found, path))
     replaced(path)
-    with pytest.raises(AdmissionRefused, match="not as it was admitted"):
-        ensure_adapter(home, "tiny", "b" * 64)
-    with pytest.raises(AdmissionRefused, match="there is no adapter"):
-        ensure_adapter(home, "other", "b" * 64)
+    with pytest.raises(ModelRefused, match="SHA-256"):
+        sealed_copy(found, path)
+    with pytest.raises(ModelRefused, match="there is no adapter"):
+        library.locate_adapter("other")
+    assert library.adapter("other") is None
 
 
 def test_a_record_is_one_document_that_says_everything(home, quarantine, tiny):
