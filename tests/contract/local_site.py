@@ -132,6 +132,7 @@ class LocalSite:
             offer=lambda place: FleetNode(place, cpus, 1 << 30),
             digests=tuple,
             known=lambda name: (replace(CARD, name=name), None),
+            known_adapter=lambda _name: None,
             kept_orders=SnapshotReader(run / "kept.json", NodeOrders).poll,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
             neighbours=None,
@@ -168,8 +169,10 @@ async def local() -> AsyncIterator[LocalSite]:
         try:
             yield site
         finally:
+            ended = looking.done()  # by an error, which is what went wrong
             looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            said = await asyncio.gather(looking, return_exceptions=True)
             await site.close()
+            assert not ended, said
     finally:
         shutil.rmtree(run)
