@@ -169,8 +169,10 @@ async def local() -> AsyncIterator[LocalSite]:
         try:
             yield site
         finally:
+            ended = looking.done()  # by an error, which is what went wrong
             looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            said = await asyncio.gather(looking, return_exceptions=True)
             await site.close()
+            assert not ended, said
     finally:
         shutil.rmtree(run)

@@ -89,7 +89,7 @@ def theirs(log: tuple[Path, list[Note]], tmp_path: Path) -> Iterator[tuple[Witne
     with running(PLACE / "sigsum-witness", *files, f"127.0.0.1:{port}", GODEBUG=routes) as process:
         until_it_listens(port, process)
         heads = [parse_checkpoint(note.text) for note in log[1]]
-        yield Witness("theirs", own, f"http://127.0.0.1:{port}"), [signed(replace(one, origin=origin)) for one in heads]
+        yield Witness("theirs", own, f"http://127.0.0.1:{port}"), [shared(replace(one, origin=origin)) for one in heads]
 
 
 def until_it_listens(port: int, process: subprocess.Popen[str]) -> None:
@@ -109,6 +109,11 @@ def submitted(url: str, key: str, note: Note, old: int, proof: list[bytes]) -> A
 
 def signed(head: Checkpoint) -> Note:
     return sign_note(str(head), SIGNING.key.signers(head.origin))
+
+
+def shared(head: Checkpoint) -> Note:
+    """Signed by the key itself: a name that is made of a key cannot be what the key is derived from."""
+    return sign_note(str(head), SIGNING.key.shared_signers(head.origin))
 
 
 def test_our_witness_cosigns_what_sigsums_code_asks_of_it_and_gos_notes_see_that(
@@ -173,7 +178,7 @@ def test_a_witness_that_is_not_ours_cosigns_our_log_and_our_verifier_counts_it(
 ) -> None:
     (directory, _), (witness, kept) = log, theirs
     origin = parse_checkpoint(kept[0].text).origin
-    log_key = str(SIGNING.key.signers(origin)[0].verifier)
+    log_key = str(SIGNING.key.shared_signers(origin)[0].verifier)
     trust = read_trust(f"log {log_key}\nwitness theirs {witness.key}\nquorum theirs\n")
     submitter = Submitter(directory, witness, post, (OSError,))
     for note, size in zip(kept, SIZES, strict=True):
@@ -196,7 +201,7 @@ def test_a_witness_that_is_not_ours_tells_what_it_saw_and_refuses_a_fork(
         asyncio.run(first.submit(kept[1]))
     for note in kept[2:]:
         with pytest.raises(NotCosigned, match="it answered 422"):
-            asyncio.run(second.submit(signed(replace(parse_checkpoint(note.text), root=bytes(32)))))
+            asyncio.run(second.submit(shared(replace(parse_checkpoint(note.text), root=bytes(32)))))
     proof = StoredLog(directory).prove_growth(702, 708)
     changed = Submission(702, (proof[0][::-1], *proof[1:]), kept[3])
     assert asyncio.run(post(f"{witness.url}/add-checkpoint", bytes(changed)))[0] == 422

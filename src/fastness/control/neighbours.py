@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ PACE_EACH_S: Final = 0.001
 SUSPECT_PART: Final = 0.5
 """After this part of a lease without a word, gateways send nothing new to a node."""
 
+_WHAT_MATTERS: Final = attrgetter(*(one.name for one in fields(Replica) if one.name not in ("memory_bytes", "pid")))
+
 
 @dataclass(slots=True)
 class _Neighbour:
@@ -56,13 +59,13 @@ class _Neighbour:
     routed: tuple[Replica, ...] = ()
     look_s: float = float("inf")
     ray_way: str = ""
+    shown: dict[str, tuple[object, Replica]] = field(default_factory=dict)
+    """What gateways were told of each replica, and from what that was made: most reports say the same as the last."""
 
     def wrote(self, way: str, report: NodeReport, now_s: float) -> None:
         """Take note of what it said last, and by which way."""
-        by_door = host_of(way) is not None
-        self.ray_way = (self.ray_way if host_of(self.way) else self.way) if by_door else ""
-        self.way, self.heard_s = way, now_s
-        self.report = replace(report, way="door" if by_door else "ray")
+        self.ray_way = (self.ray_way if host_of(self.way) else self.way) if host_of(way) else ""
+        self.way, self.report, self.heard_s = way, report, now_s
 
 
 class Neighbours:
@@ -94,6 +97,9 @@ class Neighbours:
         self._own, self._here = NodeOrders("", 0), self._models.here()
         self._ways: dict[str, tuple[int, int, int]] = {}
         self._hosts: tuple[ModelHost, ...] | None = None
+        self._ordered_ns = 0
+        self._known_doors: dict[str, HostDoor] | None = None
+        """All doors, until one of them changes: they are looked up for each word that is written."""
         self._nodes: dict[str, _Neighbour] = {}
 
     def begin(self) -> None:
@@ -110,12 +116,13 @@ class Neighbours:
 
         `own` are the orders of this node.
         """
-        self._own = own or self._own
+        if own is not None:
+            self._own, self._known_doors = own, None
         heard = {name for name in map(self._hear, self._letters()) if name is not None}
         changed, now = False, self._now()
-        self._hosts = None
+        self._hosts, ordered = None, self._something_ordered()
         for name, one in self._nodes.items():
-            told = one.orders_file.poll()
+            told = one.orders_file.poll() if ordered or name in heard else None
             if told is not None and told.node == name:
                 one.orders = told
             fresh = told is not None or name in heard
@@ -125,6 +132,12 @@ class Neighbours:
                 changed = self._route(one, now - one.heard_s) or changed
         self._connect()
         return changed
+
+    def _something_ordered(self) -> bool:
+        """Tell whether any orders were replaced; those of a node are read with each of its reports, too."""
+        stamp_ns = os.stat(self._run / ORDERS_OF_OTHERS).st_mtime_ns  # noqa: PTH116 - twenty times a second
+        before, self._ordered_ns = self._ordered_ns, stamp_ns
+        return stamp_ns != before
 
     def _route(self, one: _Neighbour, silent_s: float) -> bool:
         """Say anew what gateways are told of a node; tell whether that is something else than before."""
@@ -158,9 +171,11 @@ class Neighbours:
 
     def _doors(self) -> dict[str, HostDoor]:
         """The doors of all nodes, this one's too, by node."""
-        here, own = self._here, self._own.node
-        found = {name: HostDoor(name, one.place.name, one.door) for name, one in self._nodes.items()}
-        return found | ({own: HostDoor(own, here.name, here.place)} if own and here.place else {})
+        if self._known_doors is None:
+            here, own = self._here, self._own.node
+            found = {name: HostDoor(name, one.place.name, one.door) for name, one in self._nodes.items()}
+            self._known_doors = found | ({own: HostDoor(own, here.name, here.place)} if own and here.place else {})
+        return self._known_doors
 
     def _letters(self) -> list[tuple[str, bytes]]:
         """The letters that were brought since the last time, each with its way."""
@@ -186,7 +201,7 @@ class Neighbours:
             return None  # and not opened, so that the same letter by Ray is the first of it
         try:
             opened = self._post.open(letter)
-            report = self._vouched(read_report(opened.body), opened.claims)
+            report = self._vouched(read_report(opened.body), opened.claims, "ray" if by_door is None else "door")
         except HeardBefore as error:
             self._came_again(way, error)
             return None
@@ -204,7 +219,9 @@ class Neighbours:
                 way, report, 0.0, report.node.place, "", SnapshotReader(path, NodeOrders)
             )
         one.wrote(way, report, self._now())
-        one.door = place_of(opened.claims.addresses[0], self._door_port)
+        door = place_of(opened.claims.addresses[0], self._door_port)
+        if one.door != door:
+            one.door, self._known_doors = door, None
         write_snapshot(self._run / REPORTS_OF_OTHERS / f"{name}.json", one.report, durable=False)
         return name
 
@@ -217,14 +234,20 @@ class Neighbours:
         elif one is None or not (host_of(way) or way == one.ray_way):
             self._tell(way, str(letter))
 
-    def _vouched(self, report: NodeReport, claims: HostClaims) -> NodeReport:
-        """The report with everything that the authority says of its node in the place of what the node says."""
+    def _vouched(self, report: NodeReport, claims: HostClaims, way: str) -> NodeReport:
+        """The report with everything that the authority says of its node in the place of what the node says.
+
+        It is made anew for each report of each node, so nothing is copied that is as it has to be.
+        """
         place = self._place(claims)
         if not is_name(place.name):
             raise ValueError(f"{place.name[:80]!r} is no name of a node")
         domain = claims.domain or report.node.domain
         node = replace(report.node, place=place, pool=claims.pool, domain=domain, labels=claims.labels)
-        return replace(report, node=node, replicas=tuple(replace(one, node=place.name) for one in report.replicas))
+        replicas = report.replicas
+        if any(one.node != place.name for one in replicas):
+            replicas = tuple(replace(one, node=place.name) for one in replicas)
+        return replace(report, node=node, replicas=replicas, way=way)
 
     def _answer(self, name: str, one: _Neighbour) -> None:
         ways = (one.way, one.ray_way) if one.ray_way in self._ways else (one.way,)
@@ -267,14 +290,18 @@ def _routed(one: _Neighbour) -> tuple[Replica, ...]:
     What changes all the time, and matters to no gateway, is left out.
     """
     ordered = {each.replica: each for each in one.orders.assignments} if one.orders else {}
-    found = []
+    before, one.shown = one.shown, {}
     for replica in one.report.replicas:
         order = ordered.get(replica.id)
         if order is not None and order.term == replica.term and not order.follows:
             state = replica.state if order.routed else ReplicaState.DRAINING
-            socket = remote_socket(one.door, replica.id, one.place.name)
-            found.append(replace(replica, state=state, socket=socket, memory_bytes=None, pid=None))
-    return tuple(found)
+            source = (_WHAT_MATTERS(replica), state, one.door, one.place.name)
+            known = before.get(replica.id)
+            if known is None or known[0] != source:
+                socket = remote_socket(one.door, replica.id, one.place.name)
+                known = source, replace(replica, state=state, socket=socket, memory_bytes=None, pid=None)
+            one.shown[replica.id] = known
+    return tuple(made for _, made in one.shown.values())
 
 
 def place_of(address: str, port: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 from fastness.control.run_files import ORDERS, ORDERS_OF_OTHERS, REPORT, REPORTS_OF_OTHERS
@@ -27,9 +29,13 @@ class NodeFiles:
 
     def send(self, orders: NodeOrders) -> None:
         """Replace the orders of a node; they are carried on from there. Raises OSError."""
-        own = orders.node == self._here
-        path = self._run / (ORDERS if own else f"{ORDERS_OF_OTHERS}/{orders.node}.json")
-        write_snapshot(path, orders, durable=False)
+        if orders.node == self._here:
+            write_snapshot(self._run / ORDERS, orders, durable=False)
+            return
+        folder = self._run / ORDERS_OF_OTHERS
+        write_snapshot(folder / f"{orders.node}.json", orders, durable=False)
+        now_ns = time.time_ns()  # by the kernel's tick, two changes could look like one to whoever looks at the folder
+        os.utime(folder, ns=(now_ns, now_ns))
 
     def _read(self, path: Path) -> NodeReport | None:
         return self._readers.setdefault(path, SnapshotReader(path, NodeReport)).poll()

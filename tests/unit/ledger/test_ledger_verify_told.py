@@ -116,7 +116,7 @@ def test_what_stands_in_the_place_of_an_entry_is_told(log) -> None:
     assert report(log).fault == Fault(3, "00000000.jsonl", 4, reason)
     segments(log)[0].write_bytes(b"".join([*content[:3], b"nonsense\n", *content[4:]]))
     found = report(log).fault
-    assert found is not None and (found.index, found.line) == (3, 4)
+    assert found is not None and (found.index, found.segment, found.line) == (3, "00000000.jsonl", 4)
     assert found.reason.startswith("the line is no entry: ")
 
 
@@ -305,3 +305,17 @@ def test_a_kept_checkpoint_of_a_log_without_one_is_found_by_the_last_part_of_its
     kept = Note(f"town.example/site/gateway-0\n{COUNT}\n{'A' * 43}=\n", ())
     reason = "the checkpoint of town.example/site/gateway-0 is signed by none of the keys known for that log"
     assert report(log, checkpoints=[kept]).fault == Fault(0, "checkpoint", 1, reason)
+
+
+def test_of_one_entry_that_is_another_none_is_known(tmp_path, write_log, unsynced, signing) -> None:
+    log = tmp_path / "gateway-0"
+    write_log(log, count=1)
+    Notary(log, "gateway-0", 1, signing, unsynced).close(1)
+    shutil.rmtree(log / "tree")
+    (log / HEAD_NAME).unlink()
+    changed(log, 0, 0, b"req_0", b"req_9")
+    found = report(log, keys=[one.verifier for one in signing.key.signers(ORIGIN)])
+    assert found.fault is not None and (found.fault.index, found.entries, found.known_keys) == (0, 0, True)
+    (log / "checkpoint").write_bytes(b"x")
+    found = report(log, keys=[one.verifier for one in signing.key.signers(ORIGIN)])
+    assert found.fault is not None and found.known_keys is True

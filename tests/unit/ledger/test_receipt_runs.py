@@ -88,6 +88,7 @@ def test_runs_are_taken_up_from_the_first_entry_on_without_a_gap(tmp_path) -> No
     for first, end in ((0, 4), (4, 8), (12, 16), (2, 4), (0, 2)):
         stored(tmp_path / f"{first:016d}-{end:016d}.run", [first], [first])
     (tmp_path / f"{8:016d}-{12:016d}.run").write_bytes(b"damaged")
+    (tmp_path / "somebody-put-this-here-for-a-while.run").write_bytes(b"no run")
     (tmp_path / "marks.json").write_text("[]")
     runs = Runs(tmp_path)
     assert (runs.end, runs.find(0), runs.find(4), runs.find(12), runs.find(2)) == (8, [0], [4], [], [])

@@ -79,7 +79,7 @@ class Runs:
         self._directory = directory
         self._runs: list[Run] = []
         # Where a crash left both a run and those it was made of, the longer one comes first, and the others are stale.
-        for path in sorted(directory.glob("*.run"), key=lambda one: (one.name[:16], -int(one.name[17:33] or 0))):
+        for path in sorted(directory.glob("*.run"), key=_longest_first):
             try:
                 run = Run(path)
             except ValueError:  # empty, too: a power cut came before it was whole
@@ -131,6 +131,11 @@ class Runs:
             os.fsync(file.fileno())
         draft.replace(path)
         return Run(path)
+
+
+def _longest_first(path: Path) -> tuple[str, int]:
+    read = _NAME.fullmatch(path.name)
+    return path.name[:16], -int(read[2]) if read else 0
 
 
 def _digest(words: bytes | memoryview) -> bytes:
