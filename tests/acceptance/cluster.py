@@ -24,7 +24,7 @@ import httpx
 from cluster_world import World, claims
 from fastness.config import run_directory
 from fastness.control.fleet_log import history
-from fastness.control.post import WORD
+from fastness.control.post import MARK_BYTES, WORD
 from fastness.core.fleet_event import FleetEvent, NodeLost, NodeReturned, ReplicaPlaced
 from fastness.core.fleet_state import FleetState, fold
 from fastness.identity.cluster.counters import Counters
@@ -145,10 +145,10 @@ class Cluster:
         return {"node.pem": issued.certificate_pem, "node.key": issued.key_pem}
 
     def opened(self, name: str) -> bytes:
-        """What the head wrote to a host last, opened with its certificate."""
+        """What the head wrote to a host last, opened with its certificate, without the marks of both runs."""
         letter = (run_directory(self.home(name), os.getuid()) / "letters/in/head").read_bytes()
         member = Membership(cluster_folder(self.home(name)))
-        return open_vouched(letter, member, WORD, Counters(), time.time()).body
+        return open_vouched(letter, member, WORD, Counters(), time.time()).body[2 * MARK_BYTES :]
 
     def kill(self, name: str) -> None:
         """`kill -9` of everything on a host."""

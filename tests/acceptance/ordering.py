@@ -102,13 +102,15 @@ class Fleet:
         eventually(is_back, "control is back", LIMIT_S, 0.05)
 
     def is_answered(self) -> bool:
-        """Whether a control process takes connections."""
+        """Whether a control process answers: one that was killed may still take connections for a moment."""
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
             try:
                 probe.connect(str(run_directory(self.installation.home, os.getuid()) / "control.sock"))
+                probe.sendall(b"GET /api/v1/status HTTP/1.1\r\nhost: control\r\n\r\n")
+                return probe.recv(64).startswith(b"HTTP/1.1 200")
             except OSError:
                 return False
-        return True
 
 
 def shown(state: FleetState) -> dict[str, Any]:

@@ -29,8 +29,9 @@ class Ending(StrEnum):
 class Care:
     """How a process is looked after. `is_ready` answers at any time whether it serves; it never raises.
 
-    A ready process is asked every `watch_period_s`; after `misses_max` misses in a row it hangs and is started anew.
-    One that hangs has `hung_timeout_s` to end by itself; None: as long as any other, `stop_timeout_s`.
+    A ready process is asked every `watch_period_s`; after `misses_max` misses in a row, and no sooner than `silent_s`
+    after it was last well, it hangs and is started anew. One that hangs has `hung_timeout_s` to end by itself; None:
+    as long as any other, `stop_timeout_s`.
     """
 
     start: Callable[[], Awaitable[Process]]
@@ -40,6 +41,7 @@ class Care:
     stop_timeout_s: float
     watch_period_s: float = 2.0
     misses_max: int = 5
+    silent_s: float = 0.0
     hung_timeout_s: float | None = None
 
 
@@ -178,10 +180,13 @@ class Supervised:
 
     async def _until_unwell(self) -> bool:
         """Return when it has not answered several times in a row: it hangs, and is better started anew."""
-        misses = 0
-        while misses < self._care.misses_max:
-            await asyncio.sleep(self._care.watch_period_s)
-            misses = 0 if await self._care.is_ready() else misses + 1
+        care, misses, well_s = self._care, 0, self._now()
+        while misses < care.misses_max or self._now() - well_s < care.silent_s:
+            await asyncio.sleep(care.watch_period_s)
+            if await care.is_ready():
+                misses, well_s = 0, self._now()
+            else:
+                misses += 1
         return False
 
     def _set(self, state: ReplicaState) -> None:

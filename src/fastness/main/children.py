@@ -24,6 +24,7 @@ class Watch:
     period_s: float = 2.0
     misses_max: int = 5
     hung_timeout_s: float | None = None
+    silent_s: float = 0.0
 
 
 WATCH: Final = Watch()
@@ -66,6 +67,7 @@ def own_process(
             watch_period_s=watch.period_s,
             misses_max=watch.misses_max,
             hung_timeout_s=watch.hung_timeout_s,
+            silent_s=watch.silent_s,
         ),
         on_change,
     )
