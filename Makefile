@@ -73,7 +73,7 @@ test-vllm: vllm network $(DEV)  ## the same engine contract on a real vLLM, and 
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
 
-check: lint types fast  ## before each commit; under two minutes
+check: lint types fast  ## before each commit; two and a half minutes on two cores
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
