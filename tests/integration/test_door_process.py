@@ -18,7 +18,7 @@ import pytest
 
 from door_process import TESTS, door_process, free_port, program
 from door_world import HOST, Hosts, route
-from fastness.fleet.door.orders import CONNECTOR, DoorOrders, ModelSource, WantedModel, remote_socket
+from fastness.fleet.door.orders import CONNECTOR, DoorOrders, HostPlace, WantedModel, remote_socket
 from fastness.identity.cluster import folder as files
 from fastness.identity.cluster.membership import Membership
 
@@ -159,7 +159,7 @@ def test_a_host_that_dies_midway_is_replaced_and_a_door_that_dies_goes_on_where_
     digest, size_bytes = large_model(near.folder.parent / "models")
     (far.folder.parent / "models").mkdir()
     os.link(near.folder.parent / f"models/{digest}.gguf", far.folder.parent / f"models/{digest}.gguf")
-    sources = (ModelSource(HOST, f"127.0.0.2:{port}"), ModelSource("leeds-01", f"127.0.0.3:{port}"))
+    sources = (HostPlace(HOST, f"127.0.0.2:{port}"), HostPlace("leeds-01", f"127.0.0.3:{port}"))
     wanted = DoorOrders(1, wanted=(WantedModel(digest, size_bytes, sources),))
     partial = hosts.head.folder.parent / f"models/{digest}.fetched"
 

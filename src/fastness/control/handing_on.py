@@ -9,7 +9,7 @@ from typing import Protocol
 from fastness.core.desired import DeploymentSpec
 from fastness.core.node import FleetNode
 from fastness.core.observation import NodeOrders
-from fastness.fleet.door.orders import ModelSource, WantedModel
+from fastness.fleet.door.orders import HostPlace, WantedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def missing_models(
     found = []
     for digest, model in sorted(lacked.items()):
         size_bytes = known.size_bytes(model, digest)
-        sources = tuple(ModelSource(one.name, one.place) for one in (*near, known.here()) if digest in one.digests)
+        sources = tuple(HostPlace(one.name, one.place) for one in (*near, known.here()) if digest in one.digests)
         if size_bytes is not None:
             found.append(WantedModel(digest, size_bytes, sources))
     return tuple(found)

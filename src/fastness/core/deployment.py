@@ -41,11 +41,6 @@ class Deployment:
     wakes: bool = False
     hedges: bool = False
 
-    @property
-    def variant(self) -> tuple[str, ...]:
-        """What its replicas have loaded: the digest of the model, and those of its adapters."""
-        return (self.model_digest, *(one.digest for one in self.adapters))
-
     def faces(self) -> dict[str, Deployment]:
         """Return what policy is asked about, by the adapter that a request names; "": none.
 

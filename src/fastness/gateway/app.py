@@ -24,7 +24,7 @@ from fastness.gateway.in_force import Mark
 from fastness.gateway.journey import JSON_HEADERS, journey
 from fastness.gateway.ledger_pages import ROUTE as LEDGER
 from fastness.gateway.ledger_pages import LedgerPages
-from fastness.gateway.offer import Offer, may_name
+from fastness.gateway.listed_model import ListedModel, may_name
 from fastness.gateway.openapi import openapi_document
 from fastness.gateway.receipts import ROUTE as RECEIPTS
 from fastness.gateway.receipts import receipt_page
@@ -166,13 +166,13 @@ class App:
 
     def _models(self, exchange: Exchange) -> None:
         mark, may_use = self._asker(exchange)
-        shown = [self._model_out(one) for one in self._gateway.routing.offers() if may_use(one)]
+        shown = [self._model_out(one) for one in self._gateway.routing.listed_models() if may_use(one)]
         exchange.respond(200, JSON_HEADERS + mark.line, _encode(out.ModelList(shown)))
 
     def _model(self, exchange: Exchange, name: str) -> None:
         mark, may_use = self._asker(exchange)
-        offer = find_model(self._gateway.routing, name, None, may_use, may_use)
-        exchange.respond(200, JSON_HEADERS + mark.line, _encode(self._model_out(offer)))
+        listed = find_model(self._gateway.routing, name, None, may_use, may_use)
+        exchange.respond(200, JSON_HEADERS + mark.line, _encode(self._model_out(listed)))
 
     def _usage(self, exchange: Exchange) -> None:
         principal = self._gateway.authenticate(exchange)
@@ -228,25 +228,25 @@ class App:
         task.add_done_callback(self._tasks.discard)
         exchange.on_disconnect = task.cancel  # type: ignore[assignment]  # what cancel returns does not matter
 
-    def _asker(self, exchange: Exchange) -> tuple[Mark, Callable[[Offer], bool]]:
+    def _asker(self, exchange: Exchange) -> tuple[Mark, Callable[[ListedModel], bool]]:
         """Return what the asker's requests are marked with, and which models it may use for that; raises Refusal."""
         gateway = self._gateway
         principal = gateway.authenticate(exchange)
         mark = gateway.mark(exchange, principal)
         return mark, lambda one: may_name(principal, one) and gateway.may_use(principal, mark, one)
 
-    def _model_out(self, offer: Offer) -> out.ModelOut:
-        card, policy = offer.card, self._gateway.policy
+    def _model_out(self, listed: ListedModel) -> out.ModelOut:
+        card, policy = listed.card, self._gateway.policy
         assert policy
         return out.ModelOut(
-            offer.name,
+            listed.name,
             card.created_s,
             card.kind.value,
-            offer.served.context_tokens(),
+            listed.served.context_tokens(),
             card.digest,
             card.licence,
-            str(policy.ceiling(offer.face)),
-            offer.loaded.digest if offer.loaded else None,
+            str(policy.ceiling(listed.face)),
+            listed.loaded.digest if listed.loaded else None,
         )
 
 

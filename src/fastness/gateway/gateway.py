@@ -22,8 +22,8 @@ from fastness.gateway.binding import Binding
 from fastness.gateway.http import EngineConnections, Exchange
 from fastness.gateway.in_force import Mark, PolicyInForce, unavailable
 from fastness.gateway.leases import Leases
+from fastness.gateway.listed_model import ListedModel, may_name
 from fastness.gateway.meters import Meters
-from fastness.gateway.offer import Offer, may_name
 from fastness.gateway.relay import StreamRun
 from fastness.gateway.routing import Routing
 from fastness.gateway.served import Served
@@ -186,12 +186,14 @@ class Gateway:
         ]
         return served.least_busy(cleared, self.now()) if cleared else having[0]
 
-    def may_use(self, principal: Principal, mark: Mark, offer: Offer, parameters: Parameters = _NOTHING_SET) -> bool:
+    def may_use(
+        self, principal: Principal, mark: Mark, listed: ListedModel, parameters: Parameters = _NOTHING_SET
+    ) -> bool:
         """Tell whether policy lets a principal use what it names, on some node, for what is so marked."""
         if self.policy is None:
             return False
-        for one in offer.models:
-            face = one.faces[offer.adapter]
+        for one in listed.models:
+            face = one.faces[listed.adapter]
             if self.policy.clear(principal, mark.label, parameters, face, one.nodes).decision.allowed:
                 return True
         return False
@@ -208,7 +210,7 @@ class Gateway:
         query = Query(principal, Action.INFER, mark.label, deployment, None, trip.parameters)
         others = [
             one.name
-            for one in self.routing.offers()
+            for one in self.routing.listed_models()
             if (one.served is not served or one.adapter != trip.adapter)
             and one.card.kind is served.card.kind
             and may_name(principal, one)

@@ -20,7 +20,7 @@ from fastness.gateway.choosing import Asked
 from fastness.gateway.gateway import Gateway
 from fastness.gateway.http import Exchange
 from fastness.gateway.limits import reserve, settle
-from fastness.gateway.offer import may_name
+from fastness.gateway.listed_model import may_name
 from fastness.gateway.parameters import parameters_of
 from fastness.gateway.prepare import (
     check_embedding,
@@ -120,16 +120,16 @@ def authorise(gateway: Gateway, trip: Trip) -> None:
     request, principal, mark = trip.request, trip.principal, trip.mark
     assert request and principal and mark
     kind = EMBEDS if trip.operation is EMBEDDING else CHATS
-    offer = gateway.routing.offered(request.model)
-    if offer is None or offer.card.kind is not kind or not may_name(principal, offer):
-        offer = find_model(
+    listed = gateway.routing.listed(request.model)
+    if listed is None or listed.card.kind is not kind or not may_name(principal, listed):
+        listed = find_model(
             gateway.routing,
             request.model,
             kind,
             lambda one: may_name(principal, one),
             lambda one: gateway.may_use(principal, mark, one),
         )
-    served, trip.adapter = offer
+    served, trip.adapter = listed
     trip.served = served
     trip.parameters = parameters_of(request)
     gateway.usable(trip)  # as things are until something is waited for

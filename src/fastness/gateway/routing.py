@@ -14,7 +14,7 @@ from fastness.core.model import ModelCard, ModelKind
 from fastness.core.replica import Replica, ReplicaState, RoutingSnapshot
 from fastness.engines.port import Dialect
 from fastness.gateway.choosing import Choosing, Explanations
-from fastness.gateway.offer import Offer
+from fastness.gateway.listed_model import ListedModel
 from fastness.gateway.served import Served
 from fastness.gateway.served_model import ServedModel, variant_of
 from fastness.gateway.silence import Silence
@@ -48,7 +48,7 @@ class Routing:
         self._dialect = dialect
         self._forget = forget
         self._served: dict[str, Served] = {}
-        self._offers: dict[str, Offer] = {}
+        self._listed: dict[str, ListedModel] = {}
         self.silence = Silence()
         self._leaving: list[Served] = []
         self._visits: dict[str, int] = {}
@@ -90,7 +90,7 @@ class Routing:
             self._forget_those_that_left(gone.replicas.values(), {})
             gone.close()
             self._leaving.append(gone)
-        self._offers = {one.name: one for served in self.models() for one in _offers(served)}
+        self._listed = {one.name: one for served in self.models() for one in _names_of(served)}
         self._leaving = [one for one in self._leaving if one.queue.lanes]
         if self.draining:
             self.hurry()
@@ -170,13 +170,13 @@ class Routing:
         """Everything served, by name."""
         return [self._served[name] for name in sorted(self._served)]
 
-    def offers(self) -> list[Offer]:
+    def listed_models(self) -> list[ListedModel]:
         """Everything that callers may name, a deployment before its adapters."""
-        return list(self._offers.values())
+        return list(self._listed.values())
 
-    def offered(self, name: str) -> Offer | None:
+    def listed(self, name: str) -> ListedModel | None:
         """What callers mean by that name."""
-        return self._offers.get(name)
+        return self._listed.get(name)
 
     def find(self, name: str) -> Served | None:
         """The deployment of that name."""
@@ -203,28 +203,28 @@ class Routing:
                     one.refuse_all(partial(one.not_ready, None, now_s))
 
 
-def _offers(served: Served) -> Iterator[Offer]:
+def _names_of(served: Served) -> Iterator[ListedModel]:
     names = {name for model in served.models.values() for name in model.faces}
-    yield from (Offer(served, name) for name in sorted(names))
+    yield from (ListedModel(served, name) for name in sorted(names))
 
 
 def find_model(
     routing: Routing,
     name: str,
     kind: ModelKind | None,
-    may_name: Callable[[Offer], bool],
-    may_use: Callable[[Offer], bool],
-) -> Offer:
+    may_name: Callable[[ListedModel], bool],
+    may_use: Callable[[ListedModel], bool],
+) -> ListedModel:
     """Return what is named, if this caller may name it; what it may use is for the list of those there are.
 
     Raises Refusal: model_not_found. No other model ever stands in.
     """
-    found = routing.offered(name)
+    found = routing.listed(name)
     mine = found is not None and may_name(found)
     if found is not None and mine and kind in (None, found.card.kind):
         return found
     offered = ", ".join(
-        one.name for one in routing.offers() if kind in (None, one.card.kind) and may_name(one) and may_use(one)
+        one.name for one in routing.listed_models() if kind in (None, one.card.kind) and may_name(one) and may_use(one)
     )
     reason = f"{name[:100]!r} is not for this route" if mine else f"There is no model {name[:100]!r} for this key"
     raise Refusal("model_not_found", f"{reason}. Models available: {offered or 'none'}.", param="model")

@@ -12,7 +12,6 @@ import os
 import stat
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fastness.ledger.checkpoint import decode_hash
+from fastness.ledger.durable import create_once
 from fastness.ledger.note import SignatureType
 from fastness.ledger.signing import SEED_BYTES, SigningKey, has_ml_dsa, signing_key
 
@@ -70,9 +70,9 @@ def load_or_create_key(path: Path, entropy: Callable[[int], bytes] = os.urandom)
     Raises LogKeyUnusable, OSError.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        if not path.exists():
-            _create(path, "".join(f"{name} {b64encode(entropy(SEED_BYTES)).decode()}\n" for name in _KINDS))
+    if not path.exists():
+        lines = (f"{name} {b64encode(entropy(SEED_BYTES)).decode()}\n" for name in _KINDS)
+        create_once(path, "".join(lines).encode())
     mode = path.lstat().st_mode
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise LogKeyUnusable(f"{path} needs to be a file that nobody else may read; it has mode {mode:o}: chmod 600 it")
@@ -87,16 +87,3 @@ def load_or_create_key(path: Path, entropy: Callable[[int], bytes] = os.urandom)
             f"{path} needs a line for each of {', '.join(_KINDS)} with 32 bytes in base64. Restore it from a backup: "
             "with another key, nobody who knows this one believes what is signed"
         ) from None
-
-
-def _create(path: Path, content: str) -> None:
-    """Write under another name and link it: whoever links first wins, and nobody sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, content.encode())
-        os.fsync(fd)
-        os.link(beside, path)
-    finally:
-        os.close(fd)
-        beside.unlink()

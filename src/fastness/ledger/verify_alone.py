@@ -366,9 +366,10 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
     allowed = f"; it allowed this for tenant {said.get('tenant')} under rule {said.get('rule')}"
     for about, kind, more in (("policy", "policy.applied", allowed), ("configuration", "configuration.loaded", "")):
         text = f"{about} sha256:{said.get(about)} was in force{more}"
-        applied = _last(chain, answer, kind, **{about: said.get(about)})
-        shown = (min(answer.head.verdict, applied.head.verdict), f" ({applied.place})") if applied else (ASSERTED, "")
-        yield Claim(shown[0], about, text + shown[1], "" if applied else by)
+        if applied := _last(chain, answer, kind, **{about: said.get(about)}):
+            yield Claim(min(answer.head.verdict, applied.head.verdict), about, f"{text} ({applied.place})")
+        else:
+            yield Claim(ASSERTED, about, text, by)
     where = ", ".join(f"{key} {said.get(key) or 'undeclared'}" for key in ("node", "jurisdiction", "operator"))
     yield Claim(ASSERTED, "node", where, f"by the installation, {record}")
     run = f"engine {said.get('engine')} {said.get('build')}, marking {said.get('marking')}, tokens"

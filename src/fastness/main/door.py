@@ -25,7 +25,7 @@ FILES_MAX = 32_768
 
 if TYPE_CHECKING:
     from fastness.fleet.door.gangs import Connect
-    from fastness.fleet.door.orders import HostPlace, ModelSource
+    from fastness.fleet.door.orders import HostPlace
     from fastness.fleet.door.wire import Wire
     from fastness.identity.cluster.membership import Membership
 
@@ -97,13 +97,13 @@ def keep_to_ports(*ports: int) -> None:
             raise
 
 
-def reaching(membership: Membership) -> Callable[[ModelSource], Awaitable[Streams]]:
+def reaching(membership: Membership) -> Callable[[HostPlace], Awaitable[Streams]]:
     """Return what connects to the door of another host for models."""
     from fastness.fleet.door.orders import MODEL_PROTOCOL, models_name
 
     enter = _entering(membership, MODEL_PROTOCOL)
 
-    async def reach(source: ModelSource) -> Streams:
+    async def reach(source: HostPlace) -> Streams:
         reader = asyncio.StreamReader(READ_BUFFER_BYTES)
         return reader, await enter(source.place, models_name(source.host), asyncio.StreamReaderProtocol(reader))
 

@@ -17,7 +17,7 @@ from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Node
 from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders
-from fastness.fleet.door.orders import DoorReport, FetchState, ModelSource, WantedModel
+from fastness.fleet.door.orders import DoorReport, FetchState, HostPlace, WantedModel
 
 OFFICIAL = Label("OFFICIAL")
 HERE = ModelHost("head", "10.0.0.1:7443", "", ("aa", "bb"))
@@ -61,7 +61,7 @@ def test_what_a_node_lacks_comes_from_its_own_domain_then_from_any_then_from_the
     ]
     found = missing_models(node(), orders(chat="aa", embed="cc"), others, Known())
     assert names(found) == [["bristol-09", "leeds-01", "york-02", "head"], ["bristol-08", "bristol-09"]]
-    assert found[0].size_bytes == 10 and found[0].sources[0] == ModelSource("bristol-09", "10.0.0.3:7443")
+    assert found[0].size_bytes == 10 and found[0].sources[0] == HostPlace("bristol-09", "10.0.0.3:7443")
 
 
 def test_nodes_that_say_nothing_of_domains_are_not_near_each_other():
@@ -102,7 +102,7 @@ def test_a_replica_waits_until_its_model_is_here_and_tells_how_far_it_is():
     async def main():
         reports, told, here = [DoorReport(1, (FetchState("aa", 41, 100, "bristol-03"),))], [], [False]
         models = WantedModels(lambda: reports.pop() if reports else None)
-        models.offer((WantedModel("aa", 100, (ModelSource("bristol-03", "p"),)), WantedModel("bb", 1, ())))
+        models.offer((WantedModel("aa", 100, (HostPlace("bristol-03", "p"),)), WantedModel("bb", 1, ())))
         assert models.wanted() == ()
         waiting = asyncio.ensure_future(models.obtain("aa", lambda: here[0], told.append))
         await asyncio.sleep(0.05)

@@ -15,7 +15,7 @@ from fastness.core.file_list import ListedFile, folder_digest, write_list
 from fastness.fleet.door import fetching as fetching_file
 from fastness.fleet.door.fetching import Fetching
 from fastness.fleet.door.on_disk import KEPT_S, remove_left_overs
-from fastness.fleet.door.orders import ModelSource, WantedModel
+from fastness.fleet.door.orders import HostPlace, WantedModel
 from fastness.fleet.door.serving import ModelsHere
 from fastness.main.door import reaching
 from fastness.registry.folder import digest_of_folder
@@ -63,7 +63,7 @@ def laid_down(models: Path, **changed: bytes) -> None:
         file.write_bytes(content)
 
 
-Reach = Callable[[ModelSource], Any]
+Reach = Callable[[HostPlace], Any]
 
 
 class Between:
@@ -72,7 +72,7 @@ class Between:
     def __init__(self, reach: Reach, after: int | None = None) -> None:
         self.reach, self.after, self.asked = reach, after, 0
 
-    async def __call__(self, source: ModelSource) -> Any:
+    async def __call__(self, source: HostPlace) -> Any:
         self.asked += 1
         reader, transport = await self.reach(source)
         if self.after is None:
@@ -86,7 +86,7 @@ class Between:
         ours.feed_eof()
 
 
-async def fetch(folder: Path, reach: Reach, *sources: ModelSource, done: bool = True) -> list[tuple[str, str, str]]:
+async def fetch(folder: Path, reach: Reach, *sources: HostPlace, done: bool = True) -> list[tuple[str, str, str]]:
     told: list[tuple[str, str, str]] = []
     fetching = Fetching(folder, reach, lambda *what: told.append(what))
     fetching.want((WantedModel(DIGEST, SIZE_BYTES, sources),))
@@ -115,7 +115,7 @@ def test_a_folder_comes_whole_wherever_it_broke_off(hosts, folder, given, after)
     async def main():
         async with opened(hosts.node, give_models=ModelsHere(given).give) as found:
             between = Between(reaching(hosts.head), after)
-            told = await fetch(folder, between, ModelSource(HOST, found.place))
+            told = await fetch(folder, between, HostPlace(HOST, found.place))
             assert told[-1] == ("model.fetched", DIGEST, HOST)
             assert between.asked == (1 if after is None else 2)
             await until(lambda: found.door.connections == 0)
@@ -129,7 +129,7 @@ def test_what_came_before_a_restart_is_gone_on_with_from_where_it_was(hosts, fol
 
     async def main():
         async with opened(hosts.node, give_models=ModelsHere(given).give) as found:
-            source = ModelSource(HOST, found.place)
+            source = HostPlace(HOST, found.place)
             await fetch(folder, Between(reaching(hosts.head), BEGINNING + 1_500_000), source, done=False)
             sizes = [one.stat().st_size for one in folder.rglob("*.safetensors")]
             assert 1_024_000 in sizes, "the first file came"
@@ -145,7 +145,7 @@ def test_a_file_that_is_another_is_found_and_its_host_is_asked_no_more(hosts, fo
 
     async def main():
         async with opened(hosts.node, give_models=ModelsHere(given).give) as found:
-            told = await fetch(folder, reaching(hosts.head), ModelSource(HOST, found.place), done=False)
+            told = await fetch(folder, reaching(hosts.head), HostPlace(HOST, found.place), done=False)
             assert told[0][0] == "model.not_fetched" and "it was thrown away" in told[0][2]
             await until(lambda: not list(folder.iterdir()))
 
@@ -157,7 +157,7 @@ def test_files_of_another_size_are_not_begun_with(hosts, folder, given):
 
     async def main():
         async with opened(hosts.node, give_models=ModelsHere(given).give) as found:
-            told = await fetch(folder, reaching(hosts.head), ModelSource(HOST, found.place), done=False)
+            told = await fetch(folder, reaching(hosts.head), HostPlace(HOST, found.place), done=False)
             assert "2048007 bytes under that digest; 2048006 were admitted" in told[0][2]
 
     run(main)
@@ -174,7 +174,7 @@ def test_what_was_begun_by_another_list_is_thrown_away_and_begun_anew(hosts, fol
 
     async def main():
         async with opened(hosts.node, give_models=ModelsHere(given).give) as found:
-            await fetch(folder, reaching(hosts.head), ModelSource(HOST, found.place))
+            await fetch(folder, reaching(hosts.head), HostPlace(HOST, found.place))
 
     run(main)
     assert is_whole(folder)
@@ -187,7 +187,7 @@ def test_a_link_among_the_files_is_not_followed(hosts, folder, given, tmp_path):
 
     async def main():
         async with opened(hosts.node, give_models=ModelsHere(given).give) as found:
-            told = await fetch(folder, reaching(hosts.head), ModelSource(HOST, found.place), done=False)
+            told = await fetch(folder, reaching(hosts.head), HostPlace(HOST, found.place), done=False)
             assert "it is not here" in told[0][2]
 
     run(main)

@@ -17,7 +17,7 @@ from fastness.fleet.door import fetching as fetching_file
 from fastness.fleet.door import serving as serving_file
 from fastness.fleet.door.fetching import Fetching
 from fastness.fleet.door.on_disk import KEPT_S, remove_left_overs
-from fastness.fleet.door.orders import MODEL_PROTOCOL, ModelSource, WantedModel, models_name
+from fastness.fleet.door.orders import MODEL_PROTOCOL, HostPlace, WantedModel, models_name
 from fastness.fleet.door.serving import ModelsHere
 from fastness.main.door import reaching
 
@@ -59,7 +59,7 @@ class Sources:
         self.ways = ways
         self.asked: list[tuple[str, int]] = []
 
-    async def reach(self, source: ModelSource) -> Any:
+    async def reach(self, source: HostPlace) -> Any:
         way = self.ways[source.host]
         if way is None:
             raise OSError("nobody is there")
@@ -112,7 +112,7 @@ def corrupt(offset: int) -> bytes:
 async def wanting(folder: Path, reach: Any, *names: str, size_bytes: int = len(CONTENT)) -> Any:
     told: list[tuple[str, str, str]] = []
     fetching = Fetching(folder, reach, lambda *what: told.append(what))
-    fetching.want((WantedModel(DIGEST, size_bytes, tuple(ModelSource(name, "10.0.0.1:1") for name in names)),))
+    fetching.want((WantedModel(DIGEST, size_bytes, tuple(HostPlace(name, "10.0.0.1:1") for name in names)),))
     try:
         yield fetching, told
     finally:
@@ -248,7 +248,7 @@ def test_progress_is_told_as_it_comes(folder):
     async def main():
         gate = asyncio.Event()
 
-        async def reach(source: ModelSource) -> Any:
+        async def reach(source: HostPlace) -> Any:
             await gate.wait()
             return await Sources(near=whole).reach(source)
 
@@ -267,7 +267,7 @@ def test_progress_is_told_as_it_comes(folder):
 
 
 def source_of(place: str, host: str = HOST) -> tuple[WantedModel, ...]:
-    return (WantedModel(DIGEST, len(CONTENT), (ModelSource(host, place),)),)
+    return (WantedModel(DIGEST, len(CONTENT), (HostPlace(host, place),)),)
 
 
 @pytest.fixture

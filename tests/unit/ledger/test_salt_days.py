@@ -76,7 +76,7 @@ def test_what_was_in_the_file_is_overwritten_and_what_releases_before_had_goes_w
     assert sorted(one.name for one in path.parent.iterdir()) == ["before-old", "old", "salts"]
 
 
-@pytest.mark.parametrize("step", ["_write", "_sync_directory", "_blank"])
+@pytest.mark.parametrize("step", ["write_new", "sync_directory", "_blank"])
 def test_being_killed_on_the_way_loses_no_key_that_is_wanted(path, monkeypatch, step):
     store, wanted = secrets(path), BEGAN + 3
     known = store.of(answer(wanted))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fastness.fleet.door.keepalive import notice_dead_links
+from fastness.fleet.door.listening import listening_here
 
 UNDER_WAY_MAX: Final = 1_024
 """Requests at the same time."""
@@ -35,11 +36,7 @@ class Connector:
         self._path = path
         self.places: frozenset[str] = frozenset()
         self._under_way: set[asyncio.Task[None]] = set()
-        path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
-        self._listener.listen(BACKLOG)
+        self._listener = listening_here(path, BACKLOG)
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 
 from fastness.core.file_list import LIST_BYTES_MAX
 from fastness.fleet.door.on_disk import CHUNK_BYTES, Landing, LandingFile, LandingFolder, discard, is_here, landing
-from fastness.fleet.door.orders import FetchState, ModelSource, WantedModel
+from fastness.fleet.door.orders import FetchState, HostPlace, WantedModel
 from fastness.fleet.door.threads import in_thread
 
 FETCHED_MAX: Final = 2
@@ -33,7 +33,7 @@ EARLIER: Final = "an earlier start"
 """Whoever gave what lay here when this process began."""
 _ANSWER: Final = re.compile(r"(SIZE|FILES) (0|[1-9][0-9]{0,17})(?: ([1-9][0-9]{0,6}))?")
 
-Reach = Callable[[ModelSource], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
+Reach = Callable[[HostPlace], Awaitable[tuple[asyncio.StreamReader, asyncio.WriteTransport]]]
 """Connects to the door of a host, which is proved to be its own; raises OSError."""
 Tell = Callable[[str, str, str], None]
 """Takes an event, a digest or a host it is about, and why."""
@@ -138,7 +138,7 @@ class _Lane:
         if free_bytes < missing_bytes:
             raise OSError(f"{missing_bytes:,} bytes are missing, and {free_bytes:,} are free on that disk")
 
-    def _asked(self) -> list[ModelSource]:
+    def _asked(self) -> list[HostPlace]:
         """Those to ask now. Where only one may have given it, it is the first that is still trusted."""
         now = asyncio.get_running_loop().time()
         trusted = [one for one in self.model.sources if self._distrusted.get(one.host, 0.0) <= now]
@@ -146,7 +146,7 @@ class _Lane:
             self._fail("no host that is trusted has it" if self.model.sources else "no host has it")
         return trusted
 
-    async def _take(self, source: ModelSource) -> None:
+    async def _take(self, source: HostPlace) -> None:
         """Take from one source what is still missing; raises NotGiven."""
         if self._alone and self._gave - {source.host}:
             self._discard()

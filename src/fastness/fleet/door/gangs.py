@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fastness.fleet.door.guests import Judge, Refused
+from fastness.fleet.door.listening import listening_here
 from fastness.fleet.door.member import Member, Tell, Wires
 from fastness.fleet.door.orders import DoorGang, server_name
 from fastness.fleet.door.wire import Wire
@@ -35,11 +36,7 @@ class Gangs:
         self._ordered: dict[str, DoorGang] = {}
         self._waiting: dict[str, tuple[int, socket.socket]] = {}
         self._members: dict[str, Member] = {}
-        path.unlink(missing_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._listener.bind(str(path))
-        path.chmod(0o600)
-        self._listener.listen(BACKLOG)
+        self._listener = listening_here(path, BACKLOG)
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def obey(self, gangs: tuple[DoorGang, ...]) -> None:

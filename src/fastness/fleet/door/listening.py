@@ -1,9 +1,10 @@
-"""The sockets that a door listens on."""
+"""The sockets that a door listens on, for other hosts and for processes of this one."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 
 
 def listening(address: str, port: int) -> socket.socket:
@@ -22,4 +23,14 @@ def listening(address: str, port: int) -> socket.socket:
             f"The door cannot listen on {address} port {port}: {error.strerror}. It needs an address of this host "
             "(cluster.address; without it, those of its certificate) and a free port (cluster.port)"
         ) from None
+    return listener
+
+
+def listening_here(path: Path, backlog: int) -> socket.socket:
+    """Return a Unix socket that listens at `path`, for this user alone; what lay there is removed. Raises OSError."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(backlog)
     return listener

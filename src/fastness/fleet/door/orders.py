@@ -50,17 +50,13 @@ class HostPlace:
     place: str
 
 
-ModelSource = HostPlace
-"""A host that has a model."""
-
-
 @dataclass(frozen=True, slots=True)
 class WantedModel:
     """A model to be fetched: its weights by SHA-256, their size, and who has them, the nearest first."""
 
     digest: str
     size_bytes: int
-    sources: tuple[ModelSource, ...]
+    sources: tuple[HostPlace, ...]
 
 
 @dataclass(frozen=True, slots=True)

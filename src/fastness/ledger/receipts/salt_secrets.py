@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastness.ledger.commitment import Salting, Salts
+from fastness.ledger.durable import create_once, sync_directory, write_new
 
 DAY_MS: Final = 86_400_000
 KEY_BYTES: Final = 32
@@ -105,14 +106,7 @@ class SaltSecrets:
 def load_or_begin(path: Path, today: int, entropy: Callable[[int], bytes] = os.urandom) -> DayKey:
     """Return the oldest key in the file, made at first use: whoever comes first makes it. Raises OSError."""
     if not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        _write(draft, DayKey(today, entropy(KEY_BYTES), today))
-        try:
-            with suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            draft.unlink()
-        _sync_directory(path.parent)
+        create_once(path, _content(DayKey(today, entropy(KEY_BYTES), today)))
     return read_day_key(path)
 
 
@@ -134,21 +128,15 @@ def read_day_key(path: Path) -> DayKey:
 def _write_over(path: Path, key: DayKey) -> None:
     draft = path.with_name(f".{path.name}.new")
     _destroy(draft)  # of one that was killed
-    _write(draft, key)
+    write_new(draft, _content(key))
     with path.open("r+b", buffering=0) as old:
         draft.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
         _blank(old.fileno())
 
 
-def _write(path: Path, key: DayKey) -> None:
-    content = json.dumps({"day": key.day, "key": key.key.hex(), "began": key.began}, sort_keys=True)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(fd, content.encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _content(key: DayKey) -> bytes:
+    return json.dumps({"day": key.day, "key": key.key.hex(), "began": key.began}, sort_keys=True).encode()
 
 
 def _destroy(path: Path) -> None:
@@ -161,11 +149,3 @@ def _destroy(path: Path) -> None:
 def _blank(fd: int) -> None:
     os.pwrite(fd, bytes(os.fstat(fd).st_size), 0)
     os.fsync(fd)
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

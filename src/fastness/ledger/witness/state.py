@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fastness.ledger.checkpoint import Checkpoint, decode_hash, parse_checkpoint
+from fastness.ledger.durable import sync_directory
 from fastness.ledger.note import Note, SignatureType, VerifierKey, is_key_name, parse_key, parse_note
 from fastness.ledger.signing import SEED_BYTES, SigningKey, signing_key
 
@@ -143,8 +144,4 @@ def _replace(path: Path, content: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastness.gateway.served_model import ServedModel
 
 
-class Offer(NamedTuple):
+class ListedModel(NamedTuple):
     """A deployment with the name of an adapter; "": the model alone."""
 
     served: Served
@@ -47,7 +47,7 @@ class Offer(NamedTuple):
         return self.face.adapters[0] if self.adapter else None
 
 
-def may_name(principal: Principal, offer: Offer) -> bool:
+def may_name(principal: Principal, listed: ListedModel) -> bool:
     """Tell whether a caller may know of it: key and tenant may name the deployment, and it is for its tenant."""
-    tenants = offer.face.tenants
-    return principal.may_use(offer.served.name) and (tenants is None or principal.tenant in tenants)
+    tenants = listed.face.tenants
+    return principal.may_use(listed.served.name) and (tenants is None or principal.tenant in tenants)
