@@ -217,7 +217,7 @@ def test_more_requests_than_may_wait_are_429_with_the_time_to_try_again(narrow):
 
 
 def test_every_verb_prints_json_when_asked(narrow):
-    said = document(narrow, "run", CHAT, "Name a colour.", "--max-tokens", "6")
+    said = document(narrow, "run", CHAT, "Name a colour.", "--max-tokens", "6", "--temperature", "0")
     assert said["content"].strip()
     assert said["usage"]["completion_tokens"] == 6
     assert said["request_id"].startswith("req_")

@@ -19,7 +19,10 @@ KILLS = 5
 KILLS_ALONE = 2
 SCHEMA = {
     "type": "object",
-    "properties": {"city": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}, "minItems": 4}},
+    "properties": {
+        "city": {"type": "string", "minLength": 1},
+        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 4},
+    },
     "required": ["city", "tags"],
     "additionalProperties": False,
 }
