@@ -86,8 +86,8 @@ def test_hundreds_of_hostile_artefacts_are_refused_by_rule_in_bounded_memory_wit
 
 @pytest.mark.slow
 def test_what_eats_memory_or_time_is_ended_and_refused(tmp_path: Path) -> None:
-    # Whether it refuses by itself or a timer of the kernel ends it is a matter of how fast the machine hands out memory:
-    # the rule tells (a crash would be `limit.crash`).
+    # Whether it refuses by itself or the kernel's timer ends it depends on how fast the machine hands out memory.
+    # The rule tells them from a crash, which would be `limit.crash`.
     for case, rule, used in refusals([case for case in CASES if case.sealed_only], tmp_path):
         assert rule in case.rules, f"{case.id}: {rule}, {used}"
         assert used is not None and used.peak_bytes < max(MEMORY_BYTES_MAX, held_by_this_process() + MIB)
