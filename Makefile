@@ -16,6 +16,9 @@ OIDC := tests/integration/oidc/node_modules/.package-lock.json
 # So is other people's code for transparency logs: half a minute.
 TLOG = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-tlog/$(firstword $(shell cat requirements/go.txt requirements/aics.txt tests/integration/tlog_go/* | sha256sum | cut -c1-16))
 
+# What Python compiles, it keeps: tests start a thousand processes, and each would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run network postgresql softhsm tlog vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
@@ -73,7 +76,7 @@ test-vllm: vllm network $(DEV)  ## the same engine contract on a real vLLM, and 
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
 
-check: lint types fast  ## before each commit; two and a half minutes on two cores
+check: lint types fast  ## before each commit; less than two minutes on two cores
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
