@@ -93,7 +93,7 @@ def stop(installation: Installation) -> int:
     return code
 
 
-def eventually(condition, what: str, limit_s: float = 10.0, period_s: float = 0.02):
+def eventually(condition, what: str, limit_s: float = 60.0, period_s: float = 0.02):
     """Poll until `condition()` is true and return its value; fail after `limit_s`.
 
     A machine too busy to look as often as it should is too busy for what is waited for: it is looked for longer.

@@ -45,7 +45,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
     async def bounded() -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await main()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -318,7 +318,7 @@ async def asked(hosts: Hosts, place: str, request: bytes) -> bytes:
     reader, writer = await handshake(place, context, models_name(HOST))
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(-1), 10)
+        return await asyncio.wait_for(reader.read(-1), 60)
     finally:
         writer.transport.abort()
 
