@@ -253,9 +253,9 @@ def test_progress_is_told_as_it_comes(folder):
             return await Sources(near=whole).reach(source)
 
         async with wanting(folder, reach, "near") as (fetching, _):
-            await asyncio.sleep(0.05)
+            await until(lambda: fetching.states()[0].source == "near")
             state = fetching.states()[0]
-            assert (state.source, state.done_bytes, state.size_bytes) == ("near", 0, len(CONTENT))
+            assert (state.done_bytes, state.size_bytes) == (0, len(CONTENT))
             gate.set()
             await until(lambda: fetching.states()[0].done)
             assert fetching.states()[0].done_bytes == len(CONTENT)
