@@ -91,7 +91,7 @@ fast: $(DEV)
 test: lint types $(OIDC) $(PROMTOOL) tlog network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -n 2 -m 'slow and not soak and not vllm' --ignore=tests/acceptance
-	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm' tests/acceptance  # whole installations: one at a time
+	$(PY) tests/unplugged.py -n 2 --dist loadfile -m 'slow and not soak and not vllm' tests/acceptance  # whole installations
 
 soak: $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
 	$(PY) -m pytest -m soak --timeout=5000
