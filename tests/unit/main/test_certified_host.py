@@ -54,11 +54,12 @@ def test_a_record_that_came_is_kept_as_it_is_and_only_when_it_is_new(tmp_path: P
     before = file.stat().st_mtime_ns
     library.take_record(text_of(RECORD))
     assert file.stat().st_mtime_ns == before
-    assert library.known("town-hall") == (CARD, "OFFICIAL")
+    assert library.known("town-hall") == (CARD, "OFFICIAL") and not library.revoked()
     assert library.record_text("town-hall") == text_of(RECORD)
     revoked = replace(RECORD, admission=replace(RECORD.admission, state=AdmissionState.REVOKED, revoked_s=5))
     library.take_record(text_of(revoked))
     assert library.known("town-hall") is None and library.is_revoked("town-hall")
+    assert library.revoked() == {"town-hall"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", text_of(RECORD).replace("town-hall", "../town-hall")])
