@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,12 +258,15 @@ def placed_at(cluster: Cluster, after_s: float) -> float | None:
 class Load:
     """Streams on the head's host, so many at any time, until `close`."""
 
-    def __init__(self, cluster: Cluster, together: int, output_tokens: int, about: str = "This") -> None:
+    def __init__(
+        self, cluster: Cluster, together: int, output_tokens: int, about: str = "This", models: Sequence[str] = (CHAT,)
+    ) -> None:
+        """Ask these models in turn."""
         assert cluster.head
         self.ended: list[Stream] = []
         self._pid = cluster.net[HEAD].holder.pid
         self._head, self._together, self._output_tokens = cluster.head, together, output_tokens
-        self._over, self._about = threading.Event(), about
+        self._over, self._about, self._models = threading.Event(), about, models
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._begin)
         self._thread.start()
@@ -294,8 +297,8 @@ class Load:
         while not self._over.is_set():
             one = Stream(f"{self._about} {number} is {len(self.ended)}, and")
             body = {
-                "model": CHAT, "prompt": one.prompt, "max_tokens": self._output_tokens, "stream": True,
-                "stream_options": {"include_usage": True},
+                "model": self._models[number % len(self._models)], "prompt": one.prompt,
+                "max_tokens": self._output_tokens, "stream": True, "stream_options": {"include_usage": True},
             }  # fmt: skip
             one.at_s.append(time.monotonic())
             try:

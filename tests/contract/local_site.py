@@ -133,6 +133,7 @@ class LocalSite:
             digests=tuple,
             known=lambda name: (replace(CARD, name=name), None),
             known_adapter=lambda _name: None,
+            revoked=frozenset,
             kept_orders=SnapshotReader(run / "kept.json", NodeOrders).poll,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
             neighbours=None,

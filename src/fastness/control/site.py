@@ -68,9 +68,9 @@ class Site:
     """What the composition root gives the supervisor. The callables that block are run in threads.
 
     `known` finds a model that may be loaded here by its name, with what it was admitted for, and `known_adapter` an
-    adapter. `node` makes the node that
-    keeps engines up: nothing is prepared before the event is set; it is told of each change, of a replica where one
-    changed by itself. `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
+    adapter. `revoked` returns the names of all that was revoked. `node` makes the node that keeps engines up: nothing
+    is prepared before the event is set; it is told of each change, of a replica where one changed by itself.
+    `kept_orders` are those of the run before, `new_orders` returns what control has sent since.
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
     `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `controls` makes
     the control processes, and is given whom to tell of each change of one. `neighbours` are the nodes on other hosts,
@@ -85,6 +85,7 @@ class Site:
     clock: Callable[[], float]
     ensure_model: Callable[[str, Callable[[str, int, int], None]], Model]
     is_revoked: Callable[[str], bool]
+    revoked: Callable[[], frozenset[str]]
     prove_seal: Callable[[], str]
     known: Callable[[str], tuple[ModelCard, str | None] | None]
     known_adapter: Callable[[str], Adapter | None]

@@ -62,12 +62,16 @@ class ThisNode:
         run = self._site.run_directory
         for left in (run / ORDERS, *run.glob(LOADS), *sockets_in(run)):
             left.unlink(missing_ok=True)
+        # What was revoked before this run is in no order from the first on: control may name it still.
+        self._revoked = await asyncio.to_thread(self._site.revoked)
         if self._site.neighbours is not None:
             self._site.neighbours.begin()
+            self._site.neighbours.withhold(self._revoked)
         kept = self._site.kept_orders()
         if kept is not None:
             self._sent = kept
             await self._look_up(kept)
+            kept = kept.without_adapters(self._revoked)
         self._node.begin(kept)
         self.publish()
 
@@ -102,7 +106,7 @@ class ThisNode:
         sent = self._sent or self.orders
         specs = (*sent.served, *(one.spec for one in sent.assignments))
         names = {one.model for one in specs} | {each.name for one in specs for each in one.adapters}
-        revoked = frozenset(name for name in names if self._site.is_revoked(name))
+        revoked = frozenset(name for name in names | self._revoked if self._site.is_revoked(name))
         if revoked == self._revoked:
             return ()
         new, self._revoked = revoked - self._revoked, revoked

@@ -12,8 +12,8 @@ RENEW_BEFORE_S = 30 * 86_400
 
 
 def machine_facts(settings: Settings) -> list[Finding]:
-    """What `doctor` needs of the other rooms: the seal's proof, and what this host is certified as."""
-    return [*_seal(), *_certificate(settings)]
+    """What `doctor` needs of the other rooms: the seal's proof, if gangs can run, what the host is certified as."""
+    return [*_seal(), *_gangs(), *_certificate(settings)]
 
 
 def _seal() -> list[Finding]:
@@ -27,6 +27,21 @@ def _seal() -> list[Finding]:
         return [Finding("seal", Verdict.OK, f"proved: {report.summary()}", why)]
     except SealUnavailable as error:
         return [Finding("seal", Verdict.FAIL, str(error), why, "enable what is named; --unsealed is for trials only")]
+
+
+def _gangs() -> list[Finding]:
+    """A note: who has no model over several hosts lacks nothing."""
+    from fastness.cli.composition import Verdict
+    from fastness.perimeter import gang
+
+    trouble = gang.interface_trouble()
+    if not trouble:
+        why = "A model over several hosts speaks through it. A service or container has to be given it, too."
+        return [Finding("gangs", Verdict.OK, f"{gang.TUN} can be opened", why)]
+    found = f"models over several hosts cannot run here: {gang.TUN} cannot be opened ({trouble})"
+    why = "An engine that is one part of such a model is reached through it; nothing else needs it."
+    hint = "modprobe tun; give it to the service or container (docs/how-to/run-vllm.md#over-several-nodes)"
+    return [Finding("gangs", Verdict.WARN, found, why, hint)]
 
 
 def _certificate(settings: Settings) -> list[Finding]:

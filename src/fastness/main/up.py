@@ -134,6 +134,7 @@ def site(
         clock=time.time,
         ensure_model=ensuring(settings, library),
         is_revoked=library.is_revoked,
+        revoked=library.revoked,
         prove_seal=prove_seal,
         known=library.known,
         known_adapter=library.known_adapter,

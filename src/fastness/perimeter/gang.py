@@ -73,6 +73,15 @@ def make_interface(name: str, address: str, mtu_bytes: int) -> int:
     return end
 
 
+def interface_trouble() -> str:
+    """Say why no such interface can be made here; empty: nothing that shows without making one is in the way."""
+    try:
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return ""
+
+
 def gang_remedy(error: int) -> str:
     """Say what the interface needs."""
     if error in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENODEV, errno.ENXIO):

@@ -166,6 +166,10 @@ class ModelLibrary:
             return False
         return record is not None and record.admission.state is AdmissionState.REVOKED
 
+    def revoked(self) -> frozenset[str]:
+        """Return the names of all that was revoked since it was admitted."""
+        return frozenset(filter(self.is_revoked, self._records.names()))
+
     def _admitted(self, name: str) -> tuple[ModelCard, Record]:
         try:
             record = self._records.read(name)

@@ -57,11 +57,34 @@ class Workshop:
         pass
 
 
+class Others:
+    """The other nodes, which nothing is heard of."""
+
+    withheld = None
+
+    def begin(self):
+        pass
+
+    def look(self, own):
+        assert self.withheld is not None, "orders would be passed on with what was revoked"
+        return False
+
+    def withhold(self, names):
+        self.withheld = names
+
+    def replicas(self):
+        return ()
+
+    def places(self):
+        return ()
+
+
 class World:
     """A node in a directory of its own."""
 
     def __init__(self, run: Path) -> None:
         self.run, self.kept, self.revoked, self.told = run, None, set(), []
+        self.others = Others()
         self.now_s = 1_000.0
         site = SimpleNamespace(
             clock=lambda: self.now_s,
@@ -76,9 +99,10 @@ class World:
             known=lambda name: None if name in self.revoked else (replace(CARD, name=name), None),
             known_adapter=lambda name: None if name in self.revoked else replace(PLANS, name=name),
             is_revoked=self.revoked.__contains__,
+            revoked=lambda: frozenset(self.revoked),
             kept_orders=lambda: self.kept,
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
-            neighbours=None,
+            neighbours=self.others,
         )
         self.node = ThisNode(site, self.told.append, unsealed=False)
 
@@ -115,7 +139,7 @@ def test_what_is_ordered_is_routed_reported_and_told_with_every_deployment_also_
         assert world.routing().replicas == () and world.report().version == 0
         assert world.routing().gateways == ("gateway-0", "gateway-1")
         write_snapshot(tmp_path / ORDERS, ORDERED)
-        await world.until(lambda: world.routing().replicas)
+        await world.until(lambda: [one.state for one in world.routing().replicas] == [ReplicaState.READY])
         routing, report = world.routing(), world.report()
         assert [(one.id, one.state.value) for one in routing.replicas] == [("chat-1", "ready")]
         assert [one.name for one in routing.deployments] == ["chat", "asleep"]
@@ -172,8 +196,7 @@ def test_what_cannot_be_written_ends_nothing_and_is_written_later(tmp_path, monk
             await world.until(lambda: False)
         assert world.routing().replicas == ()
         full = False
-        await world.until(lambda: world.routing().replicas)
-        assert world.routing().replicas[0].state is ReplicaState.READY
+        await world.until(lambda: [one.state for one in world.routing().replicas] == [ReplicaState.READY])
 
     run(journey, tmp_path)
 
@@ -211,5 +234,24 @@ def test_an_adapter_that_is_revoked_leaves_its_deployment_which_goes_on_without_
         write_snapshot(tmp_path / ORDERS, replace(sent, version=4))
         await world.until(lambda: world.report().version == 4)
         assert served(world) == ([("notes", ("health",))], [1]), "control still names it"
+
+    run(journey, tmp_path)
+
+
+def test_an_adapter_that_was_revoked_before_this_run_is_in_no_order_that_is_obeyed_or_passed_on(tmp_path):
+    spec = replace(SPEC, adapters=(WantedAdapter("plans", "01" * 32),))
+    sent = replace(ORDERED, assignments=(replace(ORDERED.assignments[0], spec=spec),), served=(spec, ASLEEP))
+
+    async def journey(world):
+        world.revoked.add("plans")
+        world.kept = sent.without_adapters({"plans"})
+        await world.node.begin()
+        await world.until(lambda: [one.state for one in world.node.observe()] == [ReplicaState.READY])
+        write_snapshot(tmp_path / ORDERS, sent)
+        await world.until(lambda: world.node.ordered)
+        assert world.node.orders == world.kept == sent.without_adapters({"plans"}), "control names it still"
+        assert [one.state for one in world.node.observe()] == [ReplicaState.READY], "its engine goes on"
+        assert world.others.withheld == {"plans"}, "other nodes do not hear of it either"
+        assert await world.node.withdraw() == (), "it was revoked before"
 
     run(journey, tmp_path)

@@ -1,4 +1,4 @@
-"""What `doctor` says of a host's certificate, and how a host judges a record of admission that came to it."""
+"""What `doctor` says of a host, and how a host judges a record of admission that came to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from fastness.core.desired import DeploymentSpec, Needs
 from fastness.core.marking import Label
 from fastness.core.model import ModelCard, ModelKind
 from fastness.main.engines import Engines
-from fastness.main.machine import _certificate
+from fastness.main.machine import _certificate, _gangs
+from fastness.perimeter import gang
 from fastness.registry.admission.record import Record
 from fastness.registry.library import ModelLibrary, ModelRefused, ModelUnavailable
 
@@ -47,6 +48,23 @@ def test_doctor_says_when_a_certificate_ends(tmp_path: Path, days: int, verdict:
     assert _certificate(load({"FASTNESS_HOME": str(tmp_path / "alone")})[0]) == []
 
 
+@pytest.mark.parametrize(
+    ("device", "verdict", "word"),
+    [
+        ("/dev/null", Verdict.OK, "/dev/null can be opened"),
+        ("/dev/net/nothing", Verdict.WARN, "models over several hosts cannot run here: /dev/net/nothing"),
+        ("/dev", Verdict.WARN, "Is a directory"),
+    ],
+)
+def test_doctor_notes_where_no_model_over_several_hosts_can_run(
+    monkeypatch: pytest.MonkeyPatch, device: str, verdict: Verdict, word: str
+) -> None:
+    monkeypatch.setattr(gang, "TUN", device)
+    (found,) = _gangs()
+    assert found.verdict is verdict and word in found.found
+    assert found.why.endswith(".") and bool(found.hint) is (verdict is not Verdict.OK)
+
+
 def test_a_record_that_came_is_kept_as_it_is_and_only_when_it_is_new(tmp_path: Path) -> None:
     library = ModelLibrary(tmp_path, {})
     library.take_record(text_of(RECORD))
@@ -54,11 +72,12 @@ def test_a_record_that_came_is_kept_as_it_is_and_only_when_it_is_new(tmp_path: P
     before = file.stat().st_mtime_ns
     library.take_record(text_of(RECORD))
     assert file.stat().st_mtime_ns == before
-    assert library.known("town-hall") == (CARD, "OFFICIAL")
+    assert library.known("town-hall") == (CARD, "OFFICIAL") and not library.revoked()
     assert library.record_text("town-hall") == text_of(RECORD)
     revoked = replace(RECORD, admission=replace(RECORD.admission, state=AdmissionState.REVOKED, revoked_s=5))
     library.take_record(text_of(revoked))
     assert library.known("town-hall") is None and library.is_revoked("town-hall")
+    assert library.revoked() == {"town-hall"}
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", text_of(RECORD).replace("town-hall", "../town-hall")])

@@ -85,8 +85,11 @@ class Records:
 
     def all(self) -> tuple[Record, ...]:
         """Return every record, by name; raises ValueError."""
-        found = (self.read(file.stem) for file in sorted(self._records.glob("*.json")))
-        return tuple(one for one in found if one is not None)
+        return tuple(one for one in map(self.read, self.names()) if one is not None)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that have a record, which is not looked at."""
+        return tuple(sorted(file.stem for file in self._records.glob("*.json")))
 
     def weights(self, digest: str) -> Path:
         """Return where weights of that digest are: a file, or the folder of a model that is one."""
