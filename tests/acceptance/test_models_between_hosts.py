@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures
+from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures, join_all
 from fastness.config import run_directory
 from fastness.registry.library import ModelLibrary
 from installation import CHAT, FASTNESS, eventually
@@ -72,9 +72,7 @@ def test_an_admitted_model_is_fetched_and_served_on_every_host_and_doors_may_die
     file = tmp_path / "deployment.toml"
     file.write_text(DEPLOYMENT)
     with cluster(tmp_path, *OTHERS) as made:
-        for name in OTHERS:
-            made.join(name)
-        eventually(lambda: sum(each["heard_s"] is not None for each in made.seen().values()) == 3, "all joined", 90)
+        join_all(made, *OTHERS)
         made.verb(HEAD, "models", "import", str(WEIGHTS), "--name", NAME, "--licence", "Apache-2.0")
         made.verb(HEAD, "models", "admit", NAME, "--ceiling", "OFFICIAL")
         host = made.net[HEAD]
