@@ -16,6 +16,9 @@ OIDC := tests/integration/oidc/node_modules/.package-lock.json
 # So is other people's code for transparency logs: half a minute.
 TLOG = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/fastness-tlog/$(firstword $(shell cat requirements/go.txt requirements/aics.txt tests/integration/tlog_go/* | sha256sum | cut -c1-16))
 
+# What Python compiles, it keeps: tests start a thousand processes, and each would compile the project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run network postgresql softhsm tlog vllm test test-vllm check lint types fast bench bench-gateway soak mutants soak-gateway docs lock clean
 
 # Everything is installed by hash: a release that was taken over after it was locked does not install.
@@ -73,7 +76,7 @@ test-vllm: vllm network $(DEV)  ## the same engine contract on a real vLLM, and 
 run: $(READY)  ## the main job: a real model answers on this machine, sealed off from the network
 	@exec $(VENV)/bin/fastness up
 
-check: lint types fast  ## before each commit; two and a half minutes on two cores
+check: lint types fast  ## before each commit; less than two minutes on two cores
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -88,7 +91,7 @@ fast: $(DEV)
 test: lint types $(OIDC) $(PROMTOOL) tlog network postgresql softhsm  ## everything, real engines included, with no route out of this machine
 	$(PY) tests/unplugged.py -q -n 2 -m 'not slow and not soak and not vllm'
 	$(PY) tests/unplugged.py -n 2 -m 'slow and not soak and not vllm' --ignore=tests/acceptance
-	$(PY) tests/unplugged.py -m 'slow and not soak and not vllm' tests/acceptance  # whole installations: one at a time
+	$(PY) tests/unplugged.py -n 2 --dist loadfile -m 'slow and not soak and not vllm' tests/acceptance  # whole installations
 
 soak: network $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
 	$(PY) -m pytest -m soak --timeout=5000

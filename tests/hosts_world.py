@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 NETWORK = "10.77.0"
-START_S = 10.0
+START_S = 60.0
 CLONE_NEWNET = 0x40000000
 
 
@@ -103,7 +103,7 @@ class Hosts:
 
     def kill(self, name: str) -> None:
         """`kill -9` of everything on a host, again and again until nothing is left."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while there := self[name].processes():
             assert time.monotonic() < deadline, there
             for pid in there:

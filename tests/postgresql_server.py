@@ -57,7 +57,7 @@ class Server:
 
     def start(self) -> None:
         options = [part for one in (*SETTINGS, f"unix_socket_directories={self.directory}") for part in ("-c", one)]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         with (self.directory / "server.log").open("ab") as log:
             while True:
                 # After a kill its children may hold the shared memory for a moment: then it ends, and is tried again.

@@ -229,5 +229,5 @@ def wait_until_open(door: Door) -> None:
             talk.sendall(b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             return talk.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
-    eventually(ready, "the gateway is ready", 20)
-    eventually(lambda: all(engine_socket(door.home, name).exists() for name in (CHAT, EMBEDDING)), "engines", 20)
+    eventually(ready, "the gateway is ready")
+    eventually(lambda: all(engine_socket(door.home, name).exists() for name in (CHAT, EMBEDDING)), "engines")

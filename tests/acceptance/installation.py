@@ -93,10 +93,10 @@ def stop(installation: Installation) -> int:
     return code
 
 
-def eventually(condition, what: str, limit_s: float = 10.0, period_s: float = 0.02):
+def eventually(condition, what: str, limit_s: float = 60.0, period_s: float = 0.02):
     """Poll until `condition()` is true and return its value; fail after `limit_s`.
 
-    A machine that is too busy to look as often as it should is too busy for what is waited for: it is looked for longer.
+    A machine too busy to look as often as it should is too busy for what is waited for: it is looked for longer.
     """
     deadline, looks = time.monotonic() + limit_s, limit_s / period_s / 4
     while time.monotonic() < deadline or looks > 0:

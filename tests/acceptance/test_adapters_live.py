@@ -72,14 +72,14 @@ def test_an_adapter_is_deployed_asked_proved_and_revoked(running: Installation, 
         assert alone == again != adapted
         raw = client.chat.completions.with_raw_response.create(model="chat:letters", **ASKED)
         name = raw.headers["fastness-receipt"]
-        eventually(lambda: receipt(running, name), "the receipt is there", 20)
+        eventually(lambda: receipt(running, name), "the receipt is there")
         (tmp_path / "receipt.json").write_bytes(receipt(running, name))
         claims = [one["text"] for one in json.loads(told_anyhow(running, tmp_path))["claims"]]
         assert any("adapter letters sha256:" in one and "had loaded" in one for one in claims), claims
         assert any("adapter letters sha256:" in one and "was admitted by local" in one for one in claims), claims
 
         told(running, "models", "revoke", "letters", "--yes")
-        eventually(lambda: _is_gone(client), "nobody gets it any more", 20)
+        eventually(lambda: _is_gone(client), "nobody gets it any more")
         eventually(
             lambda: (
                 [one["adapters"] for one in running.replicas() if one["deployment"] == "chat"] == [[]]

@@ -112,8 +112,8 @@ def test_an_installation_is_carried_across_an_air_gap_and_answers_from_what_it_b
         assert ask(running)
         engine = running.engine_pid("town-hall")
         assert run(home, "models", "revoke", "town-hall", "--yes", key=ann).returncode == 0
-        eventually(lambda: not Path(f"/proc/{engine}").exists(), "the engine of what was revoked is ended", 5)
-        eventually(lambda: is_unknown(running), "no gateway knows it any more", 2)
+        eventually(lambda: not Path(f"/proc/{engine}").exists(), "the engine of what was revoked is ended")
+        eventually(lambda: is_unknown(running), "no gateway knows it any more")
         assert all(one["model"] != "town-hall" for one in running.replicas())
     finally:
         assert stop(running) == 0

@@ -270,8 +270,8 @@ def test_what_speaks_to_other_hosts_may_be_killed_and_is_back_by_itself(
 
 def watched(made: Cluster, victim: str, at: float) -> dict[str, float]:
     """Wait until a host is lost and its replicas run elsewhere; return when."""
-    lost = eventually(lambda: lost_at(made, victim, at), "it is lost", 30)
-    placed = eventually(lambda: placed_at(made, lost), "its replica is placed elsewhere", 30)
+    lost = eventually(lambda: lost_at(made, victim, at), "it is lost")
+    placed = eventually(lambda: placed_at(made, lost), "its replica is placed elsewhere")
     eventually(lambda: len(made.ready()) == 3 and victim not in made.ready().values(), "all are ready", 60)
     return {"lost": lost - at, "placed elsewhere": placed - at, "ready elsewhere": time.time() - at}
 

@@ -62,7 +62,7 @@ def replica(installation: Installation) -> dict[str, object]:
 
 
 def ready_replica(installation: Installation) -> dict[str, object]:
-    eventually(lambda: replica(installation)["state"] == "ready", "the engine is ready", 20)
+    eventually(lambda: replica(installation)["state"] == "ready", "the engine is ready")
     return replica(installation)
 
 
@@ -78,7 +78,7 @@ def test_no_client_of_a_killed_engine_is_kept_in_silence(victim, tokens_before_t
     kill(int(str(before["pid"])))
     killed_s = time.monotonic()
     after = Together(victim, [chat(random_, False, 2)], silence_s)
-    diagnosis = eventually(lambda: replica(victim)["diagnosis"], "the crash is diagnosed", 5)
+    diagnosis = eventually(lambda: replica(victim)["diagnosis"], "the crash is diagnosed")
     (next_one,) = after.heard()
     assert next_one.whole, f"the request after the crash: {next_one}"
     heard = streams.heard()
@@ -111,7 +111,7 @@ def shown(installation: Installation) -> dict[str, object]:
 def test_a_crashed_engine_is_in_the_ledger_with_its_diagnosis(victim):
     before = ready_replica(victim)
     kill(int(str(before["pid"])))
-    eventually(lambda: replica(victim)["epoch"] == before["epoch"] + 1, "it is started again", 20)
+    eventually(lambda: replica(victim)["epoch"] == before["epoch"] + 1, "it is started again")
     ready_replica(victim)
     found = victim.run("ledger", "find", "--type", "engine.failed", "--json")
     assert found.returncode == 0, found.stderr
@@ -126,11 +126,11 @@ def test_serving_survives_the_death_of_the_control_process(victim):
     with Traffic(victim, seed=1, clients=8) as traffic:
         eventually(lambda: traffic.count() >= 8, "traffic flows", 60)
         kill(dead)
-        eventually(lambda: running_child(victim, "control") not in (None, dead), "control is started again", 20)
+        eventually(lambda: running_child(victim, "control") not in (None, dead), "control is started again")
         served = traffic.count()
         eventually(lambda: traffic.count() >= served + 8, "traffic still flows", 60)
     assert [one for one in traffic.heard if not one.whole] == []
-    eventually(lambda: victim.run("keys", "list", "--json").returncode == 0, "keys are managed again", 20)
+    eventually(lambda: victim.run("keys", "list", "--json").returncode == 0, "keys are managed again")
 
 
 def running_child(installation: Installation, name: str) -> int | None:

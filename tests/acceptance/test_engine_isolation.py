@@ -49,4 +49,4 @@ def test_killing_fastness_leaves_no_engine_behind(tmp_path):
     running.process.wait()
     assert running.process.stdout is not None
     running.process.stdout.close()
-    eventually(lambda: not any(map(alive, children)), "every child is gone", 2)
+    eventually(lambda: not any(map(alive, children)), "every child is gone")

@@ -151,7 +151,7 @@ def test_a_deployment_that_is_taken_away_finishes_what_it_began(fleet):
     with traffic(fleet) as clients:
         flows(clients)
         answers = Together(fleet.installation, [(path, body | {"model": "second"})] * 2, 60)
-        eventually(lambda: any(one["id"].startswith("second") for one in busy(fleet)), "the answers begin", 30, 0.01)
+        eventually(lambda: any(one["id"].startswith("second") for one in busy(fleet)), "the answers begin", 60, 0.01)
         fleet.post("/deployments/second/remove")
         assert all(one.whole for one in answers.heard())
         eventually(lambda: not fleet.pids("second"), "its engine ends", 60)

@@ -119,7 +119,7 @@ def test_the_network_of_an_engine_leads_nowhere(sealed, model):
 def test_an_engine_that_was_started_again_is_sealed_again(sealed):
     before = sealed.engine_pid()
     kill(before)
-    eventually(lambda: sealed.replicas()[0]["state"] == "ready" and sealed.engine_pid() != before, "ready again", 30)
+    eventually(lambda: sealed.replicas()[0]["state"] == "ready" and sealed.engine_pid() != before, "ready again")
     after = status(sealed.engine_pid())
     assert (after["Seccomp"], after["NoNewPrivs"], int(after["CapEff"], 16)) == ("2", "1", 0)
     network = Path(f"/proc/{sealed.engine_pid()}/ns/net").readlink()

@@ -88,7 +88,7 @@ def test_stopping_lets_a_stream_finish_and_takes_nothing_new_and_the_next_start_
             stream = Together(running, [(path, body | {"logit_bias": NO_END})])
             eventually(lambda: running.busy_slots() == 1, "the stream is under way")
             running.process.send_signal(signal.SIGTERM)
-            eventually(lambda: not_served(running, kept_alive), "nothing new is taken", 5)
+            eventually(lambda: not_served(running, kept_alive), "nothing new is taken")
             (heard,) = stream.heard()
         assert heard.whole, f"the stream under way was cut: {heard}"
         assert running.process.wait(30) == 0
@@ -133,7 +133,7 @@ def test_a_start_may_be_called_off(home, after_s):
     process.send_signal(signal.SIGTERM)
     said, words = process.communicate(timeout=30)
     assert (process.returncode, said) in ((0, ""), (-signal.SIGTERM, "")), words
-    eventually(lambda: not processes_of(home), "nothing is left", 2)
+    eventually(lambda: not processes_of(home), "nothing is left")
 
 
 def test_a_second_start_on_the_same_home_is_refused_and_says_where_the_first_is(narrow):
@@ -175,7 +175,7 @@ def test_a_port_in_use_is_refused_and_leaves_nothing(home):
     assert code == 1
     assert f"127.0.0.1:{port}" in words
     assert "--port 0" in words
-    eventually(lambda: not processes_of(home), "nothing is left", 2)
+    eventually(lambda: not processes_of(home), "nothing is left")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_setting_that_cannot_be_used_is_refused_by_name(home, environ, code, s
     refused, words = refusal(up(home, "--port", "0", **environ))
     assert says in words
     assert refused == code, words
-    eventually(lambda: not processes_of(home), "nothing is left", 2)
+    eventually(lambda: not processes_of(home), "nothing is left")
 
 
 # ---- settings, limits and verbs

@@ -126,7 +126,7 @@ def opened(home: Path, key: str) -> Iterator[Site]:
         with running(command, talk, environ, (listener.fileno(),)):
             site = Site(listener.getsockname()[1], key)
             with site.talk() as asking:
-                eventually(lambda: site.ask(asking, "GET", "/readyz")[0] == 200, "the gateway is ready", 20)
+                eventually(lambda: site.ask(asking, "GET", "/readyz")[0] == 200, "the gateway is ready")
             yield site
         talk.seek(0)
         assert talk.read() == "", "a process complained"

@@ -54,7 +54,7 @@ def doors_die_and_no_stream_is_lost(made: Cluster) -> None:
             before = door_of(made, name)
             assert before
             os.kill(before, signal.SIGKILL)
-            eventually(lambda n=name, b=before: door_of(made, n) not in (None, b), "the door is back", 30)
+            eventually(lambda n=name, b=before: door_of(made, n) not in (None, b), "the door is back")
             time.sleep(2)
         killed = len(load.ended)
 
@@ -91,4 +91,4 @@ def test_an_admitted_model_is_fetched_and_served_on_every_host_and_doors_may_die
             assert told["wanted"] == [] and len(told["routes"]) == 1
         doors_die_and_no_stream_is_lost(made)
         made.verb(HEAD, "models", "revoke", NAME, "--yes")
-        eventually(lambda: not any(made.engines(name) for name in (HEAD, *OTHERS)), "no engine has it any more", 30)
+        eventually(lambda: not any(made.engines(name) for name in (HEAD, *OTHERS)), "no engine has it any more")

@@ -95,12 +95,12 @@ def kill_while_it_is_kept(running: Installation, text: str) -> set[str]:
     chats, delivered = [*(long_chat(text) for _ in range(4)), *served(text)[-3:-1]], set()
     leave(running, chats[0])
     for name in ("gateway", "control"):
-        eventually(lambda: ready(running), "everything serves", 30)
+        eventually(lambda: ready(running), "everything serves")
         under_way = Together(running, chats)
-        eventually(lambda: running.busy_slots() >= 4, "the engine works on the canary", 30)
+        eventually(lambda: running.busy_slots() >= 4, "the engine works on the canary")
         os.kill(child(running, name), signal.SIGKILL)
         delivered |= {one.request_id for one in under_way.heard() if one.whole and one.request_id}
-    eventually(lambda: ready(running), "everything serves again", 30)
+    eventually(lambda: ready(running), "everything serves again")
     return delivered
 
 
@@ -177,15 +177,15 @@ def crash_in_every_way(running: Installation, text: str) -> dict[str, bytes]:
     chats = [long_chat(text) for _ in range(4)]
     leave(running, chats[0])
     for name, signal_number in (("engine", signal.SIGSEGV), ("engine", signal.SIGABRT), ("gateway", signal.SIGABRT)):
-        answers = eventually(lambda: ready(running), "everything serves", 30)
+        answers = eventually(lambda: ready(running), "everything serves")
         assert answers
         under_way = Together(running, chats)
-        eventually(lambda: running.busy_slots() == len(chats), "the engine works on the canary", 30)
+        eventually(lambda: running.busy_slots() == len(chats), "the engine works on the canary")
         os.kill(running.engine_pid() if name == "engine" else child(running, "gateway"), signal_number)
         if name == "engine":
             surfaces[f"ps after {signal_number.name}"] = running.run("ps", "--json").stdout.encode()
         under_way.heard()
-    eventually(lambda: ready(running), "everything serves again", 30)
+    eventually(lambda: ready(running), "everything serves again")
     return surfaces
 
 

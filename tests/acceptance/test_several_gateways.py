@@ -172,7 +172,7 @@ def test_a_killed_gateway_takes_only_its_own_streams_with_it_and_a_retry_is_serv
         now = processes(running)[victim]
         return now["state"] == "ready" and now["pid"] != killed
 
-    eventually(is_back, f"{victim} is back", 30)
+    eventually(is_back, f"{victim} is back")
     assert all(one["state"] == "ready" for one in processes(running).values())
 
 
@@ -202,7 +202,7 @@ def test_postgresql_is_away_for_half_a_minute_and_no_stream_is_lost_nor_any_limi
         def goes_on() -> bool:
             return any(one.began_s > back_s and one.code != "quota_unavailable" for one in bounded.heard)
 
-        eventually(goes_on, "limits are known again", 30)
+        eventually(goes_on, "limits are known again")
         recovered_s = time.monotonic() - back_s
         eventually(lambda: any(one.code == "insufficient_quota" for one in bounded.heard), "the limit is reached", 90)
     assert unheard(free.heard) == [], "no stream was lost"
@@ -234,7 +234,7 @@ def test_the_control_process_that_leads_is_killed_or_hangs_and_the_other_goes_on
             os.kill(leads, what)
             began_s = time.monotonic()
             eventually(lambda leads=leads: leader(running.home) != leads, "the other one leads", 60, 0.01)
-            eventually(fleet.is_answered, "it answers", 20, 0.01)
+            eventually(fleet.is_answered, "it answers", 60, 0.01)
             print(f"another control process answered {time.monotonic() - began_s:.2f} s after {what.name}")
             fleet.settles(replicas=replicas)
             eventually(lambda: len(controls(running)) == 2, "one waits again", 60)

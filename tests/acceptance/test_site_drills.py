@@ -60,6 +60,7 @@ def heard(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (home.parent / "work/heard.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.soak  # two minutes
 def test_a_release_takes_the_place_of_an_older_one_and_back_and_no_answer_is_lost(home: Path, new: Path) -> None:
     source, is_older = older(home.parent / "older")
     print("from an earlier commit" if is_older else "this clone has no earlier commit: from the same source, renamed")

@@ -93,7 +93,7 @@ def test_clients_that_hardly_read_are_bounded_and_cut_and_the_others_do_not_noti
     finally:
         for one in slow:
             one.close()
-    eventually(lambda: len(failures(gateway)) == SLOW_CLIENTS, "each is recorded", 5)
+    eventually(lambda: len(failures(gateway)) == SLOW_CLIENTS, "each is recorded")
     assert set(failures(gateway)) == {"client_closed"}
 
 

@@ -125,7 +125,7 @@ def ask_as_a_service(running: Installation) -> list[tuple[str, str]]:
             assert list(raw.parse())
     client.close()
     log = StoredLog(running.home / "ledger/gateway-0")
-    eventually(lambda: log.checkpoint()[1].size >= 3, "the entries are under a checkpoint", 20)
+    eventually(lambda: log.checkpoint()[1].size >= 3, "the entries are under a checkpoint")
     return receipts
 
 

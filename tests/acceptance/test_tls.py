@@ -117,4 +117,4 @@ def test_a_killed_gateway_comes_back_with_tls(secured, trusting):
             return False
         return found.status_code == 200
 
-    eventually(answered, "it is served again", 20)
+    eventually(answered, "it is served again")

@@ -86,7 +86,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, single: subprocess.Popen[str]
         one.verb(HEAD, "models", "admit", "town-hall", "--ceiling", "OFFICIAL")
         (one.folder / "deployment.toml").write_text(DEPLOYMENT)
         one.verb(HEAD, "apply", str(one.folder / "deployment.toml"), "--no-wait")
-        eventually(lambda: one.ready(), "the replica is ready", READY_S, 1)
+        eventually(lambda: one.ready(), "the replica is ready", READY_S)
         yield one
 
 
@@ -158,7 +158,7 @@ def test_when_one_member_is_killed_the_others_end_with_it_and_all_come_back(made
     eventually(lambda: not made.ready(), "it gets no requests any more", 60)
     gone = [pid for there in before.values() for pid in there]
     eventually(lambda: not [pid for pid in gone if Path(f"/proc/{pid}").exists()], "all of it has ended", 60)
-    eventually(lambda: made.ready(), "it is ready again", READY_S, 1)
+    eventually(lambda: made.ready(), "it is ready again", READY_S)
     assert answered(made)
 
 

@@ -78,7 +78,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
         told(installation, "models", "admit", "letters", "--ceiling", "OFFICIAL")
         (home / "deployment.toml").write_text(DEPLOYMENT)
         told(installation, "apply", str(home / "deployment.toml"), "--no-wait")
-        eventually(lambda: len(ready(installation)) == 2, "two replicas are ready", START_LIMIT_S, 1)
+        eventually(lambda: len(ready(installation)) == 2, "two replicas are ready", START_LIMIT_S)
         yield installation
         families = [one for pid in pids(installation) for one in family(pid)]
         assert stop(installation) == 0
@@ -202,5 +202,5 @@ def test_a_stream_goes_on_when_its_replica_is_killed(running: Installation) -> N
                 os.kill(killed[-1], signal.SIGKILL)  # the worker that computes
                 os.kill(killed[0], signal.SIGKILL)
     assert "".join(texts) == whole.text
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in killed), "none of its family is left", 5)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in killed), "none of its family is left")
     print(f"{len(texts)} events, {len(killed)} processes killed after 20, largest gap {gap_s:.2f} s")

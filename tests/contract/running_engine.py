@@ -136,7 +136,7 @@ def folder_task(folder: Path, model: Path, kind: ModelKind) -> EngineTask:
 
 
 def until(holds: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.005)

@@ -53,7 +53,7 @@ class DoorProcess:
         return path.read_text() if path.exists() else ""
 
     def until_logged(self, word: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while word not in self.log:
             assert time.monotonic() < deadline, self.log
             time.sleep(0.02)

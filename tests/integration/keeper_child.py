@@ -124,7 +124,7 @@ class Watched:
 
     async def until(self, state, epoch=1, replica_id="tiny-0"):
         """Wait for a told state; return when it was told, and the replica as told."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 for told_s, replica in self.history:
                     if (replica.state.value, replica.epoch, replica.id) == (state, epoch, replica_id):
@@ -164,6 +164,6 @@ def children():
 
 async def soon(condition):
     """Wait until `condition` holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)

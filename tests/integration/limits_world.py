@@ -38,7 +38,7 @@ GATEWAYS = gateway_names(2)
 """Those that may be started."""
 
 
-def until(true: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
+def until(true: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"

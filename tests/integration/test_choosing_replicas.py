@@ -146,7 +146,7 @@ class Site:
 
 def running(home: Path, test: Callable[[Site], Awaitable[None]], **behaviour: float) -> None:
     async def within_time() -> None:
-        async with asyncio.timeout(30), Site(home, Behaviour(**({"remember_tokens": 100_000} | behaviour))) as site:
+        async with asyncio.timeout(60), Site(home, Behaviour(**({"remember_tokens": 100_000} | behaviour))) as site:
             await test(site)
 
     uvloop.run(within_time())

@@ -54,7 +54,7 @@ def run(own: Path, code: str, *more: str) -> subprocess.Popen[str]:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

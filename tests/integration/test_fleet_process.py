@@ -34,7 +34,7 @@ def python(text, **keywords):
 
 
 async def finish(process):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await process.wait()
     return await process.end(1.0)
 
@@ -90,7 +90,7 @@ def test_a_full_disk_where_lines_go_does_not_stop_the_reading(drive):
             raise OSError(28, "No space left on device")
 
         process = await python("import sys\nfor n in range(20000): sys.stderr.write(f'line {n}\\n')", on_line=refuse)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await process.wait()
         await process.end(1.0)
         assert process.lines[-1] == "line 19999"
@@ -132,7 +132,7 @@ def test_a_stop_that_is_cancelled_still_kills(drive):
         await asyncio.sleep(0)
         ending.cancel()
         await asyncio.gather(ending, return_exceptions=True)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await process.wait() == -signal.SIGKILL
         await process.end(1.0)
 

@@ -65,6 +65,7 @@ def test_go_refuses_a_checkpoint_of_ours_that_was_changed_or_that_another_key_si
             ask("open", note=changed, keys=[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "size", "step", "indexes"),
     [

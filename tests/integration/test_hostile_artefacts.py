@@ -86,8 +86,8 @@ def test_hundreds_of_hostile_artefacts_are_refused_by_rule_in_bounded_memory_wit
 
 @pytest.mark.slow
 def test_what_eats_memory_or_time_is_ended_and_refused(tmp_path: Path) -> None:
-    # Whether it refuses by itself or a timer of the kernel ends it is a matter of how fast the machine hands out memory:
-    # the rule tells (a crash would be `limit.crash`).
+    # Whether it refuses by itself or the kernel's timer ends it depends on how fast the machine hands out memory.
+    # The rule tells them from a crash, which would be `limit.crash`.
     for case, rule, used in refusals([case for case in CASES if case.sealed_only], tmp_path):
         assert rule in case.rules, f"{case.id}: {rule}, {used}"
         assert used is not None and used.peak_bytes < max(MEMORY_BYTES_MAX, held_by_this_process() + MIB)
@@ -119,30 +119,37 @@ def refused_sealed(where: Path, *groups: str) -> bool:
     return all(rule in case.rules for case, rule, _ in refusals(chosen, where))
 
 
+@pytest.mark.slow
 def test_a_configuration_that_names_code_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
     assert refused_sealed(tmp_path, "json/auto-map", "json/trust", "json/target", "json/modules")
 
 
+@pytest.mark.slow
 def test_a_template_that_reaches_for_python_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
     assert refused_sealed(tmp_path, "template/escape", "template/load")
 
 
+@pytest.mark.slow
 def test_a_template_that_lies_in_wait_for_a_word_is_refused_unless_somebody_has_read_it(tmp_path: Path) -> None:
     assert refused_sealed(tmp_path, "template/poisoned")
 
 
+@pytest.mark.slow
 def test_an_adapter_that_is_no_plain_lora_of_its_base_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
     assert refused_sealed(tmp_path, "adapter/peft", "adapter/gguf")
 
 
+@pytest.mark.slow
 def test_a_gguf_header_with_wrapping_sizes_is_refused_before_an_engine_sees_it(tmp_path: Path) -> None:
     assert refused_sealed(tmp_path, "gguf/product", "gguf/offset", "gguf/dimensions")
 
 
+@pytest.mark.slow
 def test_a_pickle_under_any_name_is_refused_and_never_loaded(tmp_path: Path) -> None:
     assert refused_sealed(tmp_path, "disguise/pickle", "adapter/peft-pickle")
 
 
+@pytest.mark.slow
 def test_the_starter_models_are_admitted_sealed_and_their_bytes_are_what_was_read() -> None:
     used: list[Usage] = []
     inspector = SealedInspector(seal, RegistrySettings(), used.append)
@@ -154,6 +161,7 @@ def test_the_starter_models_are_admitted_sealed_and_their_bytes_are_what_was_rea
     assert all(each.exit_status == 0 for each in used)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_swapped_again_and_again_is_refused_or_is_one_of_the_two(tmp_path: Path) -> None:
     names = ("Small", "Smile")
     contents = [gguf({"general.name": string("general.name", name)}) for name in names]
@@ -188,6 +196,7 @@ def test_a_file_that_is_swapped_again_and_again_is_refused_or_is_one_of_the_two(
     assert set(rules) <= {"file.changed", "file.unreadable"}
 
 
+@pytest.mark.slow
 def test_the_inspecting_process_can_do_nothing_but_read_the_artefact(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("nobody's business")
@@ -214,6 +223,7 @@ def test_the_inspecting_process_can_do_nothing_but_read_the_artefact(tmp_path: P
     assert succeeded == ["reads the artefact"]
 
 
+@pytest.mark.slow
 def test_an_inspection_takes_well_below_a_second(tmp_path: Path) -> None:
     path = tmp_path / "small.gguf"
     path.write_bytes(gguf())

@@ -42,7 +42,7 @@ from schema_strategy import schemas
 pytestmark = pytest.mark.slow
 DIALECT = LlamaCppDialect()
 ENGINE = LlamaCppEngine()
-READY_S_MAX = 30.0
+READY_S_MAX = 90.0
 
 
 def smollm2() -> Path:

@@ -54,7 +54,7 @@ class Broker:
         return int(children[0])
 
 
-def eventually(condition: Callable[[], object], limit_s: float = 10.0):
+def eventually(condition: Callable[[], object], limit_s: float = 60.0):
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         if found := condition():

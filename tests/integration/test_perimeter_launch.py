@@ -50,7 +50,7 @@ def sealed(code: str, confinement: Confinement, *arguments: str) -> tuple[str, .
 
 def ask(path: Path, answers: list[bytes]) -> None:
     """Connect as soon as somebody listens at `path`, and keep the answer; give up after some seconds."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     with socket.socket(socket.AF_UNIX) as client:
         while time.monotonic() < deadline:
             try:

@@ -46,12 +46,14 @@ def seen(before: str, port: int = 1, *, reach: str = "stay_local()", spoken: tup
         return look_at(pid, port, spoken)[0]
 
 
+@pytest.mark.slow
 def test_unix_sockets_and_no_others_are_as_promised() -> None:
     found = seen("one, two = socket.socketpair()")
     assert found.holds
     assert found.answer.startswith("2 Unix sockets, 0 listening")
 
 
+@pytest.mark.slow
 def test_what_an_engine_in_its_own_network_accepted_from_us_is_a_unix_socket(tmp_path: Path) -> None:
     before = f"""
 import ctypes, os, time
@@ -82,6 +84,7 @@ talk.recv(4)
     assert engine.answer == "2 Unix sockets, 0 listening, 0 accepted"
 
 
+@pytest.mark.slow
 def test_the_listener_and_what_it_accepted_are_told_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as any_port:
         port = any_port.getsockname()[1]
@@ -94,6 +97,7 @@ client.close()
     assert seen(before, port).answer == "0 Unix sockets, 1 listening, 1 accepted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "said"),
     [
@@ -110,12 +114,14 @@ def test_any_other_socket_is_named(before: str, said: str) -> None:
     assert said in found.answer
 
 
+@pytest.mark.slow
 def test_a_process_that_gave_nothing_up_is_named() -> None:
     found = seen("", reach="")
     assert not found.holds
     assert found.answer == "no filter of system calls; it may gain privileges"
 
 
+@pytest.mark.slow
 def test_a_process_that_is_gone_is_not_taken_for_well() -> None:
     with process("") as pid:
         pass
@@ -135,6 +141,7 @@ def door() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_a_connection_to_a_door_that_was_handed_to_a_gateway_is_as_promised(door: int) -> None:
     before = f"one = socket.create_connection(('127.0.0.1', {door}))"
     found = beside(before, (door, 6379), name="gateway")
@@ -145,6 +152,7 @@ def test_a_connection_to_a_door_that_was_handed_to_a_gateway_is_as_promised(door
         assert not beside(before, ports, name="gateway").holds
 
 
+@pytest.mark.slow
 def test_a_door_holds_connections_to_hosts_of_the_cluster_and_to_nobody_else(door: int) -> None:
     begin = "from fastness.main.door import keep_to_ports"
     before = f"one = socket.create_connection(('127.0.0.1', {door}))"

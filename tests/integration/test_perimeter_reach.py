@@ -76,7 +76,7 @@ async def main():
         reader, writer = await asyncio.open_unix_connection(sys.argv[2])
         print((await reader.read()).decode(), await asyncio.to_thread(lambda: 7), flush=True)
         writer.close()
-        await asyncio.wait_for(asyncio.to_thread(sys.stdin.readline), 20)
+        await asyncio.wait_for(asyncio.to_thread(sys.stdin.readline), 60)
     finally:  # uvloop never comes to its end with a server that is open
         server.close(); local.close()
 uvloop.run(main())

@@ -87,7 +87,7 @@ def engine(library):
         argv = [sys.executable, "-c", SERVE, str(weights), str(path)]
         process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not path.exists() or ask(path, "GET", "/health")[0] != 200:
                 assert process.poll() is None, "the engine ended"
                 assert time.monotonic() < deadline, "the engine did not become ready"

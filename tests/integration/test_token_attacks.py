@@ -139,6 +139,7 @@ def test_a_header_that_is_there_counts_even_when_a_certificate_would_do():
     assert caught.value.code == "invalid_token"
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(["RS256", "ES256", "EdDSA"]), st.data())
 def test_a_token_with_any_character_changed_is_refused(algorithm, draw):

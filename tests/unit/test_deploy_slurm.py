@@ -84,7 +84,7 @@ class Slurm:
         return (self.work / "calls").read_text().splitlines()
 
     def called(self, text: str, times: int = 1) -> None:
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 60
         while sum(text in one for one in self.calls) < times:
             assert time.monotonic() < deadline_s, f"{text}: {self.calls}"
             time.sleep(0.02)

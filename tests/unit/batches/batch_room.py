@@ -63,7 +63,7 @@ class Room:
         file = await self.keeping.upload(asker, form(content(count)))
         return (await self.keeping.create(asker, NewBatch(file.id, CHAT))).id
 
-    async def end(self, batch: str, limit_s: float = 10.0) -> BatchRecord:
+    async def end(self, batch: str, limit_s: float = 60.0) -> BatchRecord:
         work = asyncio.create_task(self.runner.run())
         try:
             async with asyncio.timeout(limit_s):

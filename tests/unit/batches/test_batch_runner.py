@@ -106,6 +106,7 @@ def test_a_line_that_engines_die_of_is_given_up_after_a_few_attempts(tmp_path, m
     run(work)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(kills=st.lists(st.integers(0, 14), max_size=3), torn=st.integers(0, 40))
 def test_wherever_it_is_killed_each_line_is_in_the_output_once(tmp_path_factory, kills, torn):

@@ -227,7 +227,7 @@ class World:
         write_snapshot(self.run_directory / "routing.json", RoutingSnapshot(1, tuple(models), tuple(replicas)))
 
 
-def until(true, deadline_s=10.0):
+def until(true, deadline_s=60.0):
     """Wait until `true()` is."""
     deadline = time.monotonic() + deadline_s
     while not true():

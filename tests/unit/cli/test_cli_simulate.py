@@ -12,6 +12,7 @@ from fastness.simulator.reading import SHIPPED, ScenarioError, read, shipped
 from fastness.simulator.world import Rules, World
 
 
+@pytest.mark.slow
 def test_a_power_cut_is_told_as_an_operator_would_tell_it(fastness):
     said = fastness.ok("simulate", "power-cut", "--hours", "0.3")
     assert "node leeds-01 lost its power" in said
@@ -22,6 +23,7 @@ def test_a_power_cut_is_told_as_an_operator_would_tell_it(fastness):
     assert "laws       kept in" in said
 
 
+@pytest.mark.slow
 def test_json_has_the_timeline_the_figures_and_the_laws(fastness):
     document = json.loads(fastness.ok("simulate", "two-departments", "--hours", "0.5", "--seed", "3", "--json"))
     assert document["seed"] == 3 and document["nodes"] == 2

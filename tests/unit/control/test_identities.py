@@ -341,6 +341,6 @@ def test_a_change_of_the_file_is_noticed_long_before_keys_are_due(site):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)

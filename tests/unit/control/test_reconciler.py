@@ -115,7 +115,7 @@ class Control:
 
 def run(journey):
     async def whole():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await journey()
 
     asyncio.run(whole())

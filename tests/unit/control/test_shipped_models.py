@@ -40,7 +40,7 @@ async def run(ledger: MemoryLedger, shipped: Any, log: Log) -> None:
         said = [one.fields for one in ledger.entries() if one.type == kind]
         return name == "control" and any((one["model_digest"],) == values for one in said)
 
-    async with record_shipped(knows, ledger, shipped, "9.9.9", lambda: 7.0, log), asyncio.timeout(20):
+    async with record_shipped(knows, ledger, shipped, "9.9.9", lambda: 7.0, log), asyncio.timeout(60):
         while len(looked) < len(shipped) or len(ledger.entries()) < len(shipped):
             await asyncio.sleep(0)
 

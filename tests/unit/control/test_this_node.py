@@ -92,7 +92,7 @@ class World:
         return SnapshotReader(self.run / REPORT, NodeReport).poll()
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await self.node.look()
                 await asyncio.sleep(0.001)

@@ -16,7 +16,7 @@ from fastness.fleet.door.connector import Connector, ask_for
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
     async def bounded() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await main()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -26,7 +26,7 @@ from fastness.identity.cluster.membership import Membership
 from fastness.main.door import wiring
 
 NAMES = ("leeds", "bristol", "york")
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Host:

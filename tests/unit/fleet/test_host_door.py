@@ -34,7 +34,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
     async def bounded() -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await main()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -78,7 +78,7 @@ async def answered(place: str, context: ssl.SSLContext, name: str = NAME, said: 
         reader, writer = await handshake(place, context, name)
         try:
             writer.write(said)
-            return await asyncio.wait_for(reader.read(100), 5)
+            return await asyncio.wait_for(reader.read(100), 60)
         finally:
             writer.transport.abort()
     except (ssl.SSLError, ConnectionError):
@@ -150,7 +150,7 @@ def test_strangers_end_in_the_handshake(hosts, tmp_path, who):
             if who == "no TLS at all":
                 reader, writer = await asyncio.open_connection("127.0.0.1", found.door.ports[0])
                 writer.write(b"GET / HTTP/1.1\r\n\r\n")
-                assert not (await asyncio.wait_for(reader.read(1_000), 5)).startswith(b"HTTP")
+                assert not (await asyncio.wait_for(reader.read(1_000), 60)).startswith(b"HTTP")
                 writer.close()
             else:
                 context = {
@@ -250,7 +250,7 @@ def test_who_says_nothing_keeps_nobody_out(hosts, tmp_path, monkeypatch):
             silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
             for _ in range(3):
                 assert await answered(found.place, context_of(hosts.head)) == frame(b"HELLO")
-            gone = await asyncio.wait_for(silent[0][0].read(10), 5)
+            gone = await asyncio.wait_for(silent[0][0].read(10), 60)
             assert gone == b"" and len(found.door._entrance._handshakes) <= 8
             for _, writer in silent:
                 writer.transport.abort()
@@ -264,7 +264,7 @@ def test_who_is_silent_is_put_out_after_a_while(hosts, monkeypatch):
         monkeypatch.setattr("fastness.fleet.door.entrance.HANDSHAKE_TIMEOUT_S", 0.1)
         async with opened(hosts.node) as found:
             reader, writer = await asyncio.open_connection("127.0.0.1", found.door.ports[0])
-            assert await asyncio.wait_for(reader.read(10), 5) == b""
+            assert await asyncio.wait_for(reader.read(10), 60) == b""
             writer.transport.abort()
             while found.door._entrance._handshakes:
                 await asyncio.sleep(0.005)

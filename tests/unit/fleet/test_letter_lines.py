@@ -66,7 +66,7 @@ def run(hosts: Hosts, folder: Path, journey: Callable[[Two], Awaitable[Any]]) ->
     async def whole() -> None:
         two = Two(hosts, folder)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await journey(two)
         finally:
             await two.line.close()

@@ -94,7 +94,7 @@ class Bench:
         return {one.id: one.state.value for one in self.node.observe()}
 
     async def until(self, condition):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.001)
 
@@ -103,7 +103,7 @@ def on_a_bench(journey):
     async def whole():
         bench = Bench()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await journey(bench)
         finally:
             bench.keeper.ending.set()

@@ -285,7 +285,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
     async def within_time() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await test()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -100,6 +100,7 @@ def test_an_answer_is_the_same_whatever_byte_its_engine_dies_at(tmp_path, shape,
     dies()
 
 
+@pytest.mark.slow
 def test_every_byte_of_a_stream_may_be_its_engines_last(tmp_path):
     expected = undisturbed(tmp_path, "plain")
     assert "café☕" in expected.texts[0], "some of these bytes are in the middle of a character"

@@ -67,7 +67,7 @@ class Site:
 
 def running(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async def within_time() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await test()
 
     asyncio.run(within_time())

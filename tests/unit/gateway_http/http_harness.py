@@ -16,7 +16,7 @@ from fastness.config import GatewaySettings
 from fastness.core.error import Refusal
 from fastness.gateway.http import Exchange, HttpServer
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def run(main: Callable[[], Awaitable[Any]], *, stock_loop: bool = False) -> Any:

@@ -235,7 +235,7 @@ def test_cancelling_closes_the_connection_at_once_and_silences_the_sink(tmp_path
             assert await reader.read() == b""
             gone.set()
 
-        async with engine(tmp_path / "s", script) as (connections, _):
+        async with engine(tmp_path / "s", script) as (connections, accepted):
             taken = Taken()
             call = connections.stream(str(tmp_path / "s"), "/v1/x", b"{}", taken)
             await until(lambda: taken.body == b"firstsecond")
@@ -247,7 +247,7 @@ def test_cancelling_closes_the_connection_at_once_and_silences_the_sink(tmp_path
             assert not taken.over
             gone.clear()
             waiting = asyncio.create_task(connections.call(str(tmp_path / "s"), "/v1/x", b"{}", answer_bytes_max=100))
-            await asyncio.sleep(0.05)
+            await until(lambda: len(accepted) == 2)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -373,10 +373,11 @@ def test_a_forgotten_socket_has_no_kept_connections(tmp_path):
 
 def test_closing_ends_calls_in_progress(tmp_path):
     async def main():
-        async with engine(tmp_path / "s", saying(b"HTTP/1.1 200 OK\r\n")) as (connections, _):
+        async with engine(tmp_path / "s", saying(b"HTTP/1.1 200 OK\r\n")) as (connections, accepted):
             taken, starting = Taken(), Taken()
             connections.stream(str(tmp_path / "s"), "/v1/x", b"{}", taken)
-            await asyncio.sleep(0.05)
+            await until(lambda: len(accepted) == 1)
+            await asyncio.sleep(0.05)  # whoever asked has heard that it was accepted
             connections.stream(str(tmp_path / "s"), "/v1/x", b"{}", starting)
             await connections.close()
             assert isinstance(taken.error, EngineBroken)

@@ -2,12 +2,15 @@
 
 import gc
 
+import pytest
+
 from engine_harness import WHOLE, engine, saying
 from fastness.gateway.http.client import WholeAnswer
 from fastness.gateway.http.engine_stream import EngineStream
 from http_harness import run
 
 
+@pytest.mark.slow
 def test_no_answer_and_no_call_is_left_in_a_cycle(tmp_path):
     async def main():
         async with engine(tmp_path / "s", saying(WHOLE)) as (connections, _):

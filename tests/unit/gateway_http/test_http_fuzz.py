@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,7 @@ class Driven:
 PIECES = st.lists(GARBAGE | st.sampled_from(FRAGMENTS) | requests().map(lambda case: case[0]), max_size=8)
 
 
+@pytest.mark.slow
 @given(PIECES, st.sampled_from(["at once", "later"]), st.integers(1, 600))
 @settings(max_examples=400, deadline=None)
 def test_no_bytes_break_a_connection(pieces, style, size):

@@ -47,6 +47,7 @@ def test_what_was_vouched_for_is_read_with_the_claims_of_the_certificate(hosts: 
     assert (found.counter, found.at_ms) == (Counter(NOW_MS, 1), NOW_MS)
 
 
+@pytest.mark.slow
 @given(at=st.integers(0, 1_200), flip=st.integers(1, 255))
 @settings(deadline=None, max_examples=300)
 def test_an_envelope_with_any_byte_changed_is_refused(hosts: Hosts, at: int, flip: int) -> None:

@@ -310,6 +310,7 @@ def change(changed: list[list[bytes]], draw) -> tuple[str, int]:
     return what, index
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_every_random_change_of_a_closed_log_is_found(log, tmp_path_factory, data):
@@ -322,6 +323,7 @@ def test_every_random_change_of_a_closed_log_is_found(log, tmp_path_factory, dat
     assert not verify(victim).sound
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.data())
 def test_without_a_head_only_changes_of_the_end_stay_hidden(log, tmp_path_factory, data):

@@ -58,6 +58,7 @@ def test_the_honest_one_passes(world, honest) -> None:
     assert passes(verdicts(world, honest))
 
 
+@pytest.mark.slow
 def test_every_change_of_a_byte_is_detected(world, honest) -> None:
     content = json.dumps(honest, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     chance, salts = random.Random(7), str(honest["salts"])

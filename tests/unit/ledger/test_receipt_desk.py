@@ -118,7 +118,7 @@ def test_the_index_is_kept_beside_and_ends_with_its_block(archive) -> None:
     async def test() -> None:
         desk = ReceiptDesk(archive, lambda: None, Recorded())
         async with desk.keep_index():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while "gateway-0" not in archive._indexes or archive._indexes["gateway-0"].entries < 31:
                     await asyncio.sleep(0.01)
         assert len(asyncio.all_tasks()) == 1

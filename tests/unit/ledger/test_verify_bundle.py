@@ -90,6 +90,7 @@ def test_without_keys_of_ones_own_a_bundle_proves_nothing(folder, capsys) -> Non
     assert code == 6 and not [line for line in lines if line.startswith("proved")]
 
 
+@pytest.mark.slow
 def test_every_change_of_a_member_is_detected(folder, world, bundle, capsys) -> None:
     """Also where the manifest is written anew and signed by the installation's own key: the logs' are others."""
     chance, trust = random.Random(5), verify_alone.read_trust(world.trust())

@@ -131,6 +131,7 @@ def test_strangers_and_other_keys_get_nothing(judge, tmp_path) -> None:
     assert judge.judge(bytes(Submission(0, (), note))).status == 404
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=400))
 def test_whatever_comes_is_answered(tmp_path_factory, content) -> None:

@@ -180,6 +180,7 @@ def test_what_a_hold_sealed_stays_until_there_are_days_or_somebody_shreds_it(sto
     assert [count for _, count in store.safe.expire(TENANT, 5, TODAY + 6) if count] == [1]
 
 
+@pytest.mark.slow
 def test_a_torn_end_loses_nothing_in_front_of_it_wherever_it_was_cut(store):
     seal(store, kept(1), kept(2))
     (path,) = [path for path in store.files() if path.suffix == ".seg"]
@@ -193,6 +194,7 @@ def test_a_torn_end_loses_nothing_in_front_of_it_wherever_it_was_cut(store):
             assert store.safe.open(one).answer == ANSWER
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_in_a_frame_is_found_or_hides_it_never_changes_it(store):
     seal(store, kept(1))
     (path,) = [path for path in store.files() if path.suffix == ".seg"]

@@ -73,6 +73,7 @@ def test_every_connection_is_durable_and_checks_its_references(url):
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5_000}
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_database_lose_no_change_and_no_version(new_url):
     """Both open an empty database at once, so the migration meets itself too."""
     writers = [

@@ -135,6 +135,7 @@ def test_every_cut_of_the_file_is_refused(tmp_path, signer, taking):
             taking(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_a_changed_byte_is_refused_wherever_it_is(tmp_path, signer, taking):
     whole = made(tmp_path, signer, True).read_bytes()
     for at in range(0, len(whole), 37):

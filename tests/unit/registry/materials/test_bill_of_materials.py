@@ -67,6 +67,7 @@ def install(site: Path, name: str, files: dict[str, bytes], *fields: str) -> Non
     (about / "RECORD").write_text("\n".join([*rows, f"{about.name}/RECORD,,"]) + "\n")
 
 
+@pytest.mark.slow
 def test_the_bill_of_this_installation_is_cyclonedx() -> None:
     problems = [f"{'/'.join(map(str, one.path))}: {one.message[:200]}" for one in schema().iter_errors(here())]
     assert problems == []
