@@ -93,7 +93,7 @@ test: lint types $(OIDC) $(PROMTOOL) tlog network postgresql softhsm  ## everyth
 	$(PY) tests/unplugged.py -n 2 -m 'slow and not soak and not vllm' --ignore=tests/acceptance
 	$(PY) tests/unplugged.py -n 2 --dist loadfile -m 'slow and not soak and not vllm' tests/acceptance  # whole installations
 
-soak: $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
+soak: network $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the environment
 	$(PY) -m pytest -m soak --timeout=5000
 
 # What changes code lies beside the packages and not among them: one file of it would run at every start of Python.

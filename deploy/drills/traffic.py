@@ -1,6 +1,6 @@
 """Clients that ask all through a drill, and an account of what each heard. Standard library only.
 
-    FASTNESS_API_KEY=… python traffic.py PORT MODEL HEARD [--clients 4] [--once]
+    FASTNESS_API_KEY=… python traffic.py PORT MODEL HEARD [--address 127.0.0.1] [--clients 4] [--once]
 
 Like clients of the OpenAI SDK they ask again when they are not let in: a connection that is refused, or one that ends
 before the first byte of an answer, and 429 or 503. An answer that began and does not come to its end is lost, and
@@ -27,7 +27,7 @@ PAUSE_S = 0.1
 OUTPUT_TOKENS = 16
 
 
-def ask_once(port: int, key: str, body: dict[str, Any]) -> dict[str, Any]:
+def ask_once(place: tuple[str, int], key: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask once, and tell what came: `began` says whether any of an answer did."""
     heard: dict[str, Any] = {
         "status": None,
@@ -37,7 +37,7 @@ def ask_once(port: int, key: str, body: dict[str, Any]) -> dict[str, Any]:
         "text": "",
         "lost": None,
     }
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SILENCE_S)
+    connection = http.client.HTTPConnection(*place, timeout=SILENCE_S)
     try:
         connection.request(
             "POST", "/v1/completions", json.dumps(body),
@@ -63,12 +63,12 @@ def text_of(said: str, stream: bool) -> str:
     return "".join(choice["text"] for part in parts for choice in json.loads(part).get("choices", []))
 
 
-def ask(port: int, key: str, body: dict[str, Any]) -> dict[str, Any]:
+def ask(place: tuple[str, int], key: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask until there is an answer; `tries` and `waited_s` say what that took."""
     began_s, tries = time.time(), 0
     while True:
         tries += 1
-        heard = ask_once(port, key, body)
+        heard = ask_once(place, key, body)
         turned_away = not heard["began"] or heard["status"] in (429, 503)
         if not turned_away or time.time() - began_s > SILENCE_S:
             ended_s = time.time()
@@ -78,7 +78,13 @@ def ask(port: int, key: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_asking(
-    number: int, port: int, key: str, model: str, heard: TextIO, lock: threading.Lock, ended: threading.Event
+    number: int,
+    place: tuple[str, int],
+    key: str,
+    model: str,
+    heard: TextIO,
+    lock: threading.Lock,
+    ended: threading.Event,
 ) -> None:
     """One client: asks, writes what it heard, asks again."""
     count = 0
@@ -92,7 +98,7 @@ def keep_asking(
             "temperature": 0,
             "stream": count % 2 == 0,
         }
-        told = ask(port, key, body)
+        told = ask(place, key, body)
         with lock:
             heard.write(json.dumps(told) + "\n")
             heard.flush()
@@ -104,20 +110,21 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("model")
     parser.add_argument("heard")
+    parser.add_argument("--address", default="127.0.0.1", help="where it listens (default: 127.0.0.1)")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--once", action="store_true", help="ask one thing, print the answer, and end")
     given = parser.parse_args()
-    key = os.environ["FASTNESS_API_KEY"]
+    place, key = (given.address, given.port), os.environ["FASTNESS_API_KEY"]
     if given.once:
         body = {"model": given.model, "prompt": "Two and two", "max_tokens": 8, "temperature": 0, "stream": False}
-        told = ask(given.port, key, body)
+        told = ask(place, key, body)
         print(told["text"].strip().replace("\n", " ") if told["whole"] else f"no answer: {told}")
         sys.exit(0 if told["whole"] else 1)
     ended, lock = threading.Event(), threading.Lock()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     with Path(given.heard).open("a", encoding="utf-8") as heard:
         clients = [
-            threading.Thread(target=keep_asking, args=(n, given.port, key, given.model, heard, lock, ended))
+            threading.Thread(target=keep_asking, args=(n, place, key, given.model, heard, lock, ended))
             for n in range(given.clients)
         ]
         for one in clients:

@@ -70,6 +70,8 @@ class Cluster:
     nodes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     own: dict[str, dict[str, str]] = field(default_factory=dict)
     """Settings of single hosts."""
+    programs: dict[str, Path] = field(default_factory=dict)
+    """What is installed on single hosts, where that is another release than the one that is tested."""
 
     def home(self, name: str) -> Path:
         return self.folder / name
@@ -79,7 +81,10 @@ class Cluster:
 
     def verb(self, name: str, *arguments: str) -> str:
         """Run a verb on a host."""
-        return self.net[name].call([str(FASTNESS), *arguments], self.environ(name))
+        return self.net[name].call([self.program(name), *arguments], self.environ(name))
+
+    def program(self, name: str) -> str:
+        return str(self.programs.get(name, FASTNESS))
 
     def begin(self) -> None:
         """Make the cluster, invite everybody, and start the head."""
@@ -101,7 +106,7 @@ class Cluster:
         address = self.net[HEAD].address
         with (self.home(HEAD) / "up.stderr").open("a") as talk:
             process = self.net[HEAD].popen(
-                [str(FASTNESS), "up", "--json", "--host", address, "--port", "8080", "--ray", address],
+                [self.program(HEAD), "up", "--json", "--host", address, "--port", "8080", "--ray", address],
                 self.environ(HEAD), stdout=subprocess.PIPE, stderr=talk, text=True,
             )  # fmt: skip
         assert process.stdout
@@ -115,7 +120,7 @@ class Cluster:
         """Start a host; returns at once."""
         with (self.home(name) / "join.stderr").open("a") as talk:
             self.nodes[name] = self.net[name].popen(
-                [str(FASTNESS), "node", "join", "--json"], self.environ(name),
+                [self.program(name), "node", "join", "--json"], self.environ(name),
                 stdout=subprocess.DEVNULL, stderr=talk, text=True,
             )  # fmt: skip
 
@@ -123,6 +128,12 @@ class Cluster:
         process = self.nodes.pop(name)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0, (self.home(name) / "join.stderr").read_text()
+
+    def stop_head(self) -> None:
+        assert self.head and self.head.process.stdout
+        self.head.process.send_signal(signal.SIGTERM)
+        assert self.head.process.wait(300) == 0, (self.home(HEAD) / "up.stderr").read_text()
+        self.head.process.stdout.close()
 
     def answered_by(self, streams: list[Stream]) -> set[str]:
         """The replicas that answered these, by the ledger."""
@@ -228,10 +239,7 @@ class Cluster:
         for name in tuple(self.nodes):
             self.stop(name)
         if self.head:
-            self.head.process.send_signal(signal.SIGTERM)
-            assert self.head.process.wait(60) == 0
-            assert self.head.process.stdout
-            self.head.process.stdout.close()
+            self.stop_head()
 
     def reap(self) -> None:
         for process in (*self.nodes.values(), *([self.head.process] if self.head else [])):
@@ -321,10 +329,15 @@ def failures(streams: list[Stream]) -> list[str]:
 
 
 @contextmanager
-def cluster(folder: Path, *names: str, own: dict[str, dict[str, str]] | None = None) -> Iterator[Cluster]:
-    """Have a cluster of a head and these hosts, with settings of their own; nothing of it is left behind."""
+def cluster(
+    folder: Path,
+    *names: str,
+    own: dict[str, dict[str, str]] | None = None,
+    programs: dict[str, Path] | None = None,
+) -> Iterator[Cluster]:
+    """Have a cluster of a head and these hosts, with settings and releases of their own; nothing is left behind."""
     with hosts(HEAD, *names) as net:
-        made = Cluster(net, folder, own=dict(own or {}))
+        made = Cluster(net, folder, own=dict(own or {}), programs=dict(programs or {}))
         try:
             made.begin()
             yield made
@@ -335,6 +348,15 @@ def cluster(folder: Path, *names: str, own: dict[str, dict[str, str]] | None = N
                 forget(made.home(name))
                 shutil.rmtree(ray_directory(run_directory(made.home(name), os.getuid())).parent, ignore_errors=True)
             made.reap()
+
+
+def join_all(made: Cluster, *names: str) -> None:
+    """Start these hosts, and wait until the head has heard of each."""
+    for name in names:
+        made.join(name)
+    eventually(
+        lambda: [one for one in names if made.seen().get(one, {}).get("heard_s") is None] == [], "all joined", 90
+    )
 
 
 def deploy(made: Cluster, count: int = 3) -> None:

@@ -17,14 +17,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OLDER = "32715382a5b7bf8d786641a7c29a369d970007c8"
 """A commit of before many servers, tiled ledgers and receipts: what the drill upgrades from."""
+OLDER_CLUSTER = "d1f5d482532239c57f779afd8206f5e1edd804e8"
+"""A commit with many servers, of before gangs and adapters: what the drill of several hosts upgrades from."""
+LOCKS = ("runtime.txt", "starter-models.txt")
 
 
-def installed(prefix: Path, source: Path) -> Path:
-    """Make a virtual environment with the locked distributions of this one, and with the release in `source`."""
+def installed(prefix: Path, source: Path, *extras: str) -> Path:
+    """Make a virtual environment with the locked distributions of this one, and with the release in `source`.
+
+    `extras` are the locks of what else it shall have, such as `ray.txt`.
+    """
     venv.create(prefix, with_pip=False)
     (site,) = prefix.glob("lib/python*/site-packages")
-    locks = "".join((ROOT / "requirements" / name).read_text() for name in ("runtime.txt", "starter-models.txt"))
-    for name in re.findall(r"^([\w.-]+)==", locks, re.MULTILINE):
+    locks = "".join((ROOT / "requirements" / name).read_text() for name in (*LOCKS, *extras))
+    for name in set(re.findall(r"^([\w.-]+)==", locks, re.MULTILINE)):
         with suppress(metadata.PackageNotFoundError):  # of another platform
             for file in metadata.distribution(name).files or []:
                 if not str(file).startswith("..") and "__pycache__" not in str(file):
@@ -43,10 +49,10 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def older(folder: Path) -> tuple[Path, bool]:
+def older(folder: Path, commit: str = OLDER) -> tuple[Path, bool]:
     """Lay down the source of an earlier release; False where this clone has none: then it is this one, renumbered."""
     folder.mkdir()
-    done = subprocess.run(["git", "-C", str(ROOT), "archive", OLDER], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(["git", "-C", str(ROOT), "archive", commit], capture_output=True, check=False, timeout=60)
     if done.returncode == 0:
         with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
             archive.extractall(folder, filter="data")

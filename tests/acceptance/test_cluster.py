@@ -24,6 +24,7 @@ from cluster import (
     cluster,
     deploy,
     failures,
+    join_all,
     longest_pause_s,
     lost_at,
     placed_at,
@@ -53,9 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("cluster"), *OTHERS, FORGER) as one:
         # What a host says of itself in its settings is not what its certificate says.
         one.own[LEEDS] = {"FASTNESS__NODE__LABELS": "secret", "FASTNESS__NODE__JURISDICTION": "US"}
-        for name in OTHERS:
-            one.join(name)
-        eventually(lambda: sum(each["heard_s"] is not None for each in one.seen().values()) == 3, "all joined", 90)
+        join_all(one, *OTHERS)
         deploy(one)
         yield one
 

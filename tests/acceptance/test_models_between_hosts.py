@@ -17,7 +17,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures
+from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures, join_all
 from fastness.cli.explain import ask_all
 from fastness.config import run_directory
 from fastness.core.gateways import sockets_in
@@ -125,9 +125,7 @@ def test_what_was_admitted_is_fetched_and_served_on_every_host_and_doors_may_die
     file = tmp_path / "deployment.toml"
     file.write_text(DEPLOYMENT)
     with cluster(tmp_path, *OTHERS) as made:
-        for name in OTHERS:
-            made.join(name)
-        eventually(lambda: sum(each["heard_s"] is not None for each in made.seen().values()) == 3, "all joined", 90)
+        join_all(made, *OTHERS)
         made.verb(HEAD, "models", "import", str(WEIGHTS), "--name", NAME, "--licence", "Apache-2.0")
         of = ("--kind", "adapter", "--base", NAME, "--licence", "MIT")
         made.verb(HEAD, "models", "import", str(adapter), "--name", ADAPTER, *of)

@@ -46,6 +46,7 @@ COLUMNS = (
     Column("CEILING", spare=4),
     Column("LABELS", spare=1),
     Column("REPLICAS", right=True),
+    Column("RELEASE", spare=2),
     Column("HEARD", right=True),
 )
 
@@ -154,6 +155,7 @@ def row(one: dict[str, Any]) -> tuple[str, ...]:
         one["ceiling"],
         label_text(one["labels"]) or "-",
         str(len(one["replicas"])),
+        one.get("release") or "-",  # a control process of before an upgrade does not know it
         "-" if one["heard_s"] is None else render.age(one["heard_s"]) + _by_door(one),
     )
 

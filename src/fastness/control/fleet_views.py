@@ -111,6 +111,7 @@ def node_view(
         reason=wish.reason,
         heard_s=round(max(0, now_ms - report.at_ms) / 1_000, 1) if report else None,
         way=report.way if report else "",
+        release=report.release if report else "",
         replicas=tuple(
             sorted(one.id for one in state.replicas.values() if any(part.node == name for part in one.parts))
         ),

@@ -77,7 +77,8 @@ class WantedView(msgspec.Struct, frozen=True):
 class FleetNodeView(msgspec.Struct, frozen=True):
     """A node: what it offers, what is free of it, and what was decided of it. `heard_s`: since its last report.
 
-    `way` is by which that came: `ray`, `door` where Ray brings nothing new; empty for the head's own.
+    `way` is by which that came: `ray`, `door` where Ray brings nothing new; empty for the head's own. `release` is
+    that of Fastness which it runs; empty where it did not say.
     """
 
     name: str
@@ -98,6 +99,7 @@ class FleetNodeView(msgspec.Struct, frozen=True):
     reason: str
     heard_s: float | None
     way: str
+    release: str
     replicas: tuple[str, ...]
 
 

@@ -98,12 +98,15 @@ class Neighbours:
         self._ways: dict[str, tuple[int, int, int]] = {}
         self._hosts: tuple[ModelHost, ...] | None = None
         self._ordered_ns = 0
+        self._brought: frozenset[str] = frozenset()
+        """The nodes that a run of before heard: Ray has brought each of them once, as it has to."""
         self._known_doors: dict[str, HostDoor] | None = None
         """All doors, until one of them changes: they are looked up for each word that is written."""
         self._nodes: dict[str, _Neighbour] = {}
 
     def begin(self) -> None:
-        """Make the directories, and forget what a run before left in them. Raises OSError."""
+        """Make the directories, and forget what a run before left in them but whom it heard. Raises OSError."""
+        self._brought = frozenset(one.stem for one in (self._run / REPORTS_OF_OTHERS).glob("*.json"))
         (self._run / DOOR_ORDERS).unlink(missing_ok=True)
         for name in (LETTERS_IN, LETTERS_OUT, ORDERS_OF_OTHERS, REPORTS_OF_OTHERS):
             folder = self._run / name
@@ -196,7 +199,7 @@ class Neighbours:
         """Take in one letter; return whose it was."""
         way, letter = came
         by_door = host_of(way)
-        if by_door is not None and by_door not in self._nodes:
+        if by_door is not None and by_door not in self._nodes and by_door not in self._brought:
             self._tell(way, f"{by_door} writes by its door, and nothing of it ever came by Ray: that has to be first.")
             return None  # and not opened, so that the same letter by Ray is the first of it
         try:

@@ -89,7 +89,8 @@ class NodeReport:
     """What a node says of itself: what it offers, the orders it has taken, and its replicas as they are.
 
     `stages` are pairs of a replica's id and what is done for it now (`verify`, `load`, ...), for people. `way` is by
-    which it came to the head (`ray`, `door`), who puts it there; empty for the head's own.
+    which it came to the head (`ray`, `door`), who puts it there; empty for the head's own. `release` is that of
+    Fastness which the node runs; empty: one that did not say so yet.
     """
 
     node: FleetNode
@@ -98,6 +99,7 @@ class NodeReport:
     replicas: tuple[Replica, ...] = ()
     stages: tuple[tuple[str, str], ...] = ()
     way: str = ""
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from fastness import __version__
 from fastness.core.node import FleetNode
 from fastness.core.observation import Assignment, NodeOrders, NodeReport
 from fastness.core.replica import Diagnosis, Replica, ReplicaState
@@ -118,7 +119,8 @@ class LocalNode:
         """Say how things are."""
         replicas = self.observe()
         stages = ((one.id, self._lanes[one.id].stage or ("load" if _loads(one) else "")) for one in replicas)
-        return NodeReport(node, at_ms, self.orders.version, replicas, tuple(pair for pair in stages if pair[1]))
+        said = tuple(pair for pair in stages if pair[1])
+        return NodeReport(node, at_ms, self.orders.version, replicas, said, release=__version__)
 
     def halt(self, model: str) -> None:
         """End the engines of a model at once, whatever was ordered: it must be prepared anew before it runs again."""

@@ -54,7 +54,7 @@ class ObedientFleet:
             )
             for each in orders(state, one.name).assignments
         )  # fmt: skip
-        return NodeReport(one, now_ms, state.sequence, replicas)
+        return NodeReport(one, now_ms, state.sequence, replicas, release="9.9.9" if one.name == "bristol" else "")
 
     def _loading(self, report):
         now_s, replicas, stages = time.monotonic(), [], []

@@ -151,6 +151,9 @@ def test_nodes_are_listed_cordoned_opened_labelled_and_drained(fleet):
     fleet.ok("deploy", "chat", "--model", "small")
     listed = fleet.ok("nodes")
     assert re.search(r"bristol +ready +3 +4 × h100 +400 GB +default", listed)
+    assert [re.search(rf"{name} .* ([\w.-]+) +\S+ s", listed)[1] for name in ("bristol", "leeds")] == ["9.9.9", "-"], (
+        listed
+    )
     assert "cordoned by local: firmware" not in listed
     fleet.ok("nodes", "cordon", "leeds", "--reason", "firmware")
     assert "leeds  cordoned by local: firmware" in fleet.ok("nodes", "list")

@@ -95,7 +95,7 @@ class Fleet:
             for each in orders(self.state, one.name).assignments
         )  # fmt: skip
         stages = tuple((each.id, "load") for each in replicas if each.id in self.starting)
-        return NodeReport(one, now_ms, self.state.sequence, replicas, stages)
+        return NodeReport(one, now_ms, self.state.sequence, replicas, stages, release="9.9.9")
 
     async def step(self, log: FleetLog) -> bool:
         """Plan once, record and obey; tell whether anything happened."""

@@ -207,7 +207,7 @@ def test_nodes_and_pools_are_shown_with_what_is_free(site):
     shown = {one["name"]: one for one in site.world.get("/nodes")["nodes"]}
     assert sum(one["devices_free"] for one in shown.values()) == 5
     assert shown["leeds"]["accelerators"] == {"h100": 4}
-    assert shown["leeds"]["heard_s"] == 0
+    assert (shown["leeds"]["heard_s"], shown["leeds"]["release"]) == (0, "9.9.9")
     shares = site.world.get("/shares")
     assert shares["pools"] == [{"pool": "default", "devices": 8, "free": 5, "guaranteed": 0}]
     assert [(one["owner"], one["held"], one["borrowed"]) for one in shares["shares"]] == [("health", 3, 3)]
@@ -219,7 +219,7 @@ def test_a_node_that_does_not_report_any_more_is_still_shown(site):
     site.fleet.nodes = ()
     shown = {one["name"]: one for one in site.world.get("/nodes")["nodes"]}
     (one,) = shown.values()
-    assert (one["heard_s"], len(one["replicas"])) == (None, 1)
+    assert (one["heard_s"], one["release"], len(one["replicas"])) == (None, "", 1)
 
 
 def test_each_route_needs_its_action(site):

@@ -164,6 +164,40 @@ def test_a_node_that_lives_is_back_with_a_head_that_began_anew_within_its_lease(
     run(journey, tmp_path)
 
 
+def test_a_head_that_began_anew_hears_by_the_doors_whom_ray_brought_to_the_one_before(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.by_ray = False
+        await two.turns(lambda: way(two) == "door")
+        two.head = two.new_head()
+        two.head.begin()
+        two.order(3, "chat-1")
+        await two.turns(lambda: two.routed() == READY)
+        assert way(two) == "door" and two.node.leased and not lapses(two) and not two.refused
+        two.by_ray = True
+        await two.turns(lambda: not two.node.by_door and way(two) == "ray")
+
+    run(journey, tmp_path)
+
+
+def test_a_head_whose_run_directory_is_gone_waits_for_ray(tmp_path: Path) -> None:
+    async def journey(two: Two) -> None:
+        await serving(two)
+        two.by_ray = False
+        await two.turns(lambda: way(two) == "door")
+        for report in (two.run / "nodes").iterdir():
+            report.unlink()
+        two.head = two.new_head()
+        two.head.begin()
+        for _ in range(10):
+            await two.turn()
+        assert not two.head.places() and any("by Ray" in why for _, why in two.refused)
+        two.by_ray = True
+        await two.turns(lambda: two.node.leased and bool(two.head.places()))
+
+    run(journey, tmp_path)
+
+
 def test_a_word_kept_from_before_a_node_began_anew_gives_it_nothing(tmp_path: Path) -> None:
     async def journey(two: Two) -> None:
         await serving(two)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from fastness import __version__
 from fastness.core.desired import DeploymentSpec, Needs, WantedAdapter
 from fastness.core.fleet_event import Part
 from fastness.core.marking import Label, Node
@@ -120,6 +121,13 @@ def test_what_is_ordered_runs_and_what_is_not_ends():
         await bench.until(lambda: bench.states() == {"b": "ready"})
         assert bench.keeper.journal == [("start", "a"), ("start", "b"), ("stop", "a"), ("gone", "a")]
         assert bench.workshop.held == {"b"}
+
+    on_a_bench(journey)
+
+
+def test_a_report_says_which_release_the_node_runs():
+    async def journey(bench):
+        assert bench.node.report(OFFER, 0).release == __version__
 
     on_a_bench(journey)
 
