@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -53,6 +54,28 @@ def child(installation: Installation, name: str) -> int:
             if Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").endswith(b"\0" + name.encode()):
                 return int(pid)
     raise LookupError(f"no {name} process")
+
+
+def kill_companion(installation: Installation, name: str) -> None:
+    """Kill what the supervisor cannot start again, then who keeps that up; return when it is back, as `ps` tells."""
+    for victim in (lambda pid: pid, keeper_of):
+        was = eventually(lambda: companion(installation, name), f"{name} is well", 60)
+        kill(victim(was["pid"]))
+        eventually(
+            lambda was=was: companion(installation, name).get("restarts", 0) > was["restarts"], f"{name} is back", 60
+        )
+
+
+def companion(installation: Installation, name: str) -> dict[str, Any]:
+    """What `ps` tells of one of those that keep themselves up, while it is well; else nothing."""
+    told = installation.run("ps", "--json")
+    found = json.loads(told.stdout)["processes"] if told.returncode == 0 else []
+    return next((one for one in found if one["name"] == name and one["state"] == "ready"), {})
+
+
+def keeper_of(pid: int) -> int:
+    """The process that keeps up what the supervisor cannot start again: its parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def on_this_machine(limit_s: float) -> float:

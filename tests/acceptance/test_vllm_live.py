@@ -20,7 +20,7 @@ from fastness.registry.folder_shape import folder_shape
 from fastness.scheduling.memory import replica_memory
 from fastness.scheduling.memory_adapters import adapters_memory
 from installation import Installation, eventually, start, stop
-from killing import forget
+from killing import forget, kill_companion
 from lora_files import peft_lora
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -204,3 +204,11 @@ def test_a_stream_goes_on_when_its_replica_is_killed(running: Installation) -> N
     assert "".join(texts) == whole.text
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in killed), "none of its family is left")
     print(f"{len(texts)} events, {len(killed)} processes killed after 20, largest gap {gap_s:.2f} s")
+
+
+def test_a_replica_is_started_again_after_the_starter_was_killed(running: Installation) -> None:
+    eventually(lambda: len(ready(running)) == 2, "both are ready again", START_LIMIT_S, 1)
+    kill_companion(running, "starter")
+    killed = pids(running)[0]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: len(ready(running)) == 2 and killed not in pids(running), "it is ready again", START_LIMIT_S, 1)

@@ -14,7 +14,7 @@ from oidc_server import audience, free_port, provider, require_server, signing_k
 sys.path.append(str(Path(__file__).parents[1] / "acceptance"))
 
 from installation import CHAT, Installation, eventually, start, stop
-from killing import QUICK, child, forget, kill
+from killing import QUICK, child, forget, kill, kill_companion
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -67,6 +67,7 @@ def test_tokens_open_an_installation_whose_issuer_comes_goes_and_changes_its_key
         kill(child(site, "control"))
         kill(child(site, "gateway"))
         eventually(lambda: outcome(site, mine) == "ok", "both are back, and the issuer is not", 30)
+        kill_companion(site, "broker")  # by which alone the new keys come
         with provider(port, signing_keys("second")) as url:
             new = token(url)
             eventually(lambda: outcome(site, new) == "ok", "the new keys were fetched", 30)

@@ -13,6 +13,7 @@ from fastness.cli.client import management
 from fastness.cli.composition import Composition
 from fastness.cli.render import Column
 from fastness.cli.talk import Json, Quiet, Talk
+from fastness.core.own_process import BY_HAND, WITHOUT
 
 EXAMPLES = """\
 fastness ps
@@ -122,9 +123,14 @@ def unsettled(wanted: list[dict[str, Any]], width: int) -> list[str]:
 
 
 def own(processes: list[dict[str, Any]], width: int) -> list[str]:
-    """Say how many gateways serve, and who would take over for control; nothing where all is one of each, and well."""
+    """Say how many gateways serve, and who would take over for control; nothing where all is one of each, and well.
+
+    And say of each of the others that is away what does not go without it.
+    """
+    lacked = [line for one in processes if one["name"] in WITHOUT for line in _lacked(one, width)]
+    processes = [one for one in processes if one["name"] not in WITHOUT]
     if len(processes) <= 2 and all(one["state"] == "ready" for one in processes):
-        return []
+        return lacked
     gateways = [one for one in processes if one["name"] != "control"]
     serving = sum(one["state"] == "ready" for one in gateways)
     away = [f"{one['name']} is {one['state']}" for one in gateways if one["state"] != "ready"]
@@ -132,7 +138,14 @@ def own(processes: list[dict[str, Any]], width: int) -> list[str]:
     lines = ["", render.hanging("gateways  ", "; ".join([f"{serving} of {len(gateways)} serve", *away]), width)]
     waits = {0: "nobody waits to take over", 1: "another one waits to take over"}
     told = waits.get(standbys, f"{standbys} others wait to take over")
-    return [*lines, render.hanging("control   ", f"one leads; {told}", width)]
+    return [*lines, render.hanging("control   ", f"one leads; {told}", width), *lacked]
+
+
+def _lacked(one: dict[str, Any], width: int) -> list[str]:
+    if one["state"] == "ready":
+        return []
+    comes = BY_HAND if one["state"] == "stopped" else "it is being started again"
+    return ["", render.hanging(f"{one['name']:<10}", f"{one['state']}; {WITHOUT[one['name']]}; {comes}", width)]
 
 
 def _seen(

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastness import __version__
+from fastness.control.companions import Companions
 from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.recording import Recording
 from fastness.control.site import Progress
 from fastness.core.event import EventType
+from fastness.core.own_process import OwnProcess
 from fastness.ledger.port import Ledger
 from fastness.telemetry.log import JsonLog
 
@@ -24,7 +26,10 @@ FLUSH_PERIOD_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class HostParts:
-    """What it stands on. `prove_seal` blocks, and raises SealUnavailable. Once `allowed` is set, engines may start."""
+    """What it stands on. `prove_seal` blocks, and raises SealUnavailable. Once `allowed` is set, engines may start.
+
+    `companions` is as of Site.
+    """
 
     leased: LeasedParts
     allowed: asyncio.Event
@@ -32,6 +37,7 @@ class HostParts:
     log: JsonLog
     clock: Callable[[], float]
     prove_seal: Callable[[], str]
+    companions: Callable[[], tuple[OwnProcess, ...]] = tuple
 
 
 class Host:
@@ -42,6 +48,7 @@ class Host:
         self._now = asyncio.get_running_loop().time
         self._record = Recording(parts.ledger, parts.log, parts.clock, self._now, progress)
         self._node = LeasedNode(parts.leased, self._record)
+        self._companions = Companions(parts.companions, parts.log, progress)
 
     async def run(self, joined: Callable[[float], None]) -> int:
         """Join, serve, and end every engine; `joined` gets the seconds it took to get the first lease."""
@@ -116,4 +123,5 @@ class Host:
                 self._record.fails("orders.not_obeyed", str(error) or repr(error))
             if self._now() - flushed > FLUSH_PERIOD_S:
                 flushed = self._now()
+                self._companions.look()
                 self._parts.log.flush()

@@ -16,6 +16,7 @@ from fastness.core.marking import Node
 from fastness.core.model import ModelCard
 from fastness.core.node import FleetNode
 from fastness.core.observation import NodeOrders
+from fastness.core.own_process import OwnProcess
 from fastness.core.replica import Replica
 from fastness.fleet.node import LocalNode
 from fastness.fleet.supervised import Supervised
@@ -74,7 +75,7 @@ class Site:
     `offer` is what this machine offers, as a node at this place, `digests` which models are on its disk.
     `why` asks control why a deployment has fewer replicas than it wants; empty where it says nothing. `controls` makes
     the control processes, and is given whom to tell of each change of one. `neighbours` are the nodes on other hosts,
-    where there are any.
+    where there are any. `companions` tells how those are that were begun before, and keep themselves up.
     """
 
     settings: Settings
@@ -99,6 +100,7 @@ class Site:
     controls: Callable[[Callable[[], None]], tuple[Supervised, ...]]
     gateways: Gateways
     neighbours: Neighbours | None = None
+    companions: Callable[[], tuple[OwnProcess, ...]] = tuple
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Final
 
 from fastness import __version__
 from fastness.config import ConfigError
+from fastness.control.companions import Companions
 from fastness.control.recording import Recording
 from fastness.control.run_files import PROCESSES
 from fastness.control.settling import is_settled, troubles
@@ -45,6 +46,7 @@ class Supervisor:
         self._now = asyncio.get_running_loop().time
         self._record = Recording(site.ledger, site.log, site.clock, self._now, progress)
         self._node = ThisNode(site, self._observed, unsealed=unsealed)
+        self._companions = Companions(site.companions, site.log, progress)
 
     async def run(self, on_ready: Callable[[Up], None]) -> int:
         """Bring everything up, serve until SIGTERM or SIGINT, take everything down; return the exit code."""
@@ -133,7 +135,8 @@ class Supervisor:
         now_s = self._site.clock()
         seen = (OwnProcess(name, one.pid, one.state, one.restarts, now_s - one.state_age_s()) for name, one in kept)
         with suppress(OSError):  # a full disk: they run all the same
-            write_snapshot(self._site.run_directory / PROCESSES, OwnProcesses(tuple(seen)), durable=False)
+            all_ = OwnProcesses((*seen, *self._companions.seen))
+            write_snapshot(self._site.run_directory / PROCESSES, all_, durable=False)
 
     async def _serving(self, child: Supervised) -> None:
         """Wait until one of our own processes serves; raises StartRefused."""
@@ -190,9 +193,11 @@ class Supervisor:
                 self._record.fails("orders.not_obeyed", str(error) or repr(error))
 
     async def _keep(self) -> None:
-        """Write the log, and follow the policy and the admissions that are published, until cancelled."""
+        """Write the log, look after companions, and follow the policy and the admissions that are published."""
         while True:
             await asyncio.sleep(KEEP_PERIOD_S)
+            if self._companions.look():
+                self._write_processes()
             try:
                 if self._is_up:
                     self._node.redeclare()

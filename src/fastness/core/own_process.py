@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fastness.core.replica import ReplicaState
+
+WITHOUT: Final = {
+    "broker": "nothing outside is fetched: no keys of issuers, and nothing of witnesses",
+    "outside": "no other host is reached",
+    "starter": "no engine that has processes (vLLM) is started; those that run go on",
+}
+"""Those that keep themselves up, since the supervisor cannot start them again; and what fails without each."""
+BY_HAND: Final = "nobody is left to bring it back: fastness stop, then fastness up"
+"""What is said of one of them that is stopped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import struct
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Final
@@ -21,6 +20,7 @@ ANSWER: Final = struct.Struct("=i")
 BATCH: Final = 200
 """As the starter reads them: the length and the number of descriptors; a process id; descriptors in one message."""
 ANSWER_TIMEOUT_S: Final = 10.0
+GONE: Final = "nobody is left who may start engines that have processes: fastness stop, then fastness up"
 
 
 class Adopted:
@@ -36,7 +36,6 @@ class Adopted:
         if self._status is None:
             _, status = os.waitpid(self.pid, 0)
             self._status = os.waitstatus_to_exitcode(status)
-            threading.Thread(target=_reap, args=(self.pid,), daemon=True).start()
         return self._status
 
     def kill(self) -> None:
@@ -45,20 +44,12 @@ class Adopted:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def _reap(group: int) -> None:
-    """Wait for what it left in its group: that is our child now, and ends with it, but not in the same moment."""
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-group, 0)
-
-
 class Starter:
-    """The other end of a starter's socket. Its method blocks, for milliseconds."""
+    """The other end of a starter's door. Its method blocks, for milliseconds."""
 
-    def __init__(self, asked: socket.socket) -> None:
-        self._asked = asked
-        self._asked.settimeout(ANSWER_TIMEOUT_S)
-        self._lock = threading.Lock()
+    def __init__(self, door: socket.socket) -> None:
+        self._door = door
+        self._door.settimeout(ANSWER_TIMEOUT_S)
 
     def start(self, argv: Sequence[str], environ: Mapping[str, str], descriptors: Sequence[int]) -> Adopted:
         """Start a program with exactly `environ`, in a session of its own; raises OSError."""
@@ -74,17 +65,35 @@ class Starter:
         return Adopted(pid, os.fdopen(reading, "rb"))
 
     def _request(self, body: bytes, descriptors: list[int]) -> int:
-        with self._lock:
-            self._asked.sendall(HEADER.pack(len(body), len(descriptors)))
-            for first in range(0, len(descriptors), BATCH):
-                some = array.array("i", descriptors[first : first + BATCH])
-                self._asked.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, some)])
-            self._asked.sendall(body)
+        """Ask by a connection of its own, which may wait for a starter that is just being brought back."""
+        asked, theirs = socket.socketpair()
+        with asked:
+            with theirs:
+                try:
+                    socket.send_fds(self._door, [b"."], [theirs.fileno()])
+                except (BrokenPipeError, ConnectionError):
+                    raise OSError(GONE) from None
+            asked.settimeout(ANSWER_TIMEOUT_S)
             try:
-                answer = self._asked.recv(ANSWER.size, socket.MSG_WAITALL)
-            except TimeoutError:
-                self._asked.shutdown(socket.SHUT_RDWR)  # or its late answer would be taken for the next one
-                raise
+                asked.sendall(HEADER.pack(len(body), len(descriptors)))
+                for first in range(0, len(descriptors), BATCH):
+                    some = array.array("i", descriptors[first : first + BATCH])
+                    asked.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, some)])
+                asked.sendall(body)
+                answer = _received(asked)
+            except ConnectionError:
+                answer = b""
         if len(answer) < ANSWER.size:
-            raise OSError("the starter of engines that have processes is gone; start this installation again")
+            raise OSError("the starter of engines that have processes ended before it answered; it is brought back")
         return int(ANSWER.unpack(answer)[0])
+
+
+def _received(asked: socket.socket) -> bytes:
+    """Receive the answer; raises TimeoutError when there is none, and then there never will be."""
+    try:
+        return asked.recv(ANSWER.size, socket.MSG_WAITALL)
+    except TimeoutError:
+        asked.shutdown(socket.SHUT_RDWR)  # who answers now learns that nobody hears it, and starts nothing
+        if answer := asked.recv(ANSWER.size):
+            return answer
+        raise

@@ -9,7 +9,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Final, Protocol
+from typing import IO, ClassVar, Final, Protocol
 
 LINES_MAX: Final = 200
 LINE_BYTES_MAX: Final = 2_048
@@ -45,6 +45,9 @@ class Process:
     `on_line` gets each line, cut at LINE_BYTES_MAX; what it raises as OSError is ignored. Use `start`.
     """
 
+    watched: ClassVar[set[int]] = set()
+    """The process ids of those that have not been waited for."""
+
     def __init__(self, inner: Started, on_line: Callable[[str], None] | None) -> None:
         self._inner = inner
         self._on_line = on_line
@@ -52,6 +55,7 @@ class Process:
         self._exit: asyncio.Future[int] = self._loop.create_future()
         # A descriptor of the process, not its number: its end is seen at once on any event loop, in any thread.
         self._descriptor = os.pidfd_open(inner.pid)
+        self.watched.add(inner.pid)
         self._loop.add_reader(self._descriptor, self._ended)
         self._listener = self._loop.create_task(self._listen())
         self.lines: deque[str] = deque(maxlen=LINES_MAX)
@@ -114,6 +118,7 @@ class Process:
         os.close(self._descriptor)
         self.kill()  # what it left behind; it is not waited for yet, so its number is still its own
         self._exit.set_result(self._inner.wait())
+        self.watched.discard(self._inner.pid)
 
     async def _listen(self) -> None:
         reader, rest = asyncio.StreamReader(limit=READ_BYTES), b""
@@ -139,6 +144,18 @@ class Process:
         if self._on_line:
             with suppress(OSError):  # a full disk must not stop the reading: the process would wait for us
                 self._on_line(text)
+
+
+def reap_orphans() -> None:
+    """Wait for children that have ended and that no Process watches: what others left to us, where we are a subreaper.
+
+    Only for a process that starts nothing but by Process and by what does without an exit status.
+    """
+    with suppress(ChildProcessError):
+        while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if found.si_pid in Process.watched:
+                return  # it is just being waited for; those behind it are seen the next time
+            os.waitpid(found.si_pid, 0)
 
 
 def _popen(argv: Sequence[str], environ: Mapping[str, str], descriptors: Sequence[int]) -> Started:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fastness.config import ConfigError, Settings, load
-from fastness.main.process import LISTENER_VARIABLE, PARENT_VARIABLE, die_with_supervisor, open_log, write_no_core
+from fastness.main.anew import Companions, child_environ, companion
+from fastness.main.process import LISTENER_VARIABLE, die_with_supervisor, open_log, write_no_core
 
 
 @contextmanager
-def broker(settings: Settings, run: Path) -> Iterator[None]:
+def broker(settings: Settings, run: Path, companions: Companions) -> Iterator[None]:
     """Have a broker at `run/broker.sock` while it lasts, if any address is configured. Raises ConfigError, OSError."""
     import socket
 
@@ -33,26 +33,13 @@ def broker(settings: Settings, run: Path) -> Iterator[None]:
         listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(16)
-        environ = os.environ | {
-            "FASTNESS_HOME": str(settings.home),
-            PARENT_VARIABLE: str(os.getpid()),
-            LISTENER_VARIABLE: str(listener.fileno()),
-        }
-        process = subprocess.Popen(
-            (sys.executable, "-c", "from fastness.main.broker import run_broker; run_broker()"),
-            env=environ,
-            pass_fds=(listener.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-        path.unlink(missing_ok=True)
+        number = listener.fileno()
+        argv = (sys.executable, "-c", "from fastness.main.broker import run_broker; run_broker()")
+        environ = child_environ(settings.home) | {LISTENER_VARIABLE: str(number)}
+        with companion(companions, "broker", argv, environ, (number,)):
+            listener.close()  # it is theirs alone: who asks when nobody is left is not kept waiting
+            yield
+    path.unlink(missing_ok=True)
 
 
 def run_broker() -> None:
@@ -71,4 +58,4 @@ def run_broker() -> None:
         log.record("warning" if event == "broker.refused" else "info", event, where=where, reason=reason)
 
     listener = socket.socket(fileno=int(os.environ[LISTENER_VARIABLE]))
-    keep(listener, parse_addresses(settings.perimeter.addresses), record, log.flush)
+    keep(listener, parse_addresses(settings.perimeter.addresses), record, log.flush, int(sys.argv[1]))

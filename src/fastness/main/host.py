@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fastness.cli.composition import NodeJoined, UpProgress
 from fastness.config import ConfigError, Settings
+from fastness.main.anew import Companions, look_at
 from fastness.main.node import digests, offer
 from fastness.main.outside import outside
 from fastness.main.process import (
@@ -67,9 +68,11 @@ def run_node(settings: Settings, progress: UpProgress, unsealed: bool, joined: C
 
     async def keep() -> int:
         parts = _parts(settings, run, membership, head, unsealed, starts)
-        return await Host(parts, progress, unsealed=unsealed).run(told)
+        made = replace(parts, companions=partial(look_at, companions))
+        return await Host(made, progress, unsealed=unsealed).run(told)
 
-    with outside(settings), starter(settings, unsealed=unsealed) as starts:
+    companions: Companions = []
+    with outside(settings, companions), starter(settings, companions, unsealed=unsealed) as starts:
         stay_local(unsealed)
         return uvloop.run(keep())
 

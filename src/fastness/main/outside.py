@@ -1,7 +1,7 @@
 """What speaks to other hosts, composed: Ray, the carrier of letters on the head, the door. Each a process of its own.
 
-They are kept up by a process that is started before the supervisor gives up its sockets, since whatever the supervisor
-starts afterwards has none. It is started anew when it dies, and ends when the supervisor does.
+They are kept up by a process that is begun before the supervisor gives up its sockets, since whatever the supervisor
+starts afterwards has none. It is brought back when it dies (anew.py), and ends when the supervisor does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastness.config import ConfigError, Settings, load, run_directory
-from fastness.main.anew import begin
+from fastness.main.anew import Companions, child_environ, command, companion
 from fastness.main.door import keep_to_ports
 from fastness.main.process import PARENT_VARIABLE, die_with_supervisor, open_log, write_no_core
 from fastness.main.ray_process import lock_of
@@ -81,15 +81,12 @@ def ray_directory(run: Path) -> Path:
 
 
 @contextmanager
-def outside(settings: Settings) -> Iterator[None]:
+def outside(settings: Settings, companions: Companions) -> Iterator[None]:
     """Have these processes while it lasts. Raises ConfigError, OSError."""
-    ray_host(settings)  # what is missing is said before anything starts
-    process = begin(PROGRAM, settings.home)
-    try:
+    ports = ray_host(settings).ports.all()  # what is missing is said before anything starts
+    argv = command(PROGRAM, settings.cluster.port, *ports)
+    with companion(companions, "outside", argv, child_environ(settings.home)):
         yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def run_outside() -> None:

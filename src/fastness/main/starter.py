@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import fastness
 from fastness.config import Settings
+from fastness.main.anew import Companions, companion
 
 if TYPE_CHECKING:
     from fastness.fleet.adopted import Starter
@@ -23,7 +23,7 @@ _PROGRAM: Final = (
 
 
 @contextmanager
-def starter(settings: Settings, *, unsealed: bool) -> Iterator[Starter | None]:
+def starter(settings: Settings, companions: Companions, *, unsealed: bool) -> Iterator[Starter | None]:
     """Have a starter while it lasts, where an engine that needs one is configured; raises OSError.
 
     What it starts becomes the child of this process.
@@ -31,28 +31,15 @@ def starter(settings: Settings, *, unsealed: bool) -> Iterator[Starter | None]:
     import socket
 
     from fastness.fleet.adopted import Starter
-    from fastness.perimeter.kernel import PR_SET_CHILD_SUBREAPER, Kernel
 
     if not settings.engine.vllm_python:
         yield None
         return
-    Kernel().prctl(PR_SET_CHILD_SUBREAPER, 1)
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs:
-            process = subprocess.Popen(
-                (
-                    *(sys.executable, "-I", "-S", "-c", _PROGRAM),
-                    *(str(theirs.fileno()), str(os.getpid()), "unsealed" if unsealed else "sealed"),
-                ),
-                env={"LANG": "C.UTF-8"},
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        try:
-            yield Starter(ours)
-        finally:
-            process.terminate()
-            process.wait()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    argv = (
+        *(sys.executable, "-I", "-S", "-c", _PROGRAM),
+        *(str(theirs.fileno()), str(os.getpid()), "unsealed" if unsealed else "sealed"),
+    )
+    with ours, theirs, companion(companions, "starter", argv, {"LANG": "C.UTF-8"}, (theirs.fileno(),), stderr=None):
+        theirs.close()  # it is theirs alone: asking fails when nobody is left
+        yield Starter(ours)

@@ -6,10 +6,13 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastness.cli.composition import UpProgress
 from fastness.config import Settings, run_directory
+from fastness.main.anew import Companions, look_at
 from fastness.main.asking import first_admin_key, why
 from fastness.main.broker import broker
 from fastness.main.children import own_process
@@ -70,7 +73,8 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
         )
 
     async def supervise() -> int:
-        return await Supervisor(site(settings, declared, listeners, starts), progress, unsealed=unsealed).run(tell)
+        made = replace(site(settings, declared, listeners, starts), companions=partial(look_at, companions))
+        return await Supervisor(made, progress, unsealed=unsealed).run(tell)
 
     write_no_core()
     tls_context(settings.gateway)  # what cannot be used is said before anything starts
@@ -80,10 +84,11 @@ def run_up(settings: Settings, progress: UpProgress, unsealed: bool) -> int:
     listeners = bind_listeners(settings, settings.gateway.processes)
     if unsealed:
         os.environ[UNSEALED_VARIABLE] = "1"
+    companions: Companions = []
     with (
-        broker(settings, run),
-        outside(settings) if settings.ray.address else nullcontext(),
-        starter(settings, unsealed=unsealed) as starts,
+        broker(settings, run, companions),
+        outside(settings, companions) if settings.ray.address else nullcontext(),
+        starter(settings, companions, unsealed=unsealed) as starts,
     ):
         stay_local(unsealed)  # from here on neither this process nor one that it starts makes a socket to the outside
         return uvloop.run(supervise())
@@ -94,7 +99,6 @@ def site(
 ) -> Site:
     """Build what the supervisor stands on; each gateway gets one of the listeners. `starts` is for families."""
     import asyncio
-    from functools import partial
 
     from fastness.control.gateways import Front, Gateways
     from fastness.control.run_files import ORDERS

@@ -1,8 +1,8 @@
 """The broker: the one process of an installation that may connect outside, to the configured addresses and no other.
 
-It speaks no protocol of theirs and sees nothing of what is said: it makes a connection and hands it over. Three
-generations keep it alive, since a supervisor that has given up its own sockets cannot start it again: the keeper only
-waits for the door and opens it anew; the door takes requests; each request is a child that may hang or die alone.
+It speaks no protocol of theirs and sees nothing of what is said: it makes a connection and hands it over. A supervisor
+that has given up its own sockets cannot start it again, so it keeps itself up (succession.py): its worker is the door,
+which takes requests, and each request is a child of that, which may hang or die alone.
 
 A request is `host:port` and a newline on a Unix socket; the answer is one line of JSON, `{"granted": true}` with the
 connection beside it, or `{"refused": "..."}`.
@@ -28,6 +28,7 @@ from fastness.perimeter import kernel as k
 from fastness.perimeter.addresses import Address, parse_address, reaches_inward
 from fastness.perimeter.kernel import Kernel
 from fastness.perimeter.reach import speak_to
+from fastness.perimeter.succession import keep as keep_up
 
 CHILDREN_MAX: Final = 16
 REQUESTS_PER_MINUTE_MAX: Final = 120
@@ -35,7 +36,6 @@ CONNECT_TIMEOUT_S: Final = 5.0
 REQUEST_TIMEOUT_S: Final = 15
 """Longest life of one request: reading it, looking the name up, connecting, handing over."""
 REQUEST_BYTES_MAX: Final = 300
-REOPEN_PAUSE_S: Final = 0.2
 
 Record = Callable[[str, str, str], None]
 """Called with an event (`broker.granted`, `broker.refused`), the address asked for, and why."""
@@ -45,20 +45,23 @@ class Refused(Exception):  # noqa: N818 - an answer
     """The message says why a connection is not made."""
 
 
-def keep(listener: socket.socket, addresses: tuple[Address, ...], record: Record, on_event: Callable[[], None]) -> None:
+def keep(
+    listener: socket.socket, addresses: tuple[Address, ...], record: Record, on_event: Callable[[], None], told: int
+) -> None:
     """Be the broker until SIGTERM: give up what it does not need, and keep a door open on `listener`.
 
-    `on_event` is called after each recorded event, to make it durable. Raises NotSealed when it cannot be confined.
+    `on_event` is called after each recorded event, to make it durable; `told` is as of succession.keep. Raises
+    NotSealed when it cannot be confined.
     """
     judged = speak_to(tuple({address.port for address in addresses}), names=any(one.is_name for one in addresses))
-    record("broker.listening", " ".join(map(str, addresses)), "ports are judged" if judged else "ports are not judged")
-    on_event()
-    while True:
-        door = _fork()
-        if door == 0:
-            _end_after(lambda: serve(listener, addresses, record, on_event))
-        os.waitpid(door, 0)
-        time.sleep(REOPEN_PAUSE_S)
+
+    def door(_: int) -> None:
+        reason = "ports are judged" if judged else "ports are not judged"
+        record("broker.listening", " ".join(map(str, addresses)), reason)
+        on_event()
+        serve(listener, addresses, record, on_event)
+
+    keep_up(door, told)
 
 
 def serve(

@@ -2,7 +2,8 @@
 
 What a process gives up, all that it starts has given up. So this one is started before, gives up its network in another
 way, by moving into an empty one, and starts whatever it is told: nothing of that can be in any other network either.
-What it starts is not its child but the supervisor's (who adopts it), which alone watches it and ends it.
+What it starts is not its child but the supervisor's (who adopts it), which alone watches it and ends it. It keeps
+itself up (succession.py); each request comes by a connection of its own, and is over when whoever took it dies.
 Standard library only.
 """
 
@@ -21,6 +22,7 @@ from fastness.perimeter import kernel as k
 from fastness.perimeter.kernel import Kernel
 from fastness.perimeter.namespaces import enter_empty_network
 from fastness.perimeter.reach import watched_filter
+from fastness.perimeter.succession import keep
 
 HEADER = struct.Struct("=II")
 """How long a request is, in bytes, and how many descriptors come with it."""
@@ -33,7 +35,7 @@ FAILED = 127
 
 
 def main() -> int:
-    """Serve the socket and the supervisor that argv names, until either is gone; third comes `sealed` or `unsealed`."""
+    """Serve until SIGTERM; argv has the socket, the supervisor, `sealed` or `unsealed`, and a pipe to tell."""
     descriptor, supervisor, must = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "sealed"
     kernel = Kernel()
     kernel.prctl(k.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -48,40 +50,54 @@ def main() -> int:
         if must:
             os.write(STDERR, f"fastness: the starter cannot give up its network: {error}\n".encode())
             return FAILED
-    with socket.socket(fileno=descriptor) as asked:
-        while serve(asked, supervisor):
-            pass
+    door = socket.socket(fileno=descriptor)
+
+    def work(_: int) -> None:
+        while numbers := socket.recv_fds(door, 1, 1)[1]:
+            with socket.socket(fileno=numbers[0]) as asked:
+                serve(asked, supervisor)
+
+    keep(work, int(sys.argv[4]))
     return 0
 
 
-def serve(asked: socket.socket, supervisor: int) -> bool:
-    """Start what one request says, and answer with its process id; False when there will be no more requests."""
+def serve(asked: socket.socket, supervisor: int) -> None:
+    """Start what one request says, and answer with its process id. What cannot be answered any more is not started."""
     header, _, _, _ = asked.recvmsg(HEADER.size, 0, socket.MSG_WAITALL)
     if len(header) < HEADER.size:
-        return False
+        return
     size, count = HEADER.unpack(header)
     if size > REQUEST_BYTES_MAX or not 1 <= count <= DESCRIPTORS_MAX:
-        return False
+        return
     descriptors, body = _received(asked, size, count)
-    request = json.loads(body)
-    between = os.fork()
-    if between == 0:
-        program = os.fork()
-        if program == 0:
-            _become(request, descriptors, supervisor)
-        asked.sendall(ANSWER.pack(program))
-        os._exit(0)
-    os.waitpid(between, 0)
+    if len(body) == size:
+        _start(asked, json.loads(body), descriptors, supervisor)
     for one in descriptors:
         os.close(one)
-    return True
+
+
+def _start(asked: socket.socket, request: dict[str, object], descriptors: list[int], supervisor: int) -> None:
+    between = os.fork()
+    if between == 0:
+        program = os.fork()  # it executes nothing before the supervisor has adopted it, thus after the answer
+        if program == 0:
+            _become(request, descriptors, supervisor)
+        try:
+            asked.sendall(ANSWER.pack(program))
+        except OSError:
+            os.kill(program, signal.SIGKILL)
+            os.waitpid(program, 0)
+        os._exit(0)
+    os.waitpid(between, 0)
 
 
 def _received(asked: socket.socket, size: int, count: int) -> tuple[list[int], bytes]:
     """Receive the descriptors, in packets of as many as the kernel takes at once, and then the text."""
     found = array.array("i")
     while len(found) < count:
-        _, notes, _, _ = asked.recvmsg(1, socket.CMSG_SPACE(BATCH * found.itemsize))
+        part, notes, _, _ = asked.recvmsg(1, socket.CMSG_SPACE(BATCH * found.itemsize))
+        if not part:
+            return list(found), b""
         for level, kind, content in notes:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 found.frombytes(content[: len(content) - len(content) % found.itemsize])

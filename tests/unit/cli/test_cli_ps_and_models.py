@@ -161,3 +161,13 @@ def test_our_own_processes_are_told_of_where_there_are_several_or_one_is_away():
         "gateways  1 of 2 serve; gateway-1 is backing_off",
         "control   one leads; nobody waits to take over",
     ]
+    well, away = process("broker"), [process("broker", "stopped"), process("starter", "backing_off")]
+    assert own([control, first, well], 200) == []
+    assert own([control, first, *away], 200) == [
+        "",
+        "broker    stopped; nothing outside is fetched: no keys of issuers, and nothing of witnesses; "
+        "nobody is left to bring it back: fastness stop, then fastness up",
+        "",
+        "starter   backing_off; no engine that has processes (vLLM) is started; those that run go on; "
+        "it is being started again",
+    ]
