@@ -61,7 +61,7 @@ KILLS = (
             try:
                 return begin()
             except OSError as error:  # it was just taken by the one that was killed: as of an engine, tried again
-                if "brought back" not in str(error):
+                if not isinstance(error, TimeoutError) and "brought back" not in str(error):
                     raise
     was = worker()
     os.kill(was, signal.SIGKILL)
