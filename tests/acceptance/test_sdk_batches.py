@@ -177,7 +177,7 @@ def test_what_is_another_tenants_is_not_there(installation, client):
 
 def test_a_revoked_key_answers_no_line(installation, client):
     issued = json.loads(installation.run("keys", "create", "--tenant", "default", "--name", "short", "--json").stdout)
-    lines = [chat_line(f"line-{number}", "Tell me a story.", max_tokens=12) for number in range(24)]
+    lines = [chat_line(f"line-{number}", "Tell me a story.", max_tokens=12) for number in range(120)]
     with installation.client(issued["key"]) as other:
         batch = submit(other, lines)
         eventually(lambda: other.batches.retrieve(batch.id).request_counts.completed >= 1, "it begins")
