@@ -36,10 +36,12 @@ def broker(settings: Settings, run: Path, companions: Companions) -> Iterator[No
         number = listener.fileno()
         argv = (sys.executable, "-c", "from fastness.main.broker import run_broker; run_broker()")
         environ = child_environ(settings.home) | {LISTENER_VARIABLE: str(number)}
-        with companion(companions, "broker", argv, environ, (number,)):
-            listener.close()  # it is theirs alone: who asks when nobody is left is not kept waiting
-            yield
-    path.unlink(missing_ok=True)
+        try:
+            with companion(companions, "broker", argv, environ, (number,)):
+                listener.close()  # it is theirs alone: who asks when nobody is left is not kept waiting
+                yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def run_broker() -> None:
