@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from uuid import uuid4
 
 import openai
 import pytest
@@ -84,7 +85,8 @@ def digest_of(path: Path) -> str:
 def text_of(made: Cluster, model: str) -> str:
     """What a model says on each of the three hosts: the same to the letter, or this fails.
 
-    Three choices of one answer go to three engines that have nothing else to do, once the gateway knows of three.
+    Three choices of one answer go to three engines that have nothing else to do, if none has read the prompt before:
+    what two of them have read never goes to the third. Prompts like no other tell when the gateway knows of three.
     """
     assert made.head
     with (
@@ -93,13 +95,14 @@ def text_of(made: Cluster, model: str) -> str:
     ):
         ask = partial(client.completions.with_raw_response.create, n=3, temperature=0, max_tokens=8)
 
-        def answered() -> set[str]:
-            answer = there.submit(ask, model=model, prompt="A harbour is a place").result()
+        def answered(prompt: str) -> set[str]:
+            answer = there.submit(ask, model=model, prompt=prompt).result()
             told = ask_all(sockets_in(run_directory(made.home(HEAD), os.getuid())), answer.headers["x-request-id"])
             everywhere = {one["replica"] for one in told["choices"]} == made.ready().keys()
             return {one.text for one in answer.parse().choices} if everywhere else set()
 
-        (text,) = eventually(answered, f"{model} is answered on each host")
+        eventually(lambda: answered(uuid4().hex), f"{model} is answered on each host")
+        (text,) = answered("A harbour is a place")
         return text
 
 
