@@ -15,14 +15,16 @@ from importlib import metadata
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import openai
 import pytest
 
-from cluster import HEAD, OTHERS, Cluster, Load, cluster, failures, join_all
+from cluster import HEAD, OTHERS, Cluster, Load, Stream, cluster, failures, join_all
 from fastness.cli.explain import ask_all
 from fastness.config import run_directory
 from fastness.core.gateways import sockets_in
 from fastness.ledger.verify import read
+from fastness.ledger.verify_alone import PROVED, read_trust, verify_receipt
 from fastness.registry.library import ModelLibrary
 from hosts_world import enter
 from installation import CHAT, FASTNESS, eventually
@@ -56,7 +58,7 @@ def door_of(made: Cluster, name: str) -> int | None:
     return None
 
 
-def doors_die_and_no_stream_is_lost(made: Cluster) -> None:
+def doors_die_and_no_stream_is_lost(made: Cluster) -> list[Stream]:
     """Each door is killed under load; a stream through it goes on elsewhere, and the door is back."""
     # More than one host takes, whoever has their beginning in its cache; half of them with the adapter.
     load = Load(made, 12, 16, models=(CHAT, f"{CHAT}:{ADAPTER}"))
@@ -76,6 +78,24 @@ def doors_die_and_no_stream_is_lost(made: Cluster) -> None:
     finally:
         streams = load.close()
     assert failures(streams) == []
+    return streams
+
+
+def receipts_tell_what_was_loaded(made: Cluster, streams: list[Stream]) -> None:
+    """Of an answer by each host there is a receipt that proves what its engine had loaded, and whose word that is."""
+    assert made.head
+    trust, asked = read_trust(made.verb(HEAD, "ledger", "trust")), {one.request_id for one in streams}
+    answers = [one.fields for one in read(made.home(HEAD) / "ledger/gateway-0") if one.type == "inference.completed"]
+    of_node = {str(one["node"]): str(one["request_id"]) for one in answers if one.get("request_id") in asked}
+    assert of_node.keys() == set(made.ready().values())
+    get = partial(httpx.get, headers={"authorization": f"Bearer {made.head.admin_key}"}, timeout=30, trust_env=False)
+    with ThreadPoolExecutor(1, initializer=enter, initargs=(made.net[HEAD].holder.pid,)) as there:
+        for node, request_id in of_node.items():
+            receipt = f"gateway-0.{request_id.removeprefix('req_')}"
+            got = there.submit(get, f"{made.head.base_url}/receipts/{receipt}?chain=true").result()
+            loads = [one for one in verify_receipt(got.content, trust, {}) if one.about == "load"]
+            told = "" if node == "local" else f", as its node {node} reported"
+            assert loads and all(one.verdict == PROVED and one.text.endswith(f"){told}") for one in loads), loads
 
 
 def digest_of(path: Path) -> str:
@@ -152,7 +172,7 @@ def test_what_was_admitted_is_fetched_and_served_on_every_host_and_doors_may_die
             assert loaded(made, name) == [digest_of(adapter)]
         alone = text_of(made, CHAT)
         assert text_of(made, f"{CHAT}:{ADAPTER}") != alone
-        doors_die_and_no_stream_is_lost(made)
+        receipts_tell_what_was_loaded(made, doors_die_and_no_stream_is_lost(made))
         an_adapter_is_taken_back(made, alone)
         made.verb(HEAD, "models", "revoke", NAME, "--yes")
         eventually(lambda: not any(made.engines(name) for name in (HEAD, *OTHERS)), "no engine has it any more")

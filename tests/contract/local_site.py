@@ -113,7 +113,7 @@ class LocalSite:
         files = NodeFiles(run)
         self.port = LocalFleet(files.reports, files.send)
         self._run = run
-        self.ours = ThisNode(self._parts(run), lambda _replica: None, unsealed=False)
+        self.ours = ThisNode(self._parts(run), lambda _replica: None, lambda _replicas: None, unsealed=False)
         self.ours.allowed.set()
 
     def _parts(self, run: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from fastness.control.site import Progress
 from fastness.core.event import Event, EventType, Scalar
@@ -22,6 +22,7 @@ class Recording:
         self._began: dict[str, float] = {}
         self._warned: dict[str, str | None] = {}
         self._failed: dict[str, str] = {}
+        self._elsewhere: dict[str, int] = {}
         self.tells_ready = True
         """Whether each engine that becomes ready is told: it is while everything starts."""
 
@@ -66,6 +67,18 @@ class Recording:
             self.append(EventType.MODEL_LOADED, **_loaded(replica))
         elif replica.state in (ReplicaState.BACKING_OFF, ReplicaState.FAILED):
             self._failing(replica, diagnosis)
+
+    def heard(self, replicas: Iterable[Replica]) -> None:
+        """Record what engines of other hosts have loaded, as those hosts report it: each start of an engine, once.
+
+        Their own logs say it too, and are there. Receipts are made here, and rest on what is recorded before an answer.
+        """
+        before, self._elsewhere = self._elsewhere, {}
+        for one in replicas:
+            if one.state is ReplicaState.READY and before.get(one.id) != one.epoch:
+                self.append(EventType.MODEL_LOADED, **_loaded(one), reported_by=one.node)
+            if one.state is ReplicaState.READY or before.get(one.id) == one.epoch:
+                self._elsewhere[one.id] = one.epoch
 
     def _failing(self, replica: Replica, diagnosis: str | None) -> None:
         self.append(

@@ -45,7 +45,7 @@ class Supervisor:
         self._is_up = False
         self._now = asyncio.get_running_loop().time
         self._record = Recording(site.ledger, site.log, site.clock, self._now, progress)
-        self._node = ThisNode(site, self._observed, unsealed=unsealed)
+        self._node = ThisNode(site, self._observed, self._record.heard, unsealed=unsealed)
         self._companions = Companions(site.companions, site.log, progress)
 
     async def run(self, on_ready: Callable[[Up], None]) -> int:

@@ -23,10 +23,20 @@ REPORT_PERIOD_S: Final = 1.0
 
 
 class ThisNode:
-    """The node, its files, and what of it is allowed to be routed. `tell` gets each replica that changed by itself."""
+    """The node, its files, and what of it is allowed to be routed.
 
-    def __init__(self, site: Site, tell: Callable[[Replica], None], *, unsealed: bool) -> None:
-        self._site, self._tell = site, tell
+    `tell` gets each replica that changed by itself; `heard` all that other nodes report, before gateways hear of them.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        tell: Callable[[Replica], None],
+        heard: Callable[[tuple[Replica, ...]], None],
+        *,
+        unsealed: bool,
+    ) -> None:
+        self._site, self._tell, self._heard = site, tell, heard
         self._known = Known()
         self._sent: NodeOrders | None = None
         """The last orders, as they came: with what was revoked since."""
@@ -88,6 +98,7 @@ class ThisNode:
             self.changed.set()
         others = self._site.neighbours
         if others is not None and others.look(self.orders):
+            self._heard(others.replicas())
             self.publish()
         if self._now() - self._reported_s > REPORT_PERIOD_S:
             self._report()

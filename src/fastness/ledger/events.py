@@ -108,6 +108,7 @@ _ROWS: Final = (
             "context_tokens": "context of each slot",
             "sealed": "whether the engine is sealed off from the network",
             "adapters": "SHA-256 of each adapter that it has loaded as well, separated by spaces; empty without any",
+            "reported_by": "where the engine is on another host: its node, which reports all this by its certificate",
         },
     ),
     EventRow(

@@ -359,6 +359,7 @@ def _chain(answer: Found, chain: list[Found]) -> Iterator[Claim]:
         named = f"{what} {said.get(what)} sha256:{digest}"
         if loaded and digest in (said.get("model_digest"), *str(loaded.fields.get("adapters")).split()):
             text = f"{named} is what {said.get('replica')} had loaded ({loaded.place})"
+            text += f", as its node {host} reported" if (host := loaded.fields.get("reported_by")) else ""
             yield Claim(min(answer.head.verdict, loaded.head.verdict), "load", text)  # "asserted" is the lesser word
         else:
             yield Claim(ASSERTED, "load", f"{named} answered", f"{by}; no entry of its loading came")

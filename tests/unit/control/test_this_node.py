@@ -58,22 +58,23 @@ class Workshop:
 
 
 class Others:
-    """The other nodes, which nothing is heard of."""
+    """The other nodes: whatever they are said to report."""
 
-    withheld = None
+    withheld, reported, told = None, (), ()
 
     def begin(self):
         pass
 
     def look(self, own):
         assert self.withheld is not None, "orders would be passed on with what was revoked"
-        return False
+        before, self.told = self.told, self.reported
+        return before != self.told
 
     def withhold(self, names):
         self.withheld = names
 
     def replicas(self):
-        return ()
+        return self.told
 
     def places(self):
         return ()
@@ -83,10 +84,10 @@ class World:
     """A node in a directory of its own."""
 
     def __init__(self, run: Path) -> None:
-        self.run, self.kept, self.revoked, self.told = run, None, set(), []
+        self.run, self.kept, self.revoked, self.told, self.heard = run, None, set(), [], []
         self.others = Others()
         self.now_s = 1_000.0
-        site = SimpleNamespace(
+        self.site = SimpleNamespace(
             clock=lambda: self.now_s,
             run_directory=run,
             gateways=SimpleNamespace(names=("gateway-0", "gateway-1")),
@@ -104,7 +105,10 @@ class World:
             new_orders=SnapshotReader(run / ORDERS, NodeOrders).poll,
             neighbours=self.others,
         )
-        self.node = ThisNode(site, self.told.append, unsealed=False)
+        self.node = self.made(self.heard.append)
+
+    def made(self, heard):
+        return ThisNode(self.site, self.told.append, heard, unsealed=False)
 
     def keep(self, orders):
         self.kept = orders
@@ -253,5 +257,24 @@ def test_an_adapter_that_was_revoked_before_this_run_is_in_no_order_that_is_obey
         assert [one.state for one in world.node.observe()] == [ReplicaState.READY], "its engine goes on"
         assert world.others.withheld == {"plans"}, "other nodes do not hear of it either"
         assert await world.node.withdraw() == (), "it was revoked before"
+
+    run(journey, tmp_path)
+
+
+def test_what_other_nodes_report_is_recorded_before_gateways_hear_of_it(tmp_path):
+    there = replace(ORDERED.assignments[0].as_replica(ReplicaState.READY), id="chat-2", node="leeds")
+
+    async def journey(world):
+        def heard(replicas):
+            world.heard.append((replicas, [one.id for one in world.routing().replicas]))
+
+        world.node = world.made(heard)
+        await world.node.begin()
+        write_snapshot(tmp_path / ORDERS, ORDERED)
+        await world.until(lambda: [one.id for one in world.routing().replicas] == ["chat-1"])
+        world.others.reported = (there,)
+        await world.node.look()
+        assert world.heard == [((there,), ["chat-1"])]
+        assert [one.id for one in world.routing().replicas] == ["chat-1", "chat-2"]
 
     run(journey, tmp_path)

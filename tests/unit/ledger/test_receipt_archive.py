@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fastness.ledger.commitment import ANSWER, PARAMETERS, PROMPT, REQUEST, Salt
 from fastness.ledger.note import Note, Signature, parse_note
 from fastness.ledger.receipts.receipt import Archive, NotSigned, ReceiptId, digest_of, parse_id, short
 from fastness.ledger.tlog_proof import parse_proof
+from fastness.ledger.verify_alone import Claim, read_trust, verify_receipt
 from receipt_world import (
     CONFIGURATION,
     MANIFEST,
@@ -24,6 +26,7 @@ from receipt_world import (
     WEIGHTS,
     World,
     answered,
+    before_answers,
     made_world,
     parsed,
     request_id,
@@ -200,10 +203,44 @@ def test_a_model_without_a_manifest_has_no_admission_in_the_chain(world) -> None
     assert found is not None and len(json.loads(found)["chain"]) == 3
 
 
-def test_of_entries_that_say_the_same_the_last_is_in_the_chain(world) -> None:
+def test_of_entries_that_say_the_same_the_last_before_the_answer_is_in_the_chain(world) -> None:
     applied = {"policy": POLICY, "before": None, "version": 2, "by": "ops"}
-    world.record("control", [Event(EventType.POLICY_APPLIED, T0 + 9, applied)])
+    world.record("control", [Event(EventType.POLICY_APPLIED, T0 + after, applied) for after in (9, 900_000)])
     assert json.loads(parsed(world.receipt(1, chain=True))["chain"][1]["entry"])["index"] == 2
+
+
+def test_a_chain_holds_also_once_everything_was_begun_anew(world) -> None:
+    for log, events in before_answers().items():
+        world.record(log, [replace(one, time_ms=T0 + 900_000) for one in events])
+    claims = verify_receipt(world.receipt(3, chain=True), read_trust(world.trust()), {})
+    verdicts = {one.about: one.verdict for one in claims}
+    assert [verdicts[one] for one in ("load", "admission", "policy", "configuration")] == ["proved"] * 4
+
+
+def test_a_revocation_comes_along_when_it_was_before_the_answer(world) -> None:
+    digest = sha256(MANIFEST.encode()).hexdigest()
+    revoked = {"model": "qwen3-32b", "kind": "model", "digest": digest, "by": "ops"}
+    again = replace(before_answers()["control"][0], time_ms=T0 + 2_000)
+    world.record("control", [Event(EventType.MODEL_REVOKED, T0 + 1_510, revoked), again])
+    numbers = (509, 510, 999, 1_000)
+    world.record("gateway-0", [answered(number) for number in numbers])
+    trust = read_trust(world.trust())
+
+    def admission(number: int) -> Claim:
+        claims = verify_receipt(world.receipt(number, chain=True), trust, {})
+        return next(one for one in claims if one.about == "admission")
+
+    assert [admission(number).verdict for number in numbers] == ["proved", "refuted", "refuted", "proved"]
+    assert "was revoked before it answered" in admission(510).text
+
+
+def test_what_a_host_reported_as_loaded_is_told_as_its_word(world) -> None:
+    loaded = before_answers()["node"][0]
+    world.record("node", [replace(loaded, fields=loaded.fields | {"epoch": 4, "reported_by": "leeds-01"})])
+    world.record("gateway-0", [answered(60, epoch=4)])
+    claims = verify_receipt(world.receipt(60, chain=True), read_trust(world.trust()), {})
+    (load,) = [one for one in claims if one.about == "load"]
+    assert load.verdict == "proved" and load.text.endswith(", as its node leeds-01 reported")
 
 
 def _lines(world: World, log: str) -> list[bytes]:

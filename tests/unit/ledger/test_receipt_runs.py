@@ -135,8 +135,8 @@ def asked(number: int, kind: EventType = EventType.INFERENCE_COMPLETED) -> Event
     return Event(kind, number, {"request_id": request_id(number)})
 
 
-def applied(policy: str) -> Event:
-    return Event(EventType.POLICY_APPLIED, 1, {"policy": policy, "by": "ann"})
+def applied(policy: str, time_ms: int = 1) -> Event:
+    return Event(EventType.POLICY_APPLIED, time_ms, {"policy": policy, "by": "ann"})
 
 
 def caught_up(log: Path, directory: Path) -> LogIndex:
@@ -168,14 +168,26 @@ def test_marks_are_kept_beside_the_runs_that_cover_them(tmp_path) -> None:
     log = written(tmp_path / "log", applied("p1"), asked(1), applied("p2"), asked(3), applied("p3"))
     caught_up(log, tmp_path / "index")
     kept = tmp_path / "index/marks.json"
-    assert json.loads(kept.read_text()) == [["policy.applied", "p1", 0], ["policy.applied", "p2", 2]]
+    marks = [["policy.applied", "p1", 1, 0], ["policy.applied", "p2", 1, 2]]
+    assert json.loads(kept.read_text()) == {"v": 2, "marks": marks}
     again = LogIndex(log, tmp_path / "index")
     assert [again.of_mark("policy.applied", one) for one in ("p1", "p2", "p3")] == [0, 2, None]
     assert again.entries == 4 and again.of_request(request_id(3)) == [3]
 
 
+ODD_MARKS = [
+    *(None, b"{", b"7", b"[7]", b"{}", b"\xff", b'[["policy.applied", "p1", 0]]', b'{"v": 2}'),
+    *(
+        b'{"v": 2, "marks": [%s]}' % one
+        for one in (b"7", b"[]", b'["policy.applied", "p1", 1, "x"]', b'[[], "p1", 1, 0]')
+    ),
+    b'{"v": 3, "marks": []}',
+]
+"""Among them what a release before wrote, which had no times."""
+
+
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("content", [None, b"{", b"7", b"[7]", b"[[]]", b'[["policy.applied", "p1", "x"]]', b"\xff"])
+@pytest.mark.parametrize("content", ODD_MARKS)
 def test_without_marks_all_is_read_anew(tmp_path, content) -> None:
     log = written(tmp_path / "log", applied("p1"), asked(1), asked(2))
     caught_up(log, tmp_path / "index")
@@ -184,6 +196,22 @@ def test_without_marks_all_is_read_anew(tmp_path, content) -> None:
     assert LogIndex(log, tmp_path / "index").entries == 0
     index = caught_up(log, tmp_path / "index")
     assert index.of_mark("policy.applied", "p1") == 0 and index.of_request(request_id(1)) == [1]
+
+
+@pytest.mark.usefixtures("small")
+def test_of_what_is_said_again_that_of_a_time_is_found_also_by_whoever_reads_the_marks(tmp_path) -> None:
+    said = (applied("p1", 10), asked(1), applied("p1", 30), asked(3), applied("p1", 50))
+    log = written(tmp_path / "log", *said)
+    first, again = caught_up(log, tmp_path / "index"), caught_up(log, tmp_path / "index")
+    for index in (first, again):
+        found = [index.of_mark("policy.applied", "p1", by_ms=time_ms) for time_ms in (9, 10, 29, 30, 49, 50, 99)]
+        assert found == [None, 0, 0, 2, 2, 4, 4] and index.of_mark("policy.applied", "p1") == 4
+
+
+def test_what_is_said_ever_again_is_known_so_often_and_no_more(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(index_module, "MARKS_MAX", 2)
+    index = caught_up(written(tmp_path / "log", *(applied("p1", at) for at in range(4))), tmp_path / "index")
+    assert [index.of_mark("policy.applied", "p1", by_ms=at) for at in range(4)] == [None, None, 2, 3]
 
 
 def test_marks_are_bounded_and_the_one_that_was_longest_unsaid_goes(tmp_path, monkeypatch) -> None:

@@ -16,12 +16,15 @@ from fastness.ledger.receipts.runs import RUN_ENTRIES, Runs, key_of
 MARKS: Final = {
     "model.loaded": ("replica", "epoch", "model_digest"),
     "model.admitted": ("digest",),
+    "model.revoked": ("digest",),
     "model.shipped": ("model_digest",),
     "policy.applied": ("policy",),
     "configuration.loaded": ("configuration",),
 }
 """Entries that tell how an answer came about, and the fields that each is found by."""
 MARKS_MAX: Final = 65_536
+"""How many such entries are known; beyond that, those go whose words were longest unsaid."""
+MARKS_VERSION: Final = 2
 STEP_ENTRIES: Final = 512
 
 Mark = tuple[object, ...]
@@ -33,7 +36,9 @@ class LogIndex:
     def __init__(self, log: Path, directory: Path) -> None:
         self._log, self._directory = log, directory
         self._runs = Runs(directory)
-        self._marks = self._read_marks()
+        self._marks: dict[Mark, list[tuple[int, int]]] = {}
+        self._marked = 0
+        self._read_marks()
         self._recent: dict[int, list[int]] = {}
         self._place = place_of(log, self._runs.end)
 
@@ -58,9 +63,13 @@ class LogIndex:
         key = key_of(request_id)
         return [] if key is None else [*self._recent.get(key, ()), *self._runs.find(key)]
 
-    def of_mark(self, kind: str, *values: object) -> int | None:
-        """Return where the last entry of a type in MARKS is that says so."""
-        return self._marks.get((kind, *values))
+    def of_mark(self, kind: str, *values: object, by_ms: int | None = None) -> int | None:
+        """Return where the last entry of a type in MARKS is that says so; with `by_ms`, of those no later than that.
+
+        What an answer rests on was said before it, and is often said again: whenever a process begins anew.
+        """
+        said = reversed(self._marks.get((kind, *values), ()))
+        return next((index for time_ms, index in said if by_ms is None or time_ms <= by_ms), None)
 
     def _take(self, entry: dict[str, Any]) -> None:
         kind, fields, index = entry["type"], entry["fields"], entry["index"]
@@ -68,27 +77,38 @@ class LogIndex:
             if (key := key_of(str(fields.get("request_id")))) is not None:
                 self._recent.setdefault(key, []).append(index)
         elif (names := MARKS.get(kind)) is not None:
-            mark = (kind, *(fields.get(name) for name in names))
-            self._marks.pop(mark, None)
-            self._marks[mark] = index
-            if len(self._marks) > MARKS_MAX:
-                del self._marks[next(iter(self._marks))]
+            self._mark((kind, *(fields.get(name) for name in names)), entry["time_ms"], index)
+
+    def _mark(self, mark: Mark, time_ms: int, index: int) -> None:
+        said = self._marks[mark] = self._marks.pop(mark, [])
+        said.append((time_ms, index))
+        self._marked += 1
+        if self._marked > MARKS_MAX:
+            oldest = next(iter(self._marks))
+            del self._marks[oldest][0]
+            self._marked -= 1
+            if not self._marks[oldest]:
+                del self._marks[oldest]
 
     def _write_marks(self) -> None:
         draft = self._directory / "marks.new"
         with draft.open("w") as file:
-            json.dump([[*mark, index] for mark, index in self._marks.items()], file)
+            marks = [[*mark, *each] for mark, said in self._marks.items() for each in said]
+            json.dump({"v": MARKS_VERSION, "marks": marks}, file)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._directory / "marks.json")
 
-    def _read_marks(self) -> dict[Mark, int]:
-        """Return the marks of the entries that the runs cover; without them all is followed anew."""
+    def _read_marks(self) -> None:
+        """Take in the marks of the entries that the runs cover; without them all is followed anew."""
         if not self._runs.end:
-            return {}
+            return
         try:
             read = json.loads((self._directory / "marks.json").read_text())
-            return {tuple(one[:-1]): int(one[-1]) for one in read}
-        except (OSError, ValueError, TypeError, IndexError):
+            if read["v"] != MARKS_VERSION:
+                raise ValueError(read["v"])  # noqa: TRY301
+            for *mark, time_ms, index in read["marks"]:
+                self._mark(tuple(mark), int(time_ms), int(index))
+        except (OSError, ValueError, TypeError, LookupError):
+            self._marks, self._marked = {}, 0
             self._runs.clear()
-            return {}

@@ -88,7 +88,8 @@ class Archive:
         index = self._indexes.get(wanted.log)
         for at in index.of_request(wanted.request_id) if index else ():
             line = StoredLog(self._ledger / wanted.log).entry(at)
-            fields = json.loads(line)["fields"]
+            read = json.loads(line)
+            fields = read["fields"]
             if (fields["request_id"], fields["tenant"]) != (wanted.request_id, tenant):
                 continue
             found: dict[str, object] = {
@@ -99,7 +100,7 @@ class Archive:
             }
             logs = {wanted.log}
             if chain:
-                links = list(self._chain(wanted.log, fields))
+                links = list(self._chain(wanted.log, fields, read["time_ms"]))
                 logs |= {log for log, _ in links}
                 found["chain"] = [link for _, link in links]
             found["keys"] = [key for log in sorted(logs) for key in self._keys(log)]
@@ -119,21 +120,22 @@ class Archive:
         salts = salts_of(secret, answer["request_id"])
         return {"request": salts.request.hex(), "answer": salts.answer.hex()}
 
-    def _chain(self, log: str, answer: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
-        """Return the entries that tell how an answer came about, each with the log that it is in."""
+    def _chain(self, log: str, answer: dict[str, Any], by_ms: int) -> Iterator[tuple[str, dict[str, str]]]:
+        """Return the entries that tell how an answer came about, of before it, each with the log that it is in."""
         loaded = ("model.loaded", answer.get("replica"), answer.get("epoch"), answer.get("model_digest"))
-        yield from self._marked("node", *loaded)
-        yield from self._marked("control", "policy.applied", answer.get("policy"))
-        yield from self._marked(log, "configuration.loaded", answer.get("configuration"))
-        yield from self._marked("control", "model.shipped", answer.get("model_digest"))
+        yield from self._marked("node", by_ms, *loaded)
+        yield from self._marked("control", by_ms, "policy.applied", answer.get("policy"))
+        yield from self._marked(log, by_ms, "configuration.loaded", answer.get("configuration"))
+        yield from self._marked("control", by_ms, "model.shipped", answer.get("model_digest"))
         for digest in filter(None, (answer.get("model_digest"), answer.get("adapter_digest"))):
             if (manifest := self._manifest(str(digest))) is not None:
-                for name, one in self._marked("control", "model.admitted", digest_of(manifest)):
-                    yield name, one | {"manifest": manifest}
+                for kind in ("model.admitted", "model.revoked"):
+                    for name, one in self._marked("control", by_ms, kind, digest_of(manifest)):
+                        yield name, one | {"manifest": manifest}
 
-    def _marked(self, log: str, kind: str, *values: object) -> Iterator[tuple[str, dict[str, str]]]:
+    def _marked(self, log: str, by_ms: int, kind: str, *values: object) -> Iterator[tuple[str, dict[str, str]]]:
         index = self._indexes.get(log)
-        if index is not None and (at := index.of_mark(kind, *values)) is not None:
+        if index is not None and (at := index.of_mark(kind, *values, by_ms=by_ms)) is not None:
             yield log, self._proved(log, at, StoredLog(self._ledger / log).entry(at))
 
     def _proved(self, name: str, at: int, line: bytes) -> dict[str, str]:
