@@ -170,6 +170,9 @@ def test_what_was_admitted_is_fetched_and_served_on_every_host_and_doors_may_die
             told = json.loads((run_directory(made.home(name), os.getuid()) / "door.json").read_text())
             assert told["wanted"] == [] and len(told["routes"]) == 1
             assert loaded(made, name) == [digest_of(adapter)]
+            shown = json.loads(made.verb(name, "ps", "--json"))
+            assert (shown["node"], shown["head"], shown["leased"], shown["way"]) == (name, HEAD, True, "ray")
+            assert {one["id"]: one["node"] for one in shown["replicas"]}.items() <= made.ready().items()
         alone = text_of(made, CHAT)
         assert text_of(made, f"{CHAT}:{ADAPTER}") != alone
         receipts_tell_what_was_loaded(made, doors_die_and_no_stream_is_lost(made))

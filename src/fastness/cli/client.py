@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fastness.cli.composition import AsgiApp, Composition
-from fastness.cli.outcome import ExitCode, Failure, exit_code_of, nothing_runs
-from fastness.cli.running import answers, find_running, run_path
+from fastness.cli.outcome import ExitCode, Failure, exit_code_of
+from fastness.cli.running import answers, find_joined, find_running, nothing_runs, run_path
 from fastness.config import Settings
 
 if TYPE_CHECKING:
@@ -61,27 +61,31 @@ class Api:
 
 
 @contextmanager
-def management(composition: Composition, settings: Settings, *, must_run: bool = False) -> Iterator[Api]:
+def management(
+    composition: Composition, settings: Settings, *, must_run: bool = False, of_host: bool = False
+) -> Iterator[Api]:
     """Open the management API. With `must_run`, raises Failure (unreachable) when nothing is running.
 
-    The in-process API is used only when no supervisor lives: the store and the ledger have one writer.
+    The in-process API is used only when no supervisor lives: the store and the ledger have one writer. On a host that
+    follows the orders of another it would write what nobody reads, so that raises, too, unless it is `of_host`: about
+    what this host alone has, as its logs are.
     """
     path = run_path(settings) / "control.sock"
     if _reachable(path, settings):
         with _over_socket(path, _credential(composition)) as api:
             yield api
-    elif must_run:
-        raise nothing_runs(settings.home)
+    elif must_run or (find_joined(settings) is not None and not of_host):
+        raise nothing_runs(settings)
     else:
         with _in_process(composition, settings) as api:
             yield api
 
 
-def management_of(ctx: typer.Context) -> AbstractContextManager[Api]:
-    """Open the management API for a verb, as its settings say."""
+def management_of(ctx: typer.Context, *, of_host: bool = False) -> AbstractContextManager[Api]:
+    """Open the management API for a verb, as its settings say; `of_host` as of `management`."""
     composition: Composition = ctx.obj
     settings, _ = composition.load_settings({})
-    return management(composition, settings)
+    return management(composition, settings, of_host=of_host)
 
 
 def _credential(composition: Composition) -> dict[str, str]:

@@ -12,9 +12,9 @@ import typer
 
 from fastness.cli import render
 from fastness.cli.composition import Composition
-from fastness.cli.outcome import ExitCode, Failure, nothing_runs
+from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.render import Column
-from fastness.cli.running import answers, find_running, run_path
+from fastness.cli.running import answers, find_running, nothing_runs, run_path
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.core.gateways import FIRST, sockets_in
 
@@ -56,7 +56,7 @@ def explain(
             ExitCode.USAGE, f"{render.printable(request[:100])!r} is no request id.", "x-request-id of an answer"
         )
     if find_running(settings) is None:
-        raise nothing_runs(settings.home)
+        raise nothing_runs(settings)
     answer = ask_all(sockets_in(run_path(settings)), request)
     if as_json:
         talk.document(answer)

@@ -39,7 +39,7 @@ Count = Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=ENT
 
 def tail(ctx: typer.Context, count: Count = 20, log: Log = None, as_json: Json = False, quiet: Quiet = False) -> None:
     """Show the last entries of all logs, oldest first."""
-    with management_of(ctx) as api:
+    with management_of(ctx, of_host=True) as api:
         answer = api.get("/ledger/tail", count=count, log=log)
     _write(answer, Talk(as_json, quiet))
 
@@ -53,7 +53,7 @@ def show(
 ) -> None:
     """Show one entry in full."""
     talk = Talk(as_json, quiet)
-    with management_of(ctx) as api:
+    with management_of(ctx, of_host=True) as api:
         entry = api.get(f"/ledger/entries/{quote(log, safe='')}/{index}", timeout_s=FIND_TIMEOUT_S)
     if as_json:
         talk.document(entry)
@@ -83,7 +83,7 @@ def find(
     wanted = {"request_id": request_id, "type": kind, "tenant": tenant, "key": key, "model": model, "code": code}
     if not any(wanted.values()):
         raise Failure(ExitCode.USAGE, "Nothing to look for was given.", "a request id, or --tenant, --key, --type …")
-    with management_of(ctx) as api:
+    with management_of(ctx, of_host=True) as api:
         answer = api.get("/ledger/find", timeout_s=FIND_TIMEOUT_S, count=count, log=log, **wanted)
     _write(answer, Talk(as_json, quiet))
     if not answer["entries"]:

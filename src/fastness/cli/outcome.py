@@ -79,8 +79,3 @@ def spoken(error: Exception) -> Failure | None:
     if isinstance(error, OSError) or type(error).__module__.startswith("fastness."):
         return Failure(ExitCode.FAILED, str(error) or type(error).__name__)
     return None
-
-
-def nothing_runs(home: object) -> Failure:
-    """Return the failure of a verb that needs a running installation."""
-    return Failure(ExitCode.UNREACHABLE, f"Nothing is running for {home}.", "fastness up")

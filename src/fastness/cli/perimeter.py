@@ -161,7 +161,7 @@ def _tell(talk: Talk, told: dict[str, Any]) -> None:
 def _record(composition: Composition, settings: Settings, talk: Talk, proof: Proof) -> None:
     """Have the ledger hold that it was proved; the report is as good without, so a refusal is only told."""
     try:
-        with management(composition, settings) as api:
+        with management(composition, settings, of_host=True) as api:
             api.post("/perimeter/proofs", {"report": proof.content.decode()})
     except Failure as failure:
         talk.say(f"warning    the ledger has no entry of this proof: {failure.summary}")

@@ -12,6 +12,7 @@ from fastness.cli import render
 from fastness.cli.client import management
 from fastness.cli.composition import Composition
 from fastness.cli.render import Column
+from fastness.cli.running import find_joined
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.core.own_process import BY_HAND, WITHOUT
 
@@ -41,11 +42,17 @@ def ps(ctx: typer.Context, as_json: Json = False, quiet: Quiet = False) -> None:
     """Show what runs here, and what does not and why.
 
     REPLICAS is ready/wanted of the deployment; REV is its revision, which grows when replicas are replaced; CTX is the
-    context of one slot, in tokens; CEILING is the most that may be handled there.
+    context of one slot, in tokens; CEILING is the most that may be handled there. On a host that was joined to a
+    cluster it shows the engines of that host, and whether the head is heard.
     """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
+    if (host := find_joined(settings)) is not None:
+        from fastness.cli.joined import show
+
+        show(host, talk, as_json=as_json)
+        return
     with management(composition, settings, must_run=True) as api:
         answer = api.get("/replicas")
         answer["wanted"] = api.get("/deployments")["deployments"]

@@ -15,8 +15,8 @@ import typer
 from fastness.cli import render
 from fastness.cli.client import management
 from fastness.cli.composition import Composition
-from fastness.cli.outcome import ExitCode, Failure, exit_code_of, nothing_runs
-from fastness.cli.running import find_running
+from fastness.cli.outcome import ExitCode, Failure, exit_code_of
+from fastness.cli.running import find_running, nothing_runs
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.config import Settings
 
@@ -118,7 +118,7 @@ def run(
     settings, _ = composition.load_settings({})
     running = find_running(settings)
     if running is None:
-        raise nothing_runs(settings.home)
+        raise nothing_runs(settings)
     text = sys.stdin.read() if prompt == "-" else prompt
     messages = [{"role": "system", "content": system}] if system is not None else []
     body = {

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.config import Settings, run_directory
+from fastness.core.joined_host import JOINED_HOST, JoinedHost
 
 RUN_FILE_BYTES_MAX = 65_536
 
@@ -45,8 +46,28 @@ def find_running(settings: Settings) -> Running | None:
     return running if is_fastness(running.pid) else None
 
 
+def find_joined(settings: Settings) -> JoinedHost | None:
+    """Return what runs for these settings where it follows the orders of another host, or None."""
+    path = run_path(settings) / JOINED_HOST
+    if not path.exists():
+        return None
+    from fastness.store.snapshot_file import SnapshotReader
+
+    found = SnapshotReader(path, JoinedHost).poll()
+    return found if found is not None and is_fastness(found.pid) else None
+
+
+def nothing_runs(settings: Settings) -> Failure:
+    """Return the failure of a verb that needs a gateway or control to run here."""
+    joined = find_joined(settings)
+    if joined is None:
+        return Failure(ExitCode.UNREACHABLE, f"Nothing is running for {settings.home}.", "fastness up")
+    told = f"{joined.node} runs what {joined.head} orders: its gateways and control are there."
+    return Failure(ExitCode.UNREACHABLE, told, f"on {joined.head}; here there are fastness ps, logs and stop")
+
+
 def is_fastness(pid: int) -> bool:
-    """Tell whether process `pid` is a supervisor of ours: started by this user as `fastness up`."""
+    """Tell whether process `pid` is a supervisor of ours: `fastness up` or `fastness node join` of this user."""
     try:
         entry = Path("/proc") / str(pid)
         argv = os.fsdecode(entry.joinpath("cmdline").read_bytes()).split("\0")
@@ -54,7 +75,7 @@ def is_fastness(pid: int) -> bool:
     except OSError:
         return False
     ours = any(Path(word).name == "fastness" or "fastness.main" in word for word in argv)
-    return owner == os.getuid() and ours and "up" in argv
+    return owner == os.getuid() and ours and not {"up", "join"}.isdisjoint(argv)
 
 
 def answers(path: Path) -> bool:

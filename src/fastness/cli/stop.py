@@ -14,8 +14,8 @@ import typer
 
 from fastness.cli import render
 from fastness.cli.composition import Composition
-from fastness.cli.outcome import ExitCode, Failure, nothing_runs
-from fastness.cli.running import find_running, is_fastness
+from fastness.cli.outcome import ExitCode, Failure
+from fastness.cli.running import Running, find_joined, find_running, is_fastness, nothing_runs
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.config import Settings
 
@@ -39,17 +39,19 @@ def stop(
 ) -> None:
     """End what runs here, and return when it is gone.
 
-    No new requests are taken, running answers finish, then the engines stop.
+    No new requests are taken, running answers finish, then the engines stop. On a host that was joined to a cluster its
+    engines end at once, and the gateways go on elsewhere: drain it before, on the head (fastness nodes drain).
     """
     composition: Composition = ctx.obj
     talk = Talk(as_json, quiet)
     settings, _ = composition.load_settings({})
-    running = find_running(settings)
+    running = find_running(settings) or find_joined(settings)
     if running is None:
-        raise nothing_runs(settings.home)
-    deadline_s = timeout or settings.gateway.drain_timeout_s + settings.engine.stop_timeout_s + SPARE_S
+        raise nothing_runs(settings)
+    drain_s = settings.gateway.drain_timeout_s if isinstance(running, Running) else 0.0
+    deadline_s = timeout or drain_s + settings.engine.stop_timeout_s + SPARE_S
     began_s = time.monotonic()
-    if not end(running.pid, deadline_s, lambda: talk.say(_waiting(settings, running.pid))):
+    if not end(running.pid, deadline_s, lambda: talk.say(_waiting(settings, running.pid, drain_s))):
         raise Failure(
             ExitCode.FAILED,
             f"fastness (pid {running.pid}) was told to end but still runs after {deadline_s:g} s.",
@@ -89,8 +91,6 @@ def _gone(process: int, deadline_s: float, waiting: Callable[[], None]) -> bool:
     return False
 
 
-def _waiting(settings: Settings, pid: int) -> str:
-    return (
-        f"Waiting for running answers to finish (at most {settings.gateway.drain_timeout_s:g} s), "
-        f"then for the engines (at most {settings.engine.stop_timeout_s:g} s); pid {pid}."
-    )
+def _waiting(settings: Settings, pid: int, drain_s: float) -> str:
+    answers = f"running answers to finish (at most {drain_s:g} s), then for " if drain_s else ""
+    return f"Waiting for {answers}the engines (at most {settings.engine.stop_timeout_s:g} s); pid {pid}."

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +16,10 @@ from fastness.control.leased_node import LeasedNode, LeasedParts
 from fastness.control.recording import Recording
 from fastness.control.site import Progress
 from fastness.core.event import EventType
+from fastness.core.joined_host import JOINED_HOST, JoinedHost
 from fastness.core.own_process import OwnProcess
 from fastness.ledger.port import Ledger
+from fastness.store.snapshot_file import write_snapshot
 from fastness.telemetry.log import JsonLog
 
 LOOK_PERIOD_S: Final = 0.05
@@ -49,6 +52,7 @@ class Host:
         self._record = Recording(parts.ledger, parts.log, parts.clock, self._now, progress)
         self._node = LeasedNode(parts.leased, self._record)
         self._companions = Companions(parts.companions, parts.log, progress)
+        self._said: JoinedHost | None = None
 
     async def run(self, joined: Callable[[float], None]) -> int:
         """Join, serve, and end every engine; `joined` gets the seconds it took to get the first lease."""
@@ -69,6 +73,7 @@ class Host:
                 task.cancel()
             await asyncio.gather(*tasks, waiting, return_exceptions=True)
             await self._node.close()
+            (self._parts.leased.run_directory / JOINED_HOST).unlink(missing_ok=True)
             await self._record.commit(EventType.STOPPED, process="supervisor", pid=os.getpid(), reason="signal")
             await self._parts.ledger.close()
             self._parts.log.flush()
@@ -124,4 +129,16 @@ class Host:
             if self._now() - flushed > FLUSH_PERIOD_S:
                 flushed = self._now()
                 self._companions.look()
+                self._say()
                 self._parts.log.flush()
+
+    def _say(self) -> None:
+        """Tell people who look here what runs, and whether the head is heard."""
+        leased, node = self._parts.leased, self._node
+        place = leased.offer().place.name
+        here = node.observe(), self._companions.seen
+        said = JoinedHost(os.getpid(), place, leased.head, node.leased, node.by_door, *here)
+        if said != self._said:
+            self._said = said
+            with suppress(OSError):  # a full disk: it runs all the same
+                write_snapshot(leased.run_directory / JOINED_HOST, said, durable=False)

@@ -13,7 +13,7 @@ WITHOUT: Final = {
     "starter": "no engine that has processes (vLLM) is started; those that run go on",
 }
 """Those that keep themselves up, since the supervisor cannot start them again; and what fails without each."""
-BY_HAND: Final = "nobody is left to bring it back: fastness stop, then fastness up"
+BY_HAND: Final = "nobody is left to bring it back: fastness stop, and start this host again"
 """What is said of one of them that is stopped."""
 
 

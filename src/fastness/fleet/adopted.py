@@ -20,7 +20,7 @@ ANSWER: Final = struct.Struct("=i")
 BATCH: Final = 200
 """As the starter reads them: the length and the number of descriptors; a process id; descriptors in one message."""
 ANSWER_TIMEOUT_S: Final = 10.0
-GONE: Final = "nobody is left who may start engines that have processes: fastness stop, then fastness up"
+GONE: Final = "nobody is left who may start engines that have processes: fastness stop, and start this host again"
 
 
 class Adopted:

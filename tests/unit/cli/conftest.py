@@ -25,6 +25,7 @@ from fastness.control.declaration import chosen_profile, declare
 from fastness.control.failures import Silence
 from fastness.control.fleet_log import FleetLog
 from fastness.control.policies import Policies
+from fastness.core.joined_host import JoinedHost
 from fastness.core.replica import RoutingSnapshot
 from fastness.identity.authenticator import Authenticator
 from fastness.ledger.file import FileLedger
@@ -209,18 +210,31 @@ class World:
     @contextmanager
     def supervisor(self, base_url="http://127.0.0.1:9/v1", ends=True):
         """Run a process that looks like `fastness up`, with its fastness.json; with `ends` False it ignores SIGTERM."""
+        with self._process(["up"], "fastness.json", ends) as process:
+            written = {"pid": process.pid, "base_url": base_url, "started_s": time.time()}
+            (self.run_directory / "fastness.json").write_text(json.dumps(written))
+            yield process
+
+    @contextmanager
+    def joined(self, ends=True, **said):
+        """Run a process that looks like `fastness node join`, with what it says of its host."""
+        said = {"node": "bristol-07", "head": "head-01", "leased": True, "by_door": False} | said
+        with self._process(["node", "join"], "host.json", ends) as process:
+            write_snapshot(self.run_directory / "host.json", JoinedHost(process.pid, **said))
+            yield process
+
+    @contextmanager
+    def _process(self, words, file, ends):
         script = self.root / "fastness"
         ignoring = "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})"
         script.write_text(SUPERVISOR.format(preparation=ignoring, ends=ends))
-        with subprocess.Popen([sys.executable, str(script), "up"], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen([sys.executable, str(script), *words], stdout=subprocess.PIPE) as process:
             try:
                 assert process.stdout.readline() == b"ready\n"
-                written = {"pid": process.pid, "base_url": base_url, "started_s": time.time()}
-                (self.run_directory / "fastness.json").write_text(json.dumps(written))
                 yield process
             finally:
                 process.kill()
-                (self.run_directory / "fastness.json").unlink(missing_ok=True)
+                (self.run_directory / file).unlink(missing_ok=True)
 
     def route(self, models=(), replicas=()):
         """Write routing.json as the supervisor would."""

@@ -166,7 +166,7 @@ def test_our_own_processes_are_told_of_where_there_are_several_or_one_is_away():
     assert own([control, first, *away], 200) == [
         "",
         "broker    stopped; nothing outside is fetched: no keys of issuers, and nothing of witnesses; "
-        "nobody is left to bring it back: fastness stop, then fastness up",
+        "nobody is left to bring it back: fastness stop, and start this host again",
         "",
         "starter   backing_off; no engine that has processes (vLLM) is started; those that run go on; "
         "it is being started again",

@@ -46,7 +46,7 @@ def test_each_end_is_told_once_and_the_last_with_what_to_do(tmp_path: Path, name
     assert companions.seen == seen[-1]
     again, gone = told.warnings
     assert again == f"{name} ended, and was started again; `fastness ps` tells more."
-    assert WITHOUT[name] in gone and "fastness stop, then fastness up" in gone
+    assert WITHOUT[name] in gone and "fastness stop, and start this host again" in gone
     log.flush()
     lines = [msgspec.json.decode(line) for line in (tmp_path / "supervisor.jsonl").read_bytes().splitlines()]
     assert [(one["process"], one["level"], one["state"], one["restarts"]) for one in lines] == [
