@@ -196,3 +196,5 @@ def test_health_pages_and_metrics_speak_the_pinned_names(installation):
     page = httpx.get(f"{installation.root}/metrics").text
     for name in ("gen_ai_server_request_duration_seconds", "gen_ai_client_token_usage", "fastness_requests_total"):
         assert name in page
+    for process in ("control", "gateway-0"):
+        assert f'fastness_processes{{process="{process}",state="ready"}} 1.0' in page

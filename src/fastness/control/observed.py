@@ -12,9 +12,9 @@ import msgspec
 
 from fastness.control.declaration import Served
 from fastness.control.problem import Problem
-from fastness.control.run_files import PROCESSES, ROUTING
+from fastness.control.run_files import ROUTING
 from fastness.core.ids import is_name
-from fastness.core.own_process import OwnProcess, OwnProcesses
+from fastness.core.own_process import PROCESSES, OwnProcess, OwnProcesses
 from fastness.core.replica import ReplicaState, RoutingSnapshot
 from fastness.store.snapshot_file import SnapshotReader
 

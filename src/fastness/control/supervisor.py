@@ -17,12 +17,11 @@ from fastness import __version__
 from fastness.config import ConfigError
 from fastness.control.companions import Companions
 from fastness.control.recording import Recording
-from fastness.control.run_files import PROCESSES
 from fastness.control.settling import is_settled, troubles
 from fastness.control.site import Model, Progress, Site, StartRefused, Up
 from fastness.control.this_node import ThisNode
 from fastness.core.event import EventType
-from fastness.core.own_process import OwnProcess, OwnProcesses
+from fastness.core.own_process import PROCESSES, OwnProcess, OwnProcesses
 from fastness.core.replica import Replica, ReplicaState
 from fastness.fleet.supervised import Supervised
 from fastness.store.snapshot_file import write_snapshot

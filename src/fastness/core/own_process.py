@@ -7,6 +7,8 @@ from typing import Final
 
 from fastness.core.replica import ReplicaState
 
+PROCESSES: Final = "processes.json"
+"""Their file, in the run directory."""
 WITHOUT: Final = {
     "broker": "nothing outside is fetched: no keys of issuers, and nothing of witnesses",
     "outside": "no other host is reached",

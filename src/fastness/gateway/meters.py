@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastness.core.error import Refusal
@@ -11,6 +12,7 @@ from fastness.telemetry.metrics import GatewayMetrics
 from fastness.telemetry.tally import Count, Tally
 
 if TYPE_CHECKING:
+    from fastness.core.own_process import OwnProcesses
     from fastness.gateway.routing import Routing
     from fastness.gateway.trip import Trip
 
@@ -24,10 +26,13 @@ class _Work(NamedTuple):
 
 
 class Meters:
-    """Counts what ends; gauges are read when somebody scrapes."""
+    """Counts what ends; gauges are read when somebody scrapes.
 
-    def __init__(self, metrics: GatewayMetrics) -> None:
-        self._metrics = metrics
+    `processes` returns how the supervisor's processes are, if that has changed.
+    """
+
+    def __init__(self, metrics: GatewayMetrics, processes: Callable[[], OwnProcesses | None] = lambda: None) -> None:
+        self._metrics, self._processes = metrics, processes
         self._work: dict[tuple[str, str], _Work] = {}
         self._status: dict[int, Count] = {}
         self._waits: dict[tuple[str, Band], Tally] = {}
@@ -68,6 +73,7 @@ class Meters:
     def page(self, routing: Routing, connections: int, now_s: float) -> bytes:
         """Return the page Prometheus scrapes."""
         self._metrics.connections.set(connections)
+        self._look_at_processes()
         self._metrics.replicas.clear()
         self._metrics.circuits.clear()
         self._metrics.replicas_wanted.clear()
@@ -84,6 +90,12 @@ class Meters:
                 self._metrics.replicas.labels(name, replica.state.value).inc()
                 self._metrics.circuits.labels(name, served.circuit(replica, now_s).value).inc()
         return self._metrics.render()
+
+    def _look_at_processes(self) -> None:
+        if (told := self._processes()) is not None:
+            self._metrics.processes.clear()
+            for one in told.processes:
+                self._metrics.processes.labels(one.name, one.state.value).inc()
 
     def _count_dispatched(self, model: str, counts: list[int]) -> None:
         """Add what the queue has counted since; a queue made anew has begun from 0."""

@@ -18,6 +18,7 @@ from fastness.config.document import configuration_digest
 from fastness.core.event import Event, EventType, Scalar
 from fastness.core.gateways import FIRST, gateway_names, socket_of
 from fastness.core.identity import IdentitySnapshot
+from fastness.core.own_process import OwnProcesses
 from fastness.core.policy import PolicyBundle, PolicySnapshot
 from fastness.core.replica import RoutingSnapshot
 from fastness.core.retention import SealingSnapshot
@@ -89,6 +90,7 @@ class GatewayParts:
     `batches` is where files and batches are kept, another one. `control` is where limits are leased, for the gateway
     called `name`, which is also its log's name. `reports` is the file that tells of its load. `remote` makes, on the
     running loop, the connections to engines of other hosts; None: there are none. `salting` is for receipts.
+    `processes` returns how the supervisor's processes are, if that has changed.
     """
 
     settings: Settings
@@ -110,6 +112,7 @@ class GatewayParts:
     control: Path
     reports: Path
     salting: DaySalting
+    processes: Callable[[], OwnProcesses | None] = lambda: None
     name: str = FIRST
     batches: Path | None = None
     remote: Callable[[], RemoteEngines] | None = None
@@ -126,7 +129,7 @@ async def serve(parts: GatewayParts) -> int:
         parts.access,
         parts.ledger,
         engines,
-        Meters(GatewayMetrics()),
+        Meters(GatewayMetrics(), parts.processes),
         parts.log,
         parts.clock,
         reread_access=lambda: _read_access(parts, gateway),

@@ -42,6 +42,7 @@ def run_gateway(settings: Settings) -> int:
     from fastness.core.batch import SOCKET_NAME
     from fastness.core.gateways import socket_of
     from fastness.core.identity import IdentitySnapshot
+    from fastness.core.own_process import PROCESSES, OwnProcesses
     from fastness.core.policy import PolicySnapshot
     from fastness.core.replica import RoutingSnapshot
     from fastness.core.retention import SealingSnapshot
@@ -87,6 +88,7 @@ def run_gateway(settings: Settings) -> int:
         control=run / "control.sock",
         reports=run / f"load-{name}.json",
         salting=DaySalting(load_or_begin(settings.home / SALT_DAYS, milliseconds() // DAY_MS)),
+        processes=SnapshotReader(run / PROCESSES, OwnProcesses).poll,
         name=name,
         remote=remote_engines(settings, run),
     )

@@ -66,7 +66,12 @@ class GatewayMetrics:
         )
         self.waiting = Gauge(names.WAITING, "Generations waiting for a slot now.", by_band, registry=self.registry)
         self.connections = Gauge(names.CONNECTIONS, "Open client connections now.", registry=self.registry)
-
+        self.processes = Gauge(
+            names.PROCESSES,
+            "Processes of the installation beside its engines, by state.",
+            ["process", "state"],
+            registry=self.registry,
+        )
         self.replicas, self.replicas_wanted = self._of_replicas()
         self.circuits, self.retries = self._of_failures()
 

@@ -22,6 +22,7 @@ RETRIES: Final = "fastness_retries"
 LEDGER_COMMIT: Final = "fastness_ledger_commit_seconds"
 QUEUE_WAIT: Final = "fastness_queue_wait_seconds"
 CONNECTIONS: Final = "fastness_connections"
+PROCESSES: Final = "fastness_processes"
 
 # Buckets as the GenAI conventions give them.
 DURATION_BUCKETS_S: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
