@@ -212,9 +212,18 @@ def test_of_entries_that_say_the_same_the_last_before_the_answer_is_in_the_chain
 def test_a_chain_holds_also_once_everything_was_begun_anew(world) -> None:
     for log, events in before_answers().items():
         world.record(log, [replace(one, time_ms=T0 + 900_000) for one in events])
+    shipped = {"model": "qwen3-32b", "model_digest": WEIGHTS, "licence": "MIT", "version": "0.1.0"}
+    world.record("control", [Event(EventType.MODEL_SHIPPED, T0 + 900_000, shipped)])
+    types = [json.loads(one["entry"])["type"] for one in parsed(world.receipt(3, chain=True))["chain"]]
+    assert types == ["model.loaded", "policy.applied", "configuration.loaded", "model.admitted"]
     claims = verify_receipt(world.receipt(3, chain=True), read_trust(world.trust()), {})
     verdicts = {one.about: one.verdict for one in claims}
     assert [verdicts[one] for one in ("load", "admission", "policy", "configuration")] == ["proved"] * 4
+
+
+def test_salts_that_went_with_their_day_are_told_as_expired(world) -> None:
+    world.secret = lambda _: None
+    assert parsed(world.receipt(3))["salts"] == {"gone": "expired"}
 
 
 def test_a_revocation_comes_along_when_it_was_before_the_answer(world) -> None:

@@ -10,7 +10,14 @@ import pytest
 
 from fastness.ledger.commitment import salts_of
 from fastness.ledger.receipts import salt_secrets
-from fastness.ledger.receipts.salt_secrets import DAY_MS, DaySalting, SaltSecrets, load_or_begin, read_day_key
+from fastness.ledger.receipts.salt_secrets import (
+    DAY_MS,
+    DaySalting,
+    SaltSecrets,
+    load_or_begin,
+    new_salting,
+    read_day_key,
+)
 
 BEGAN, DAYS = 20_000, 30
 BEFORE = b"b" * 32
@@ -48,6 +55,12 @@ def test_a_clock_that_steps_back_makes_no_older_key_again(path):
     later = salting.of("req_1", (BEGAN + 9) * DAY_MS)
     assert salting.of("req_1", (BEGAN + 2) * DAY_MS) == later
     assert DaySalting(load_or_begin(path, 0)).of("req_1", 0)[1] == BEGAN
+
+
+def test_a_key_that_is_kept_nowhere_is_of_today():
+    salting = new_salting((BEGAN + 1) * DAY_MS / 1_000 - 0.001, bytes)
+    assert salting.of("req_1", 0) == (salts_of(bytes(32), "req_1"), BEGAN)
+    assert salting.of("req_1", (BEGAN + 1) * DAY_MS)[1] == BEGAN + 1
 
 
 def test_keys_of_days_that_are_over_are_gone_and_those_after_them_are_the_same(path):

@@ -132,6 +132,15 @@ def test_a_load_of_another_replica_epoch_or_model_does_not_count(field) -> None:
     assert claims(kept)["load"].verdict == "asserted"
 
 
+def test_what_another_host_reported_as_loaded_is_told_as_its_word() -> None:
+    assert claims(loaded(reported_by="n1"))["load"].text.endswith(f" had loaded ({PLACE}), as its node n1 reported")
+
+
+def test_a_model_that_came_with_the_release_is_named_by_its_weights() -> None:
+    assert claims(entry("model.shipped", model_digest=WEIGHTS, version="1"))["admission"].verdict == "asserted"
+    assert claims(entry("model.shipped", model_digest=OTHER, version="1"))["admission"].verdict == "unknown"
+
+
 def test_an_entry_that_says_the_same_and_is_of_another_kind_does_not_count() -> None:
     found = claims(
         entry("model.unloaded", **TIED),
@@ -196,11 +205,14 @@ def test_only_a_manifest_that_was_admitted_and_names_the_weights_counts(kind, ma
     assert claims(other, admitted(1))["admission"].verdict == "proved"
 
 
+ALIKE = ("replica", "epoch", "model_digest", "adapter_digest", "policy", "rule", "tenant", "configuration")
+
+
 def groups(found: Iterable[Found]) -> list[tuple[str, str]]:
     return [(one.verdict, one.text) for one in alone._answers([*found]) if one.about == "policy"]
 
 
-@pytest.mark.parametrize("field", ["replica", "epoch", "model_digest", "policy", "rule", "tenant", "configuration"])
+@pytest.mark.parametrize("field", ALIKE)
 def test_answers_are_told_together_when_all_that_is_told_is_the_same(field) -> None:
     alike = [answer(3), answer(2, finish="length"), entry("policy.applied", 2, policy="p1")]
     assert [text[-15:] for _, text in groups(alike)] == [", for 2 answers"]
