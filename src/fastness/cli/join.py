@@ -13,6 +13,7 @@ from fastness.cli.composition import Composition, NodeJoined
 from fastness.cli.foreground import stay
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.progress import Progress
+from fastness.cli.running import refuse_beside_a_joined
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.identity.cluster.certificate import NotTrusted
 from fastness.identity.cluster.folder import cluster_folder
@@ -52,6 +53,7 @@ def join(
         _install(talk, file, cluster_folder(settings.home))
     if install:
         return
+    refuse_beside_a_joined(settings)
     progress = Progress(talk)
 
     def joined(one: NodeJoined) -> None:

@@ -66,6 +66,13 @@ def nothing_runs(settings: Settings) -> Failure:
     return Failure(ExitCode.UNREACHABLE, told, f"on {joined.head}; here there are fastness ps, logs and stop")
 
 
+def refuse_beside_a_joined(settings: Settings) -> None:
+    """Raise Failure when this host runs for these settings already, on the orders of another one."""
+    if (joined := find_joined(settings)) is not None:
+        told = f"{joined.node} already runs for {settings.home}, as {joined.head} orders (pid {joined.pid})."
+        raise Failure(ExitCode.FAILED, told, "fastness ps; fastness stop; or another FASTNESS_HOME")
+
+
 def is_fastness(pid: int) -> bool:
     """Tell whether process `pid` is a supervisor of ours: `fastness up` or `fastness node join` of this user."""
     try:

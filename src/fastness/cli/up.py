@@ -12,7 +12,7 @@ from fastness.cli.drill import drill as run_drill
 from fastness.cli.foreground import stay
 from fastness.cli.outcome import ExitCode, Failure
 from fastness.cli.progress import Progress
-from fastness.cli.running import find_running
+from fastness.cli.running import find_running, refuse_beside_a_joined
 from fastness.cli.talk import Json, Quiet, Talk
 from fastness.config import Settings
 
@@ -70,3 +70,4 @@ def _refuse_a_second(settings: Settings) -> None:
             f"fastness already runs for {settings.home}: {running.base_url} (pid {running.pid}).",
             "fastness stop; or another FASTNESS_HOME and --port for a second installation",
         )
+    refuse_beside_a_joined(settings)

@@ -67,6 +67,14 @@ def test_verbs_that_need_a_gateway_or_control_say_where_these_are(fastness):
             assert "bristol-07 runs what head-01 orders: its gateways and control are there." in shown.stderr
 
 
+def test_nothing_is_started_beside_it(fastness):
+    with fastness.joined() as process:
+        for words in (("up",), ("node", "join")):
+            shown = fastness(*words)
+            assert shown.exit_code == 1
+            assert f"bristol-07 already runs for {fastness.home}, as head-01 orders (pid {process.pid})" in shown.stderr
+
+
 def test_verbs_about_the_logs_of_this_host_work(fastness):
     with fastness.joined():
         assert fastness("ledger", "tail").exit_code == 0
