@@ -100,7 +100,7 @@ soak: network $(DEV)  ## longer proofs, some hours; .ci/run bounds them by the e
 $(MUTMUT)/.ready: requirements/mutants.txt $(DEV)
 	@$(PIP) --require-hashes --upgrade --target $(@D) -r $< && touch $@
 
-mutants: $(MUTMUT)/.ready  ## changes each line that proofs rest on, and sees whether a test notices; an hour and a half
+mutants: $(MUTMUT)/.ready  ## changes each line that proofs rest on, and sees whether a test notices; half an hour and more
 	PYTHONPATH=$(MUTMUT) FASTNESS_TEST_FORGERIES=40 nice -n 10 $(PY) -m mutmut run --max-children 2 && PYTHONPATH=$(MUTMUT) $(PY) -m mutmut results
 
 soak-gateway: $(DEV)  ## the gateway's memory over a million requests and ten thousand streams
