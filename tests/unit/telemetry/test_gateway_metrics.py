@@ -12,7 +12,7 @@ from fastness.telemetry.tally import Counter, Histogram
 PINNED = {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
 LABELS = {
     "gen_ai_operation_name", "gen_ai_request_model", "gen_ai_token_type", "status", "band", "code", "state",
-    "circuit", "outcome",
+    "circuit", "outcome", "process",
 }  # fmt: skip
 
 
