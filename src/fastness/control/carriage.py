@@ -42,6 +42,7 @@ from fastness.registry.inspection.port import Base, Wish
 from fastness.registry.signing.keys import Signer, installation_signer
 from fastness.store.admissions import BundleMark, Direction
 
+_POLICY: Final = msgspec.json.Decoder(PolicyBundle)
 LIFETIME_S_MAX: Final = 31_536_000
 """How long a bundle may say that it is to be believed."""
 
@@ -262,7 +263,7 @@ def _check_policy(arrived: Arrived) -> None:
     if policy is None:
         return
     try:
-        came = msgspec.json.decode(arrived.file(policy.digest).read_bytes(), type=PolicyBundle)
+        came = _POLICY.decode(arrived.file(policy.digest).read_bytes())
         check_digest(came)
     except (msgspec.MsgspecError, PolicyProblem) as error:
         raise AdmissionRefused("bundle.form", f"the policy in the bundle cannot be read: {error}") from None

@@ -33,6 +33,9 @@ class Running:
     started_s: float | None = None
 
 
+_RUNNING: Final = msgspec.json.Decoder(Running)
+
+
 class ReplicaCount(msgspec.Struct, frozen=True):
     """How many replicas there are, how many of them are ready, and how many are in each state."""
 
@@ -89,7 +92,7 @@ class Observed:
         """Return what the supervisor wrote, or None when there is no live one."""
         try:
             with self._run_file.open("rb") as file:
-                running = msgspec.json.decode(file.read(RUN_FILE_BYTES_MAX), type=Running)
+                running = _RUNNING.decode(file.read(RUN_FILE_BYTES_MAX))
         except (OSError, ValueError, msgspec.MsgspecError):
             return None
         return running if _lives(running.pid) else None

@@ -55,6 +55,9 @@ class Certificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: Signature
 
 
+_CERTIFICATE: Final = msgspec.json.Decoder(Certificate)
+
+
 class CertificateRefused(ValueError):  # noqa: N818 - what is said of a file
     """It is no certificate, or was changed, or is of another installation; the message says which."""
 
@@ -69,7 +72,7 @@ def signed(body: Shredding, key: Ed25519PrivateKey) -> bytes:
 def verify(content: bytes, public_key: bytes) -> Shredding:
     """Return what a certificate says, if the key with these 32 bytes signed it; raises CertificateRefused."""
     try:
-        certificate = msgspec.json.decode(content, type=Certificate)
+        certificate = _CERTIFICATE.decode(content)
         if base64.b64decode(certificate.signature.public_key) != public_key:
             raise CertificateRefused("another key signed it")
         signature = base64.b64decode(certificate.signature.value)

@@ -33,6 +33,7 @@ NOT_SHOWN: Final = (
     "what somebody who is root, or this user outside Fastness, makes other programs send",
 )
 
+_REPORT: Final = msgspec.json.Decoder(Report)
 _OTHER_VERSION: Final = "whether everything was tried that fastness {} tries: this is " + __version__
 
 
@@ -91,7 +92,7 @@ def _read(content: bytes) -> Report:
     if len(content) > REPORT_BYTES_MAX:
         raise ReportRefused(f"a report has at most {REPORT_BYTES_MAX:,} bytes; this has {len(content):,}")
     try:
-        report = msgspec.json.decode(content, type=Report)
+        report = _REPORT.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ReportRefused(f"this is not a report of a perimeter proof: {error}") from error
     if report.body.format != FORMAT:

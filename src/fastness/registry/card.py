@@ -83,6 +83,9 @@ class _Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tool_format: _Tools | None = None
 
 
+msgspec.json.Decoder(_Card)  # so that msgspec has looked at it before several threads ask
+
+
 def read_card(text: str, where: str) -> tuple[ModelCard, Source]:
     """Read a card; `where` names it in errors. Raises CardError."""
     if len(text.encode()) > CARD_BYTES_MAX:

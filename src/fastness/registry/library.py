@@ -34,6 +34,7 @@ from fastness.registry.gguf import GgufError
 from fastness.registry.gguf_reader import read_gguf
 from fastness.registry.safetensors import SafetensorsError
 
+_CARD: Final = msgspec.json.Decoder(ModelCard)
 CHUNK_BYTES: Final = 1_048_576
 
 Progress = Callable[[str, int, int], None]
@@ -192,7 +193,7 @@ class ModelLibrary:
         for file in sorted(self._models.glob("*.json")):
             try:
                 with file.open("rb") as opened:
-                    card = msgspec.json.decode(opened.read(CARD_BYTES_MAX), type=ModelCard)
+                    card = _CARD.decode(opened.read(CARD_BYTES_MAX))
             except (OSError, msgspec.DecodeError) as error:
                 raise CardError(f"{file}: {error}; remove it, and `fastness up` writes it anew") from None
             if is_name(card.name) and self._records.weights(card.digest).exists():

@@ -44,6 +44,9 @@ class DayKey(msgspec.Struct, frozen=True):
     sealed: str
 
 
+_DAY: Final = msgspec.json.Decoder(DayKey)
+
+
 @dataclass(frozen=True, slots=True)
 class Day:
     """A day whose key is there, and where its segments are."""
@@ -74,7 +77,7 @@ class Keyring:
             if path.name < f"{since:05d}":
                 continue
             with suppress(FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
-                yield Day(tenant, msgspec.json.decode((path / _FILE).read_bytes(), type=DayKey), path)
+                yield Day(tenant, _DAY.decode((path / _FILE).read_bytes()), path)
 
     def day(self, tenant: str, key_id: str) -> Day | None:
         """Read one day; None where its key was destroyed, or never was."""

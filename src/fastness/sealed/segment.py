@@ -82,6 +82,10 @@ class Content(msgspec.Struct, frozen=True):
     salts: dict[str, str] = {}
 
 
+_OPENINGS: Final = msgspec.json.Decoder(Opening)
+_HEADS: Final = msgspec.json.Decoder(Head)
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One frame, still sealed: where it begins in its file, and where its content does, in bytes."""
@@ -202,7 +206,7 @@ def _opening(file: BinaryIO) -> Opening:
         raise Damaged("it is no segment of sealed content, or it was cut before its first frame")
     (size,) = _OPENING_SIZE.unpack_from(start, len(MAGIC))
     try:
-        return msgspec.json.decode(file.read(size), type=Opening)
+        return _OPENINGS.decode(file.read(size))
     except msgspec.MsgspecError:
         raise Damaged("the opening of the segment cannot be read") from None
 
@@ -220,7 +224,7 @@ def _frame(file: BinaryIO, size_bytes: int) -> Frame | None:
     if sealed_at + sealed_size > size_bytes:
         return None
     try:
-        head = msgspec.json.decode(head_bytes, type=Head)
+        head = _HEADS.decode(head_bytes)
     except msgspec.MsgspecError:
         return None
     return Frame(head, head_bytes, wrapped, at, sealed_at, sealed_size)

@@ -38,6 +38,9 @@ class _Named(msgspec.Struct):
     user: str | None = None
 
 
+_NAMED: Final = msgspec.json.Decoder(_Named)
+
+
 class Sealer:
     """Seals content below `directory`. For one event loop; `writer` names this process among those that ever wrote.
 
@@ -222,7 +225,7 @@ def pseudonym(index: str, end_user: str) -> str:
 
 def _pseudonym(key: SealingKey, body: bytes) -> str | None:
     try:
-        named = msgspec.json.decode(body, type=_Named)
+        named = _NAMED.decode(body)
     except msgspec.MsgspecError:
         return None
     end_user = named.safety_identifier or named.user

@@ -40,6 +40,9 @@ class Review:
     signature: str
 
 
+_REVIEWS: Final = msgspec.json.Decoder(Review)
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A private directory in which an artefact is being taken in."""
@@ -96,7 +99,7 @@ class Quarantine:
         file = self.folder(digest) / _REVIEW
         try:
             with file.open("rb") as opened:
-                return msgspec.json.decode(opened.read(REVIEW_BYTES_MAX), type=Review)
+                return _REVIEWS.decode(opened.read(REVIEW_BYTES_MAX))
         except (OSError, msgspec.MsgspecError) as error:
             raise AdmissionRefused("admission.changed", f"{file} cannot be read: {error}. Import it again.") from None
 

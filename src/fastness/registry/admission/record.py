@@ -44,6 +44,9 @@ class Record:
     card: ModelCard | None
 
 
+_RECORD: Final = msgspec.json.Decoder(Record)
+
+
 class Records:
     """The records below one home."""
 
@@ -57,7 +60,7 @@ class Records:
             return None
         try:
             with (self._records / f"{name}.json").open("rb") as opened:
-                return msgspec.json.decode(opened.read(RECORD_BYTES_MAX), type=Record)
+                return _RECORD.decode(opened.read(RECORD_BYTES_MAX))
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:
@@ -74,7 +77,7 @@ class Records:
     def take(self, text: str) -> None:
         """Keep a record that another host wrote, unless it is what is here; raises ValueError."""
         try:
-            record = msgspec.json.decode(text, type=Record)
+            record = _RECORD.decode(text)
         except msgspec.MsgspecError as error:
             raise ValueError(f"a record of admission that came cannot be read: {error}") from None
         name = record.admission.artefact.name

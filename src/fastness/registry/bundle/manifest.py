@@ -86,6 +86,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield self.policy
 
 
+_MANIFEST: Final = msgspec.json.Decoder(Manifest)
+
+
 def entry_of(artefact: Artefact, signature: Blob | None) -> Entry:
     """Return how a manifest names an artefact."""
     files = tuple(EntryFile(file.path, file.digest, file.size_bytes) for file in artefact.files)
@@ -109,7 +112,7 @@ def manifest_text(manifest: Manifest) -> bytes:
 def read_manifest(text: bytes) -> Manifest:
     """Read a manifest that was signed; raises AdmissionRefused."""
     try:
-        return msgspec.json.decode(text, type=Manifest)
+        return _MANIFEST.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise AdmissionRefused("bundle.form", f"the manifest is not that of a bundle: {error}") from None
 

@@ -28,6 +28,7 @@ Seal = Callable[[tuple[str, ...], tuple[Path, ...], int], tuple[str, ...]]
 
 HASHED_BYTES_PER_S: Final = 50_000_000
 """What a slow disk gives: large artefacts get that much more time."""
+_ANSWER: Final = msgspec.json.Decoder(Answer)
 _LIBRARIES: Final = ("msgspec", "jinja2", "markupsafe")
 
 
@@ -120,6 +121,6 @@ def _judged(ended: Ended, path: Path, wish: Wish) -> Inspected:
 
 def _decoded(output: bytes, path: Path) -> Answer:
     try:
-        return msgspec.json.decode(output, type=Answer)
+        return _ANSWER.decode(output)
     except msgspec.DecodeError:
         raise ArtefactRefused("limit.crash", "the inspection answered nothing that can be read", path.name) from None

@@ -125,6 +125,10 @@ class _Statement(msgspec.Struct, rename={"type": "_type", "predicate_type": "pre
     predicate: _Predicate
 
 
+_BUNDLE: Final = msgspec.json.Decoder(_Bundle)
+_STATEMENT: Final = msgspec.json.Decoder(_Statement)
+
+
 def sign(name: str, files: Iterable[ArtefactFile], signer: Signer) -> bytes:
     """Return the signature of these files, named together as `name`, as the JSON text of a Sigstore bundle."""
     resources = [
@@ -161,7 +165,7 @@ def verify(signature: bytes, trust: Trust, now_s: float) -> Signed:
 
     The files themselves are compared by `check`.
     """
-    bundle = _read(signature, _Bundle, "the signature")
+    bundle = _read(signature, _BUNDLE, "the signature")
     if bundle.media_type != MEDIA_TYPE:
         raise SignatureRefused(f"the signature has media type {bundle.media_type[:80]!r}; {MEDIA_TYPE} is needed")
     envelope = bundle.dsse_envelope
@@ -209,7 +213,7 @@ def _key(material: _Material, trust: Trust, now_s: float) -> tuple[ec.EllipticCu
 
 
 def _vouched(payload: bytes, fingerprint: str) -> Signed:
-    statement = _read(payload, _Statement, "the signed statement")
+    statement = _read(payload, _STATEMENT, "the signed statement")
     if (statement.type, statement.predicate_type) != (STATEMENT_TYPE, PREDICATE_TYPE):
         raise SignatureRefused(f"the statement is a {statement.predicate_type[:80]!r}, not a {PREDICATE_TYPE}")
     if len(statement.subject) != 1:
@@ -237,11 +241,11 @@ def _encoded(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
 
 
-def _read(text: bytes, kind: type[_T], what: str) -> _T:
+def _read(text: bytes, decoder: msgspec.json.Decoder[_T], what: str) -> _T:
     if len(text) > SIGNATURE_BYTES_MAX:
         raise SignatureRefused(f"{what} has {len(text)} bytes; {SIGNATURE_BYTES_MAX} are read")
     try:
-        return msgspec.json.decode(text, type=kind)
+        return decoder.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SignatureRefused(
             f"{what} is not one of OpenSSF Model Signing that can be checked here: {error}"
