@@ -16,8 +16,9 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src/fastness"
 BY_ONE_THREAD = {
-    "batches/api.py", "batches/shelf.py", "cli", "control/fleet_record.py", "control/wire.py", "engines/fake/server.py",
-    "gateway/batches.py", "gateway/receipts.py", "registry/convert_bert.py", "registry/inspection/child.py",
+    "batches/api.py", "batches/shelf.py", "cli", "control/fleet_api.py", "control/fleet_record.py", "control/wire.py",
+    "engines/fake/server.py", "gateway/batches.py", "gateway/receipts.py", "perimeter/proving.py",
+    "registry/convert_bert.py", "registry/inspection/child.py", "simulator",
 }  # fmt: skip
 """Where the loop alone decodes, or a process that has one thread; among them all whose type is an argument."""
 DECODING = """
@@ -41,15 +42,19 @@ for one in threads:
 """
 
 
-def decoded_at_once(path: Path) -> Iterator[int]:
-    """The lines on which `msgspec.json.decode` is given a type."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "msgspec.json.decode":
-            yield from (node.lineno for one in node.keywords if one.arg == "type")
+def looked_at_late(path: Path) -> Iterator[str]:
+    """The types that a module decodes or converts, and has made no decoder of."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    early = {ast.unparse(one.args[0]) for one in calls if ast.unparse(one.func) == "msgspec.json.Decoder"}
+    for one in calls:
+        if ast.unparse(one.func) == "msgspec.json.decode":
+            yield from (ast.unparse(each.value) for each in one.keywords if each.arg == "type")
+        elif ast.unparse(one.func) == "msgspec.convert" and (kind := ast.unparse(one.args[1])) not in early:
+            yield kind
 
 
 def test_what_threads_decode_has_a_decoder_of_its_module() -> None:
-    found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if any(decoded_at_once(path))}
+    found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if any(looked_at_late(path))}
     assert {one for one in found if one not in BY_ONE_THREAD and one.partition("/")[0] not in BY_ONE_THREAD} == set()
 
 

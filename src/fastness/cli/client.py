@@ -74,7 +74,7 @@ def management(
     if _reachable(path, settings):
         with _over_socket(path, _credential(composition)) as api:
             yield api
-    elif must_run or (find_joined(settings) is not None and not of_host):
+    elif must_run or (not of_host and find_joined(settings) is not None):
         raise nothing_runs(settings)
     else:
         with _in_process(composition, settings) as api:

@@ -40,11 +40,11 @@ def document(host: JoinedHost) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.to_builtins(host)
     for one in found["replicas"]:
         del one["socket"]
-    return found | {"way": "door" if host.by_door else "ray"}
+    return found
 
 
 def _heard(host: JoinedHost) -> str:
     if not host.leased:
         return f"{host.head} does not answer: no engine runs here until it does (fastness logs outside)"
-    way = "the doors of both hosts, since Ray brings nothing new" if host.by_door else "Ray"
+    way = "the doors of both hosts, since Ray brings nothing new" if host.way == "door" else "Ray"
     return f"runs what {host.head} orders; it answers by {way}"

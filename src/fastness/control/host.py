@@ -136,8 +136,8 @@ class Host:
         """Tell people who look here what runs, and whether the head is heard."""
         leased, node = self._parts.leased, self._node
         place = leased.offer().place.name
-        here = node.observe(), self._companions.seen
-        said = JoinedHost(os.getpid(), place, leased.head, node.leased, node.by_door, *here)
+        way, here = "door" if node.by_door else "ray", (node.observe(), self._companions.seen)
+        said = JoinedHost(os.getpid(), place, leased.head, node.leased, way, *here)
         if said != self._said:
             self._said = said
             with suppress(OSError):  # a full disk: it runs all the same

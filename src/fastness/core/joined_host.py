@@ -16,13 +16,13 @@ JOINED_HOST: Final = "host.json"
 class JoinedHost:
     """The supervisor's `pid`, its `node`, and what runs there. `leased`: the head answers, so that engines may run.
 
-    `by_door`: letters to and from the head go through the doors of both hosts, since Ray brings nothing new.
+    `way` is how letters go to and from it: "ray", or "door" while Ray brings nothing new, through those of both hosts.
     """
 
     pid: int
     node: str
     head: str
     leased: bool
-    by_door: bool
+    way: str
     replicas: tuple[Replica, ...] = ()
     processes: tuple[OwnProcess, ...] = ()

@@ -21,6 +21,8 @@ from fastness.store.limits import raise_version, read_limits
 from fastness.store.port import Conflict, Missing
 from fastness.store.schema import ACCESS_VERSION, API_KEYS, TENANTS
 
+msgspec.json.Decoder(Label)  # so that msgspec has looked at it before several threads ask
+
 
 class SqlStore:
     """The access store on a SQL database, which other stores may share; open it with `SqlStore.open`."""

@@ -218,7 +218,7 @@ class World:
     @contextmanager
     def joined(self, ends=True, **said):
         """Run a process that looks like `fastness node join`, with what it says of its host."""
-        said = {"node": "bristol-07", "head": "head-01", "leased": True, "by_door": False} | said
+        said = {"node": "bristol-07", "head": "head-01", "leased": True, "way": "ray"} | said
         with self._process(["node", "join"], "host.json", ends) as process:
             write_snapshot(self.run_directory / "host.json", JoinedHost(process.pid, **said))
             yield process

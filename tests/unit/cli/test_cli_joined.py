@@ -47,7 +47,7 @@ def test_ps_shows_the_engines_of_this_host_and_who_orders_them(fastness):
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ({"by_door": True}, "it answers by the doors of both hosts, since Ray brings nothing new"),
+        ({"way": "door"}, "it answers by the doors of both hosts, since Ray brings nothing new"),
         ({"leased": False}, "head-01 does not answer: no engine runs here until it does (fastness logs outside)"),
         ({"processes": (OwnProcess("outside", None, ReplicaState.STOPPED, 0, 0.0),)}, "no other host is reached"),
     ],

@@ -65,6 +65,9 @@ class GivenRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     line: tuple[GivenLine, ...]
 
 
+msgspec.json.Decoder(GivenRecord)  # so that msgspec has looked at it before several threads ask
+
+
 def add_records(draft: Draft) -> None:
     """Take the drafts, each as JSON and as Markdown. Call it last: it points to what is there."""
     for name in NAMES:
